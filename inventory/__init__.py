@@ -1,0 +1,1 @@
+"""What is: reads the access that exists. Reads only, and never imports `reconciler`."""

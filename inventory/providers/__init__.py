@@ -1,0 +1,1 @@
+"""One file a provider; opened by `inventory.registry` alone."""

@@ -1,0 +1,1 @@
+"""The roster: one file a source, and the gate that every feed passes."""

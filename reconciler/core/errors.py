@@ -1,0 +1,44 @@
+"""Errors of the reconciler's own making, each with advice for the person who reads it."""
+
+
+class ReconcilerError(Exception):
+    """Something that stops a cycle or a command.
+
+    The message says what happened to which object, `advice` what to do; neither holds a secret.
+    """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+class SettingsError(ReconcilerError):
+    """The configuration cannot be used; names the file and the key."""
+
+
+class PolicyError(ReconcilerError):
+    """The policy engine gave no answer that can be trusted. Neither clean nor a reason to revoke."""
+
+
+class JournalError(ReconcilerError):
+    """The journal cannot be read or written; nothing may be done without it."""
+
+
+class LeaseLost(ReconcilerError):
+    """Another process is the one writer now."""
+
+
+class LimitExceeded(ReconcilerError):
+    """A plan was about to be approved that breaks the limits. A defect of the caller: hold the plan instead."""
+
+
+class EvidenceError(ReconcilerError):
+    """Evidence could not be stored or does not say what its digest promises."""
+
+
+class SigningError(ReconcilerError):
+    """A statement could not be signed, or the signature does not verify."""
+
+
+class ApprovalRefused(ReconcilerError):
+    """A held plan cannot be released: unknown, expired, used, or held for a reason that approval does not lift."""

@@ -1,0 +1,478 @@
+"""The values that travel through a cycle: findings, plans, actions, outcomes, and the record of it all.
+
+Frozen dataclasses with tuples inside. Whole numbers only: confidence is in percent, durations are in seconds or
+nanoseconds as the name says, instants are timezone-aware UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from inventory.model import (
+    AccessId,
+    AccessItem,
+    ArtefactKind,
+    Coverage,
+    Principal,
+    PrincipalId,
+    ProviderName,
+    ScopeId,
+)
+from inventory.roster.model import WorkerId
+
+CycleId = NewType("CycleId", str)
+"""UUID of one pass of the loop."""
+ActionId = NewType("ActionId", str)
+"""SHA-256 (hex) over cycle, provider, principal, access item and effect."""
+PlanDigest = NewType("PlanDigest", str)
+"""`sha256:` and hex over what a plan would do and what it rests on; the same world gives the same digest."""
+
+
+class Effect(StrEnum):
+    """What a decision asks for, from nothing to everything. Compare by `rank`."""
+
+    KEEP = "keep"
+    REVIEW = "review"
+    QUARANTINE = "quarantine"
+    """Reversible; keeps a before-image."""
+    REVOKE = "revoke"
+    """Removes for good."""
+
+    @property
+    def rank(self) -> int:
+        """Return the order keep < review < quarantine < revoke."""
+        return _EFFECT_ORDER.index(self)
+
+
+_EFFECT_ORDER = (Effect.KEEP, Effect.REVIEW, Effect.QUARANTINE, Effect.REVOKE)
+
+
+class Need(StrEnum):
+    """What a finding rests on."""
+
+    ITEM = "item"
+    """A positive fact: this key belongs to this leaver."""
+    SCOPE = "scope"
+    """An absence or a count: nobody owns this, unused for 90 days, last administrator."""
+
+
+class Mode(StrEnum):
+    """How far a provider may be acted upon. Nothing enforces by default. Compare by `rank`."""
+
+    OBSERVE = "observe"
+    QUARANTINE = "quarantine"
+    ENFORCE = "enforce"
+
+    @property
+    def rank(self) -> int:
+        """Return the order observe < quarantine < enforce."""
+        return _MODE_ORDER.index(self)
+
+    @property
+    def highest_effect(self) -> Effect:
+        """Return the strongest effect that this mode carries out."""
+        return {Mode.OBSERVE: Effect.REVIEW, Mode.QUARANTINE: Effect.QUARANTINE, Mode.ENFORCE: Effect.REVOKE}[self]
+
+
+_MODE_ORDER = (Mode.OBSERVE, Mode.QUARANTINE, Mode.ENFORCE)
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class CorrelationState(StrEnum):
+    """Whether it is known which worker a principal belongs to."""
+
+    MATCHED = "matched"
+    ORPHAN = "orphan"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One piece of evidence that a principal belongs to a worker."""
+
+    worker_id: WorkerId
+    rule: str
+    confidence: int
+    """Percent."""
+    identity: bool
+    """The principal *is* the worker; false for mere ownership."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correlation:
+    """Which worker a principal belongs to, by which rule, and how surely."""
+
+    provider: ProviderName
+    principal_id: PrincipalId
+    state: CorrelationState
+    worker_id: WorkerId | None = None
+    rule: str = ""
+    confidence: int = 0
+    identity: bool = False
+    candidates: tuple[Match, ...] = ()
+    """All evidence found, strongest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A policy rule as its METADATA declares it."""
+
+    rule_id: str
+    title: str
+    description: str
+    code: str
+    severity: Severity
+    needs: Need
+    controls: tuple[str, ...]
+    remediation: str
+    effective_on: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySet:
+    """The policies of one cycle: what they are called, what they hash to, and their sources."""
+
+    digest: str
+    """`sha256:` and hex over every non-test file: path and bytes."""
+    rules: tuple[Rule, ...]
+    """Sorted by rule id."""
+    modules: tuple[tuple[str, str], ...]
+    """Rego sources as (path relative to the policy root, text), sorted by path, tests left out."""
+    data: str
+    """Canonical JSON of the data documents, rooted at `data`."""
+    git_commit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule's statement that an access item is wrong."""
+
+    provider: ProviderName
+    scope: ScopeId
+    principal_id: PrincipalId
+    access_id: AccessId
+    kind: ArtefactKind
+    worker_id: WorkerId | None
+    rule: str
+    code: str
+    severity: Severity
+    effect: Effect
+    """What the rule asks for, before every guard."""
+    needs: Need
+    reason: str
+    controls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """Which engine decided."""
+
+    name: str
+    version: str
+    revision: str
+    """Digest of the policies the engine really holds; equals `PolicySet.digest` or the cycle fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What the policy engine said of a snapshot."""
+
+    engine: EngineInfo
+    findings: tuple[Finding, ...]
+    """Sorted."""
+    evaluated: int
+    """Access items that were evaluated."""
+    unknown: tuple[tuple[ProviderName, PrincipalId], ...] = ()
+    """Principals the engine could not decide on: neither clean nor to be touched."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One step of a plan: one effect on one access item of one principal."""
+
+    action_id: ActionId
+    provider: ProviderName
+    provider_type: str
+    principal: Principal
+    """As planned; what the revoker addresses and what is read again."""
+    item: AccessItem
+    effect: Effect
+    """QUARANTINE or REVOKE."""
+    worker_id: WorkerId
+    rule: str
+    code: str
+    needs: Need
+    reason: str
+    phase: int
+    """Order inside one principal: contain first, delete last."""
+    evidence: str
+    """Digest of the stable facts of the item; a precondition read that gives another digest stops the act."""
+
+    @property
+    def scope(self) -> ScopeId:
+        """Return the scope of the principal."""
+        return self.principal.scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A finding that asked for more than the plan does, and what held it back."""
+
+    finding: Finding
+    code: str
+    """Such as `break_glass`, `ambiguous`, `waived`, `last_member`, `shared_credential`, `not_whole`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The ordered proposal of one cycle. Nothing executes a `Plan`: see `core.guard.ApprovedPlan`."""
+
+    digest: PlanDigest
+    cycle_id: CycleId
+    created_at: datetime
+    policy_digest: str
+    roster_digest: str
+    actions: tuple[Action, ...]
+    reviews: tuple[Finding, ...]
+    """Findings that only a human may settle, asked for as such by their rule."""
+    withheld: tuple[Withheld, ...]
+
+
+class OutcomeState(StrEnum):
+    """How an act ended."""
+
+    DONE = "done"
+    ALREADY_ABSENT = "already_absent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """No reply, or none that can be trusted: it may have happened."""
+    SKIPPED = "skipped"
+    """Not called: a re-check just before found another world, or the run was stopped."""
+
+
+class VerificationState(StrEnum):
+    """What reading again showed."""
+
+    GONE = "gone"
+    STILL_THERE = "still_there"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeforeImage:
+    """All that undo needs, durable before the act. Never holds a secret."""
+
+    restorable: bool
+    """False where the provider cannot give back what was removed (a deleted key's secret)."""
+    document: str
+    """Canonical JSON; its shape belongs to the revoker that made it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the provider answered to one write."""
+
+    outcome: OutcomeState
+    """DONE or ALREADY_ABSENT; everything else is raised."""
+    detail: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionResult:
+    """How one action ended and what reading again showed."""
+
+    action: Action
+    outcome: OutcomeState
+    verification: VerificationState | None = None
+    """None where nothing was called."""
+    detail: str = ""
+    decided_at: datetime
+    acted_at: datetime | None = None
+    verified_at: datetime | None = None
+    effective_by: datetime | None = None
+    """Latest instant at which the provider promises the removal to have reached everywhere."""
+
+
+class HoldCode(StrEnum):
+    """Why a whole plan is held. The first group is lifted by an approval of the plan's digest, the second never."""
+
+    CAP_COUNT = "cap_count"
+    CAP_PERCENT = "cap_percent"
+    NEW_POLICY = "new_policy"
+    NEW_VERSION = "new_version"
+    NEW_PROVIDER = "new_provider"
+    ROSTER_SHRUNKEN = "roster_shrunken"
+
+    ROSTER_REFUSED = "roster_refused"
+    ROSTER_STALE = "roster_stale"
+    SCOPE_INCOMPLETE = "scope_incomplete"
+    IDENTITY_UNKNOWN = "identity_unknown"
+    APPROVAL_MOVED = "approval_moved"
+
+    @property
+    def releasable(self) -> bool:
+        """Say whether `approve` may lift it."""
+        return self in {
+            HoldCode.CAP_COUNT,
+            HoldCode.CAP_PERCENT,
+            HoldCode.NEW_POLICY,
+            HoldCode.NEW_VERSION,
+            HoldCode.NEW_PROVIDER,
+            HoldCode.ROSTER_SHRUNKEN,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReason:
+    """One reason for which nothing of a plan is done."""
+
+    code: HoldCode
+    message: str
+    provider: ProviderName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A human's release of one held plan, by digest. One use."""
+
+    plan_digest: PlanDigest
+    approved_by: str
+    approved_at: datetime
+    expires_at: datetime
+
+
+class CycleOutcome(StrEnum):
+    """How a cycle ended."""
+
+    COMPLETE = "complete"
+    """Everything configured was read and everything planned was done and verified (or nothing was planned)."""
+    PARTIAL = "partial"
+    """Something could not be read, decided, done or verified."""
+    HELD = "held"
+    """The guard held the plan: zero acts."""
+    FAILED = "failed"
+    """The cycle could not decide: zero acts."""
+
+
+class LeaverState(StrEnum):
+    """What can be said of a leaver at the end of a cycle."""
+
+    CLEAN = "clean"
+    """Every configured scope and artefact kind was read, and nothing is left."""
+    VIOLATION = "violation"
+    """Access is known to be left (in review, held, failed or only observed)."""
+    CANNOT_CONCLUDE = "cannot_conclude"
+    """Nothing is known to be left, yet something could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaverVerdict:
+    """The verdict on one leaver, with what stands in the way of `clean`."""
+
+    worker_id: WorkerId
+    state: LeaverState
+    access_end_at: datetime
+    remaining: int
+    """Access items known to be left."""
+    missing: tuple[str, ...] = ()
+    """`provider/scope/kind: state` of what could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterFacts:
+    """What a cycle knew of its roster."""
+
+    source: str
+    digest: str
+    as_of: datetime | None
+    fetched_at: datetime
+    rows: int
+    workers: int
+    leavers: int
+    accepted: bool
+    max_age_seconds: int
+    problems: tuple[str, ...] = ()
+    """`line N, column M: code`, without personal data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryFacts:
+    """What a cycle knew of one scope."""
+
+    provider: ProviderName
+    provider_type: str
+    scope: ScopeId
+    complete: bool
+    started_at: datetime
+    finished_at: datetime
+    digest: str
+    principals: int
+    credentials: int
+    grants: int
+    sessions: int
+    api_calls: int
+    coverage: tuple[Coverage, ...]
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardFacts:
+    """The limits in force and what they said."""
+
+    max_principals: int
+    max_percent: int
+    percent_population: int
+    window_seconds: int
+    min_admins: int
+    plan_ttl_seconds: int
+    hold_reasons: tuple[HoldReason, ...] = ()
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRecord:
+    """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
+
+    cycle_id: CycleId
+    sequence: int
+    """Gapless over the life of a journal, from 1."""
+    mode: Mode
+    outcome: CycleOutcome
+    started_at: datetime
+    finished_at: datetime
+    version: str
+    config_digest: str
+    roster: RosterFacts | None
+    policy: PolicySet | None
+    engine: EngineInfo | None
+    inventories: tuple[InventoryFacts, ...]
+    snapshot_digest: str
+    findings: tuple[Finding, ...]
+    evaluated: int
+    undecided: int
+    """Principals the engine could not decide on."""
+    plan: Plan | None
+    guard: GuardFacts
+    results: tuple[ActionResult, ...]
+    leavers: tuple[LeaverVerdict, ...]
+    waivers: int
+    errors: tuple[str, ...] = ()
+    """One line each: what failed, without personal data."""
+
+    @property
+    def snapshot_complete(self) -> bool:
+        """Say whether every configured scope was read to its end."""
+        return bool(self.inventories) and all(facts.complete for facts in self.inventories)

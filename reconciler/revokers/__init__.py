@@ -1,0 +1,1 @@
+"""The only code that can take access away: one file a provider; opened by the wiring alone."""
