@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from inventory.model import ArtefactKind, PrincipalId, ProviderName
+from inventory.model import ArtefactKind
 from inventory.provider import Clock, Permission
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.canonical import Json

@@ -1,8 +1,8 @@
 """What stops a plan: the check between deciding and acting.
 
-`guard` turns a `Plan` into an `ApprovedPlan` or a `HeldPlan`; nothing in between. A held plan does nothing at all: there
-is no "first K". The executor's type accepts only an `ApprovedPlan`, and an `ApprovedPlan` checks the limits itself when
-it is made, so no path, test or console can hold one that breaks them.
+`guard` turns a `Plan` into an `ApprovedPlan` or a `HeldPlan`; nothing in between. A held plan does nothing at all:
+there is no "first K". The executor's type accepts only an `ApprovedPlan`, and an `ApprovedPlan` checks the limits
+itself when it is made, so no path, test or console can hold one that breaks them.
 
 Whole numbers only: a percentage is compared as `touched * 100 > population * percent`.
 """
@@ -186,12 +186,12 @@ def _cap_hold(circumstances: Circumstances, provider: ProviderName, effect: str,
     population = circumstances.population(provider).principals
     hours = limits.window_seconds // 3600
     if count > limits.max_principals:
-        message = f"{provider}: {count} principals ({effect}) within {hours} h, at most {limits.max_principals} may be touched"
+        message = f"{provider}: {count} principals ({effect}) within {hours} h; the limit is {limits.max_principals}"
         return [HoldReason(code=HoldCode.CAP_COUNT, provider=provider, message=message)]
     if population >= limits.percent_population and count * 100 > population * limits.max_percent:
         message = (
-            f"{provider}: {count} of {population} principals ({effect}) within {hours} h, "
-            f"at most {limits.max_percent} % may be touched"
+            f"{provider}: {count} of {population} principals ({effect}) within {hours} h; "
+            f"the limit is {limits.max_percent} %"
         )
         return [HoldReason(code=HoldCode.CAP_PERCENT, provider=provider, message=message)]
     return []
