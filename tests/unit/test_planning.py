@@ -116,7 +116,7 @@ def test_an_uncertain_match_is_for_a_human() -> None:
         ({"worker_id": WorkerId("E2")}, "not_identity"),
     ],
 )
-def test_no_act_without_a_known_owner(changes: dict[str, object], code: str) -> None:
+def test_no_act_without_a_known_owner(changes: dict[str, Any], code: str) -> None:
     """Ambiguous, owned or otherwise matched principals are withheld."""
     assert withheld(plan_for((KEY,), correlations=(match(builders.principal(), **changes),))) == [code]
 
