@@ -29,7 +29,7 @@ check: setup gates architecture ## Run the gates and the architecture tests only
 gates:
 	@echo "ruff" && .venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@echo "mypy" && .venv/bin/mypy
-	@echo "import contracts" && .venv/bin/lint-imports
+	@echo "import contracts" && .venv/bin/lint-imports --no-logo
 	@echo "docstrings" && .venv/bin/interrogate inventory reconciler
 	@echo "dependencies" && .venv/bin/deptry inventory reconciler
 	@echo "locks" && scripts/check-locks

@@ -50,15 +50,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the locked runtime packages and the wheel into a new environment; return its folder of programs."""
     home = tmp_path_factory.mktemp("environment of its own")
     venv.create(home, with_pip=True)
-    install: list[str | Path] = [
-        home / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--no-input",
-    ]
+    pip = (home / "bin" / "python", "-m", "pip")
+    install = (*pip, "install", "--quiet", "--no-compile", "--no-input")
     run(*install, "--require-hashes", "-r", peers.ROOT / "requirements" / "runtime.txt", cwd=home)
     run(*install, "--no-deps", "--no-index", wheel, cwd=home)
     return home / "bin"
