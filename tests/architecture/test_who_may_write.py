@@ -12,7 +12,7 @@ READING_CALLS = {
 """Calls of reading code that look like writing or are asked for explicitly, each with the reason why it is none."""
 
 PROVIDER_SDKS = {"boto3", "botocore", "ldap", "httpx"}
-SDK_DOORS = ("inventory/providers/", "inventory/http.py", "reconciler/revokers/", "reconciler/demo/")
+SDK_DOORS = ("inventory/", "reconciler/revokers/", "reconciler/demo/")
 HTTP_DOORS = (*SDK_DOORS, "reconciler/adapters/")
 """Adapters speak HTTP to a policy engine or a signer, never to a provider."""
 
