@@ -11,7 +11,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(wor[k]|roo[t]|hom[e])/\w")
 INDEX_HOST = re.compile(
     r"pypi[.]org|pythonhosted[.]org|registry[.]npmjs[.]org|proxy[.]golang[.]org|deb[.]debian[.]org|static[.]crates[.]io"
 )
-WIDE_BIND = re.compile(r"(?<![\d.])0[.]0[.]0[.]0(?![\d.])")
+WIDE_BIND = re.compile(r"(?<![\d./])0[.]0[.]0[.]0(?![\d.])")
+"""An address to listen on; a URL that a test shows to be refused is none."""
 README_LINES = 60
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
 

@@ -7,6 +7,7 @@ from tests.architecture import tree
 READING_CALLS = {
     "generate_credential_report": "AWS makes the report only when asked; nobody's access changes",
     "assume_role": "STS hands out the reader's own session",
+    "create_default_context": "TLS settings of the reader's own connection",
     "set_option": "python-ldap's settings of its own connection, such as time-outs",
 }
 """Calls of reading code that look like writing or are asked for explicitly, each with the reason why it is none."""
