@@ -69,8 +69,8 @@ def test_ignores_are_explained() -> None:
 
 
 def test_an_unexplained_ignore_is_found() -> None:
-    """A bare ignore, one with codes only and one with a word too few are reported; explained ones pass."""
-    bare = "x = 1  # no" + "qa: S105\ny = 2  # type: " + "ignore[attr-defined]\n"
+    """An ignore with codes only and one with a single word are reported; explained ones pass."""
+    bare = "x = 1  # no" + "qa: S105 - fine\ny = 2  # type: " + "ignore[attr-defined]\n"
     explained = (
         "x = 1  # no" + "qa: S105 - the name of a kind\ny = 2  # type: " + "ignore[misc]  # no types published\n"
     )

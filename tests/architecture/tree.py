@@ -25,7 +25,7 @@ TAKING_CALL = re.compile(
     r"(deactivate|delete|detach|disable|remove)_\w+|(delete|modrdn)(_ext)?(_s)?|rename(_ext_s|_ext|_s)"
 )
 IGNORE = re.compile(r"#\s*(noqa|type:\s*ignore|pragma:\s*no cover|nosec)\b(?P<rest>.*)")
-REASON = re.compile(r"(?:-|#)\s+\S.{7,}$")
+REASON = re.compile(r"(?:-|#)\s+\w\S*\s+\S+")
 
 
 @cache
