@@ -209,7 +209,8 @@ class Action:
     item: AccessItem
     effect: Effect
     """QUARANTINE or REVOKE."""
-    worker_id: WorkerId
+    worker_id: WorkerId | None
+    """None where the rule rests on no worker, as for an orphan."""
     rule: str
     code: str
     needs: Need
@@ -248,6 +249,42 @@ class Plan:
     reviews: tuple[Finding, ...]
     """Findings that only a human may settle, asked for as such by their rule."""
     withheld: tuple[Withheld, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """A principal that an intent named within the sliding window."""
+
+    provider: ProviderName
+    principal_id: PrincipalId
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Dated, owned, approved permission to ignore what one rule finds. Fields left None match everything."""
+
+    waiver_id: str
+    rule: str
+    provider: ProviderName | None = None
+    principal_id: PrincipalId | None = None
+    access_id: AccessId | None = None
+    worker_id: WorkerId | None = None
+    reason: str
+    owner: str
+    approved_by: str
+    expires_at: datetime
+
+    def covers(self, finding: Finding, now: datetime) -> bool:
+        """Say whether the finding is waived at this instant."""
+        return (
+            now < self.expires_at
+            and self.rule == finding.rule
+            and self.provider in (None, finding.provider)
+            and self.principal_id in (None, finding.principal_id)
+            and self.access_id in (None, finding.access_id)
+            and self.worker_id in (None, finding.worker_id)
+        )
 
 
 class OutcomeState(StrEnum):
