@@ -43,7 +43,9 @@ def recover(
     for (provider, _), entries in groups.items():
         collector = collectors.get(provider)
         if collector is None:
-            results.extend(_unread(journal, entry, "the provider is not configured any more", clock.now()) for entry in entries)
+            results.extend(
+                _unread(journal, entry, "the provider is not configured any more", clock.now()) for entry in entries
+            )
             continue
         rest = _rest_of_window(entries, patience, clock.now())
         rereader = Rereader(collector=collector, clock=clock, patience=replace(patience, window_seconds=rest))

@@ -26,7 +26,9 @@ def undo(entry: JournalEntry, revoker: Revoker, collector: Collector, journal: J
     )
     if seen.judgements[action.action_id] is not VerificationState.STILL_THERE:
         msg = f"{action.provider} agreed to undo {action.action_id}, but reading again does not show it"
-        raise Unavailable(msg, advice=f"{seen.problem or 'look at the principal'}; then undo again: it is safe to repeat")
+        raise Unavailable(
+            msg, advice=f"{seen.problem or 'look at the principal'}; then undo again: it is safe to repeat"
+        )
     journal.record_undo(action.action_id, receipt.detail, clock.now())
     return receipt
 
