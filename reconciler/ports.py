@@ -15,7 +15,6 @@ from reconciler.core.model import (
     Approval,
     BeforeImage,
     CycleId,
-    CycleOutcome,
     Effect,
     EngineInfo,
     HoldReason,
@@ -28,6 +27,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
 
 __all__ = ["Clock", "Touch"]
 

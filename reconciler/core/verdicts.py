@@ -14,10 +14,9 @@ from reconciler.core.model import (
     ActionResult,
     Correlation,
     CorrelationState,
-    LeaverState,
-    LeaverVerdict,
     VerificationState,
 )
+from reconciler.core.record import LeaverState, LeaverVerdict
 
 AMBIGUOUS_PRINCIPAL = "a principal that may be this worker's"
 
@@ -59,9 +58,13 @@ def judge_leavers(world: VerdictWorld) -> tuple[LeaverVerdict, ...]:
     for key in contained:
         items[key] = [item for item in items[key] if item.kind is not ArtefactKind.ACCOUNT]
     evidence = _by_worker(world)
-    gaps = _gaps(world.snapshot)
+    left = _Left(
+        items=items,
+        gaps=_gaps(world.snapshot, excluded=False),
+        excluded=_gaps(world.snapshot, excluded=True),
+    )
     return tuple(
-        _judge(worker, world.now, evidence.get(worker.worker_id, _Evidence()), _Left(items=items, gaps=gaps))
+        _judge(worker, world.now, evidence.get(worker.worker_id, _Evidence()), left)
         for worker in leavers_of(world.workers, world.now)
     )
 
@@ -78,6 +81,7 @@ class _Evidence:
 class _Left:
     items: Mapping[tuple[ProviderName, PrincipalId], list[AccessItem]]
     gaps: tuple[str, ...]
+    excluded: tuple[str, ...]
 
 
 def _by_worker(world: VerdictWorld) -> Mapping[WorkerId, _Evidence]:
@@ -118,17 +122,17 @@ def _judge(worker: Worker, now: datetime, evidence: _Evidence, left: _Left) -> L
         state=state,
         access_end_at=worker.access_end_at or now,
         remaining=remaining,
-        missing=tuple(sorted(missing)),
+        missing=(*sorted(missing), *left.excluded),
     )
 
 
-def _gaps(snapshot: Snapshot) -> tuple[str, ...]:
-    """Name what could not be read, `excluded` kinds left out: those are the operator's choice and stated apart."""
+def _gaps(snapshot: Snapshot, *, excluded: bool) -> tuple[str, ...]:
+    """Name what could not be read, or what the operator excluded: those stand beside a verdict, not in its way."""
     return tuple(
         sorted(
             f"{inventory.provider}/{inventory.scope}/{entry.kind.value}: {entry.state.value}"
             for inventory in snapshot.inventories
             for entry in inventory.coverage
-            if entry.state not in (ReadState.COMPLETE, ReadState.EXCLUDED)
+            if entry.state is not ReadState.COMPLETE and (entry.state is ReadState.EXCLUDED) is excluded
         )
     )
