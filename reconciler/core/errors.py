@@ -42,3 +42,7 @@ class SigningError(ReconcilerError):
 
 class ApprovalRefused(ReconcilerError):
     """A held plan cannot be released: unknown, expired, used, or held for a reason that approval does not lift."""
+
+
+class UndoRefused(ReconcilerError):
+    """An act cannot be undone: it took nothing away, was undone already, or cannot be given back."""
