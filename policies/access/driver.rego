@@ -1,7 +1,11 @@
-# The one entry point: every rule, over every unit of a request.
-#
-# `decide` names each document that a decision rests on in its head, so that a missing one makes the decision
-# undefined instead of clean. The caller compares every echo with what it sent.
+# METADATA
+# title: The one entry point, every rule over every unit of a request
+# description: >-
+#   `decide` names each document that a decision rests on in its head, so that a missing one makes the decision
+#   undefined instead of clean. The caller compares every echo with what it sent.
+# schemas:
+#   - input: schema["input.schema"]
+#   - data.access.config: schema["config.schema"]
 package access.driver
 
 # METADATA

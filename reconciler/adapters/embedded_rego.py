@@ -15,14 +15,16 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.metadata import policy_digest
 from reconciler.core.model import EngineInfo, PolicySet
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 DISTRIBUTION: Final = "gordon-to-regorus"
 LOAD_SECONDS: Final = 120.0
@@ -55,7 +57,7 @@ class EmbeddedRego:
         self._deadline = deadline_seconds
         self._version = importlib.metadata.version(DISTRIBUTION)
         self._lock = Lock()
-        self._process: SpawnProcess | None = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._loaded: str | None = None
 
@@ -198,7 +200,8 @@ class _Child:
 
     def held(self) -> str:
         """Return the digest of the policies that the interpreter holds."""
-        modules = [(entry["path"], entry["contents"]) for entry in json.loads(self._engine.get_policies())]
+        held = json.loads(json.loads(self._engine.get_policies()))  # regorus encodes it twice
+        modules = [(entry["path"], entry["contents"]) for entry in held]
         return policy_digest(sorted(modules), self._data)
 
     def decide(self, request: str) -> str | None:

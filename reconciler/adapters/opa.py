@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from opa_client.errors import (
@@ -24,6 +24,7 @@ from opa_client.errors import (
 from opa_client.opa import OpaClient
 
 from reconciler.adapters.opa_process import OpaProcess
+from reconciler.adapters.opa_replies import compact, evaluation_error, package_path, references
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError, SettingsError, Undecided
 from reconciler.core.metadata import policy_digest
@@ -74,7 +75,7 @@ class OpaServer:
         def client(timeout: float) -> OpaClient:
             made = OpaClient(host=host, port=port, ssl=tls, token=token, retries=0, timeout=timeout)
             made._session.trust_env = False  # noqa: SLF001 - else a proxy or .netrc of the environment gets our token
-            made._session.max_redirects = 0  # noqa: SLF001 - else a redirect carries the roster elsewhere
+            made._session.hooks["response"].append(_stay_here)  # noqa: SLF001 - else the roster follows a redirect
             return made
 
         self._url = f"{parts.scheme}://{host}:{port}"
@@ -202,9 +203,9 @@ class OpaServer:
         held: dict[str, str] = {}
         for module in self._ids():
             raw, ast = self._module(module)
-            if _package(ast)[:2] != ["data", "access"]:
+            if package_path(ast)[:2] != ["data", "access"]:
                 continue
-            forbidden = sorted(_references(ast) & FORBIDDEN_BUILTINS)
+            forbidden = sorted(references(ast) & FORBIDDEN_BUILTINS)
             if forbidden:
                 msg = f"{module} uses {', '.join(forbidden)}"
                 raise PolicyError(msg, advice="a decision rests on its input and data alone; take the call out")
@@ -227,7 +228,7 @@ class OpaServer:
             msg = f"{self._url} did not answer {what}: {type(error).__name__}"
             raise PolicyError(msg, advice="see that OPA runs and can be reached") from error
         except _LIBRARY_ERRORS as error:
-            raise _Refused(f"{self._url} refused {what}: {_compact(error)}", advice="correct the policy") from error
+            raise _Refused(f"{self._url} refused {what}: {compact(error)}", advice="correct the policy") from error
         except _MALFORMED_ANSWER as error:
             raise PolicyError(f"{self._url} answered {what} in a shape OPA does not use", advice=_LOOK) from error
         if not isinstance(answer, dict):
@@ -238,7 +239,7 @@ class OpaServer:
         status = error.response.status_code
         if status in _DENIED:
             return PolicyError(f"{self._url} refused our token for {what}", advice="check the token and system.authz")
-        place = _evaluation_error(error.response)
+        place = evaluation_error(error.response)
         if place:
             return Undecided(f"the policies failed: {place}", advice="correct the rule at that line")
         return PolicyError(f"{self._url} answered {what} with status {status}", advice=_LOOK)
@@ -337,56 +338,18 @@ def _check_url(url: str) -> None:
         raise SettingsError(msg, advice="use https, or run OPA on this host")
 
 
+def _stay_here(response: requests.Response, **_: object) -> None:
+    """Refuse a redirect, except of a read within the server (OPA drops a trailing slash that way)."""
+    if not response.is_redirect:
+        return
+    target = urlsplit(urljoin(response.url, response.headers["location"]))
+    here = urlsplit(response.url)
+    if response.request.method != "GET" or (target.scheme, target.netloc) != (here.scheme, here.netloc):
+        raise requests.TooManyRedirects("a redirect that leads away", response=response)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _evaluation_error(response: requests.Response) -> str:
-    """Return where the evaluation failed, or nothing when the reply is no evaluation error of OPA."""
-    try:
-        body = response.json()
-    except ValueError:
-        return ""
-    errors = body.get("errors") if isinstance(body, dict) else None
-    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
-        return ""
-    code, location = errors[0].get("code"), errors[0].get("location")
-    if not isinstance(code, str) or not code.startswith("eval_"):
-        return ""
-    place = f"{location.get('file')}:{location.get('row')}" if isinstance(location, dict) else "an unknown place"
-    return f"{code} at {place}"
-
-
-def _compact(error: Exception) -> str:
-    """Return OPA's complaint about a policy on one line, with file and row."""
-    details = getattr(error, "errors", None) or []
-    places = []
-    for entry in details:
-        location = entry.get("location") if isinstance(entry, dict) else None
-        if isinstance(location, dict):
-            places.append(f"{location.get('file')}:{location.get('row')}: {entry.get('message')}")
-    return " ".join("; ".join(places).split()) or " ".join(str(error).split())[:500]
-
-
-def _package(ast: Json) -> list[str]:
-    package = ast.get("package") if isinstance(ast, dict) else None
-    path = package.get("path") if isinstance(package, dict) else None
-    return [str(term.get("value")) for term in path or [] if isinstance(term, dict)] if isinstance(path, list) else []
-
-
-def _references(node: Json) -> set[str]:
-    """Return every reference of a module in dotted form, builtins among them."""
-    found: set[str] = set()
-    if isinstance(node, list):
-        for entry in node:
-            found |= _references(entry)
-    elif isinstance(node, dict):
-        value = node.get("value")
-        if node.get("type") == "ref" and isinstance(value, list):
-            found.add(".".join(str(term.get("value")) for term in value if isinstance(term, dict)))
-        for entry in node.values():
-            found |= _references(entry)
-    return found

@@ -20,7 +20,7 @@ from reconciler.core.document import Waiver
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
 from reconciler.core.model import PolicySet, Rule
-from reconciler.core.schemas import ConfigDocument
+from reconciler.core.schemas import ConfigDocument, WaiverEntry
 
 MAX_FILE_BYTES = 1_000_000
 """Largest file that is read; a rule is a few kilobytes."""
@@ -28,18 +28,7 @@ MAX_WAIVER_DAYS = 90
 """Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
 
-_WAIVER_FIELDS = {
-    "id",
-    "rule",
-    "provider",
-    "access_id",
-    "principal_id",
-    "worker_id",
-    "reason",
-    "owner",
-    "approved_by",
-    "expires_at",
-}
+_WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
 _LONGEST_GIT_SECONDS = 10
 
 

@@ -4,13 +4,13 @@
 before it is sent and every decision that comes back.
 """
 
+import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictInt, StrictStr
 
 from inventory.model import ArtefactKind, PrincipalKind
 from inventory.roster.model import EmploymentStatus, WorkerKind
-from reconciler.core.canonical import Json
 from reconciler.core.model import CorrelationState, Effect, Severity
 
 REQUEST_SCHEMA = "access.request/v1"
@@ -88,6 +88,15 @@ class RequestDocument(_Document):
     units: dict[str, UnitDocument]
 
 
+class RuleInput(_Document):
+    """What one rule sees as `input`: the driver hands it one unit at a time."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Input of a rule")
+
+    unit: UnitDocument
+    now_ns: int
+
+
 class WorkerDocument(_Document):
     """A worker, as rules see it in `data.roster.workers`."""
 
@@ -157,9 +166,58 @@ class DecisionDocument(BaseModel):
     cycle_id: StrictStr
     request_id: StrictStr
     now_ns: StrictInt
-    roster: dict[str, Json]
-    waivers: dict[str, Json]
+    roster: dict[str, StrictStr | StrictInt]
+    waivers: dict[str, StrictStr | StrictInt]
     config: StrictStr
     rules: list[StrictStr]
     evaluated: dict[str, StrictInt]
     findings: dict[str, list[FindingDocument]]
+
+
+class WaiverEntry(BaseModel):
+    """One waiver of `waivers/*.yaml`; docs/policies.md says what each field is for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    rule: str
+    provider: str | None = None
+    access_id: str | None = None
+    principal_id: str | None = None
+    worker_id: str | None = None
+    reason: str
+    owner: str
+    approved_by: str
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class WaiverFile(BaseModel):
+    """A file of waivers."""
+
+    model_config = ConfigDict(extra="forbid", title="Waivers, policies/waivers/*.yaml")
+
+    waivers: list[WaiverEntry]
+
+
+class WorkersDocument(RootModel[dict[str, WorkerDocument]]):
+    """`data.roster.workers`, by worker id."""
+
+
+PUBLISHED: dict[str, type[BaseModel]] = {
+    "config": ConfigDocument,
+    "decision": DecisionDocument,
+    "finding": FindingDocument,
+    "input": RequestDocument,
+    "rule_input": RuleInput,
+    "waivers": WaiverFile,
+    "workers": WorkersDocument,
+}
+"""The types behind `policies/schemas/<name>.schema.json`."""
+
+
+def published_schemas() -> dict[str, str]:
+    """Return the text of every file of `policies/schemas`, by file name."""
+    return {
+        f"{name}.schema.json": json.dumps(model.model_json_schema(by_alias=True), indent=2, sort_keys=True) + "\n"
+        for name, model in sorted(PUBLISHED.items())
+    }

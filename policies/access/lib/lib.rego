@@ -1,4 +1,10 @@
-# What rules share. Every helper looks at one unit: a principal with its access items, in `input.unit`.
+# METADATA
+# title: What rules share
+# description: Every helper looks at one unit, a principal with its access items, in `input.unit`.
+# schemas:
+#   - input: schema["rule_input.schema"]
+#   - data.roster.workers: schema["workers.schema"]
+#   - data.access.config: schema["config.schema"]
 package access.lib
 
 # The worker that the unit's principal belongs to; undefined when it is matched to nobody.

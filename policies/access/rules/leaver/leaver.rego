@@ -3,6 +3,10 @@
 # description: >-
 #   A worker whose access has ended holds no live access. What the worker only owned, what others depend on, and
 #   whatever leaves a doubt about the person goes to a human instead.
+# schemas:
+#   - input: schema["rule_input.schema"]
+#   - data.roster.workers: schema["workers.schema"]
+#   - data.access.config: schema["config.schema"]
 # custom:
 #   code: leaver
 #   codes:

@@ -3,6 +3,10 @@
 # description: >-
 #   A principal that no worker answers for is found once: on each account that is not disabled, or on its first access
 #   item when the provider shows no account. Break-glass principals are kept on purpose and left alone.
+# schemas:
+#   - input: schema["rule_input.schema"]
+#   - data.roster.workers: schema["workers.schema"]
+#   - data.access.config: schema["config.schema"]
 # custom:
 #   code: orphan
 #   codes: [orphan_service, orphan_unknown_kind]

@@ -3,6 +3,10 @@
 # description: >-
 #   An enabled credential of the configured kinds that was last used (or, when never used, created) longer ago than the
 #   configured number of days. An unknown age is no finding. Break-glass principals are idle on purpose and left alone.
+# schemas:
+#   - input: schema["rule_input.schema"]
+#   - data.roster.workers: schema["workers.schema"]
+#   - data.access.config: schema["config.schema"]
 # custom:
 #   code: stale_credential
 #   codes: [stale_credential_never_used]
