@@ -117,6 +117,16 @@ class LdapClient:
             return Found(entries=tuple(entries), error=error)
         return Found(entries=tuple(entries))
 
+    def search_all(self, bases: Sequence[str], filter_text: str, attributes: Sequence[str]) -> Found:
+        """Search several subtrees, which may overlap; the first error is kept, and the other subtrees still searched."""
+        entries: dict[str, Entry] = {}
+        error: ProviderError | None = None
+        for base in bases:
+            found = self.search(base, filter_text, attributes)
+            entries.update({entry.dn: entry for entry in found.entries})
+            error = error or found.error
+        return Found(entries=tuple(entries[dn] for dn in sorted(entries)), error=error)
+
     def first(self, base: str, filter_text: str, attributes: Sequence[str]) -> Entry | None:
         """Return one entry that a filter matches, any one, without reading the others."""
         with self.raw(f"search under {base}") as connection:

@@ -207,31 +207,28 @@ class LdapCollector:
             return tuple(dict.fromkeys(own)), False, [str(error)]
         return tuple(dict.fromkeys(own)), True, []
 
-    def _accounts(self, states: ReadStates) -> list[Entry]:
-        entries: dict[str, Entry] = {}
-        for base in self._settings.account_search_bases:
-            found = self._client.search(base, self._settings.account_filter, self._schema.account_attributes)
-            entries.update({entry.dn: entry for entry in found.entries})
-            if found.error is not None:
-                states.error((*ACCOUNT_KINDS, ArtefactKind.GROUP_MEMBERSHIP), found.error)
-        if not entries:
+    def _accounts(self, states: ReadStates) -> tuple[Entry, ...]:
+        settings, schema = self._settings, self._schema
+        bases = settings.account_search_bases
+        found = self._client.search_all(bases, settings.account_filter, schema.account_attributes)
+        if found.error is not None:
+            states.error((*ACCOUNT_KINDS, ArtefactKind.GROUP_MEMBERSHIP), found.error)
+        if not found.entries:
             # An emptied or hidden tree is not believed: nobody runs a directory without accounts.
             states.failed(KINDS, ReadState.PARTIAL, "no account is visible under the account bases")
-        return [entries[dn] for dn in sorted(entries)]
+        return found.entries
 
     def _groups(self, states: ReadStates) -> GroupGraph:
         if ArtefactKind.GROUP_MEMBERSHIP in states.exclude:
             return GroupGraph(())
-        groups: dict[str, Entry] = {}
-        for base in self._settings.group_search_bases:
-            found = self._client.search(base, self._settings.group_filter, self._schema.group_attributes)
-            groups.update({entry.dn: entry for entry in found.entries})
-            if found.error is not None:
-                states.error((ArtefactKind.GROUP_MEMBERSHIP,), found.error)
-        self._note_hidden_members(list(groups.values()), states)
-        return GroupGraph(tuple(parse_group(groups[dn], self._schema.id_attribute) for dn in sorted(groups)))
+        settings, schema = self._settings, self._schema
+        found = self._client.search_all(settings.group_search_bases, settings.group_filter, schema.group_attributes)
+        if found.error is not None:
+            states.error((ArtefactKind.GROUP_MEMBERSHIP,), found.error)
+        self._note_hidden_members(found.entries, states)
+        return GroupGraph(tuple(parse_group(entry, schema.id_attribute) for entry in found.entries))
 
-    def _note_hidden_members(self, groups: list[Entry], states: ReadStates) -> None:
+    def _note_hidden_members(self, groups: Sequence[Entry], states: ReadStates) -> None:
         """Note groups whose members we are not shown: two classes demand some, the third is asked by `compare`."""
         by_class = [(name, [one for one in groups if one.has_class(name)]) for name, _ in _GROUP_CLASSES]
         for (_, attribute), (name, entries) in zip(_GROUP_CLASSES, by_class, strict=True):
@@ -354,24 +351,24 @@ class LdapCollector:
         return GroupGraph(tuple(parse_group(found[dn], self._schema.id_attribute) for dn in sorted(found)))
 
     def _groups_matching(self, terms: list[str]) -> list[Entry]:
+        settings, attributes = self._settings, self._schema.group_attributes
         groups: dict[str, Entry] = {}
         for start in range(0, len(terms), _FILTER_CHUNK):
-            chunk = "".join(terms[start : start + _FILTER_CHUNK])
-            for base in self._settings.group_search_bases:
-                text = f"(&{self._settings.group_filter}(|{chunk}))"
-                found = self._client.search(base, text, self._schema.group_attributes).whole()
-                groups.update({one.dn: one for one in found})
+            text = f"(&{settings.group_filter}(|{''.join(terms[start : start + _FILTER_CHUNK])}))"
+            found = self._client.search_all(settings.group_search_bases, text, attributes).whole()
+            groups.update({one.dn: one for one in found})
         return list(groups.values())
 
     def _shares_login(self, entry: Entry, graph: GroupGraph) -> bool:
         """Say whether a group names a login name of this account that another account has too."""
+        settings = self._settings
         named = [uid for uid in entry.texts(self._schema.login) if graph.naming_uid(uid)]
-        holders: set[str] = set()
-        for uid in named:
-            text = f"(&{self._settings.account_filter}({self._schema.login}={escape_filter_chars(uid)}))"
-            for base in self._settings.account_search_bases:
-                holders.update(one.dn for one in self._client.search(base, text, (self._schema.login,)).whole())
-        return bool(holders - {entry.dn})
+        if not named:
+            return False
+        terms = "".join(f"({self._schema.login}={escape_filter_chars(uid)})" for uid in named)
+        text = f"(&{settings.account_filter}(|{terms}))"
+        found = self._client.search_all(settings.account_search_bases, text, (self._schema.login,)).whole()
+        return any(one.dn != entry.dn for one in found)
 
     def _note_hidden_samples(self, entry: Entry, graph: GroupGraph, states: ReadStates) -> None:
         """For each way of membership that showed none, look whether any group of that kind shows its members to us."""

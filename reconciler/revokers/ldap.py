@@ -22,7 +22,7 @@ from pydantic import Field
 
 from inventory.documents.ldap import LOCK_ATTRIBUTE, PERMANENT_LOCK, Entry, ssh_key
 from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
-from inventory.ldap_client import ConnectionSettings, LdapClient, LdapObject, translate
+from inventory.ldap_client import ConnectionSettings, LdapClient, LdapObject
 from inventory.model import Address, ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
 from reconciler.core.canonical import Json, dumps
@@ -40,6 +40,7 @@ class Settings(ConnectionSettings):
     """The `revoker:` block of an LDAP provider instance: an identity of its own, never the reader's."""
 
     base_dn: str = Field(min_length=1, description="top of the tree, as in the reader's settings")
+    login_attribute: str = Field(default="uid", description="login names, as in the reader's settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class LdapRevoker:
 
     def __init__(self, provider: ProviderName, settings: Settings, client: LdapClient) -> None:
         self._provider = provider
-        self._base = settings.base_dn
+        self._settings = settings
         self._client = client
 
     def before_image(self, action: Action) -> BeforeImage:
@@ -116,9 +117,7 @@ class LdapRevoker:
     def undo(self, action: Action, before: BeforeImage) -> Receipt:
         """Take off the lock, or put back a key or membership, if account and group are still the same entries."""
         if not before.restorable:
-            raise Unsupported(
-                f"{action.item.access_id}: what was removed cannot be given back", advice="create it anew"
-            )
+            raise Unsupported(f"{action.item.access_id} cannot be given back", advice="create it anew")
         document = cast("Mapping[str, str | None]", json.loads(before.document))
         target = _account_target(action)
         if self._read(target, ("objectClass",)) is None:
@@ -203,8 +202,9 @@ class LdapRevoker:
         """Refuse to put a name back into a group when it has become another account's."""
         if attribute != "memberUid":
             return  # the DN was just read, and is this account's
-        entry = self._read(target, ("uid",))
-        if entry is None or value not in entry.values("uid"):
+        login = self._settings.login_attribute
+        entry = self._read(target, (login,))
+        if entry is None or value not in entry.values(login):
             raise ObjectChanged(f"{target.dn} has another login name now", advice="give the membership by hand")
 
     def _key_value(self, target: _Target, address: Address) -> bytes | None:
@@ -221,7 +221,7 @@ class LdapRevoker:
         entry = self._client.read(target.dn, (target.id_attribute, *attributes))
         if entry is not None and entry.text(target.id_attribute) == target.entry_id:
             return entry
-        moved = self._client.read_by_id(self._base, target.id_attribute, target.entry_id, ("objectClass",))
+        moved = self._client.read_by_id(self._settings.base_dn, target.id_attribute, target.entry_id, ("objectClass",))
         if entry is not None or moved is not None:
             raise ObjectChanged(
                 f"{target.dn} is not the planned entry any more: renamed or created anew",
@@ -253,8 +253,6 @@ class LdapRevoker:
                 ) from error
             except ldap.NOT_ALLOWED_ON_NONLEAF as error:
                 raise ProviderError(f"{what}: the entry has entries below it", advice="move or delete them") from error
-            except ldap.LDAPError as error:
-                raise translate(error, what) from error
 
 
 def _part(address: Address, name: str) -> str:
