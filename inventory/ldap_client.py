@@ -28,11 +28,14 @@ from inventory.errors import (
     Unavailable,
     Unsupported,
 )
+from inventory.provider import Clock
 
 LdapObject: TypeAlias = Any
 """python-ldap's connection, which has no published types."""
 
 _ANY = "(objectClass=*)"
+_IDLE_SECONDS = 60.0
+"""A connection unused for longer is not trusted: servers and load balancers drop idle ones, in silence."""
 _PROBES = {"pwdaccountlockedtime": b"000001010000Z", "member": b"cn=-", "uniquemember": b"cn=-"}
 """A value of the attribute's syntax to compare with: another one would be refused for its form."""
 
@@ -89,20 +92,23 @@ class Found:
 
 
 class LdapClient:
-    """One bound connection, opened on first use, opened again after it broke; calls are made one at a time.
+    """One bound connection, opened on first use, anew after it broke or lay idle; calls are made one at a time.
 
     One at a time because a paged search is a state of its connection: a second one would end the first.
     """
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
+        self._used_at = 0.0
         self._lock = threading.RLock()
         self._connection: LdapObject = None
         self.calls = 0
         """Requests sent so far, binds and pages included."""
 
     def connect(self) -> None:
-        """Bind now, so that a wrong address or password shows before anything is read."""
+        """Bind anew, so that a wrong address or password shows before anything is read."""
+        self.close()
         with self.raw(f"bind as {self._settings.bind_dn}"):
             return
 
@@ -118,7 +124,7 @@ class LdapClient:
         return Found(entries=tuple(entries))
 
     def search_all(self, bases: Sequence[str], filter_text: str, attributes: Sequence[str]) -> Found:
-        """Search several subtrees, which may overlap; the first error is kept, and the other subtrees still searched."""
+        """Search several subtrees, which may overlap; an error in one is kept, and the others are still searched."""
         entries: dict[str, Entry] = {}
         error: ProviderError | None = None
         for base in bases:
@@ -210,8 +216,11 @@ class LdapClient:
         """Lend the bound connection for one operation and translate its errors to `inventory.errors`."""
         with self._lock:
             try:
+                if self._clock.monotonic_seconds() - self._used_at > _IDLE_SECONDS:
+                    self._forget()
                 if self._connection is None:
                     self._connection = self._open()
+                self._used_at = self._clock.monotonic_seconds()
                 yield self._connection
             except ldap.LDAPError as error:
                 translated = translate(error, what)

@@ -77,16 +77,20 @@ def within(dn: str, base: str) -> bool:
     return dn == base or dn.endswith("," + base) or not base
 
 
-_OPTIONAL_UID = re.compile(r"#'[01]*'B$")
+_OPTIONAL_UID = re.compile(rb"#'[01]*'B$")
 
 
 def member_key(attribute: str, value: bytes) -> str | None:
-    """Return what a membership value names: a normal DN, or a login name as it stands; None when unreadable."""
+    """Return what a membership value names: a normal DN, or a login name as it stands; None when it is neither.
+
+    A uniqueMember with a unique identifier behind the DN (RFC 4517 §3.3.21) is neither: OpenLDAP finds it by that very
+    identifier only, so a search for the DN would not see it again.
+    """
     try:
         text = value.decode("utf-8")
         if attribute.lower() == "memberuid":
             return text
-        return normal_dn(_OPTIONAL_UID.sub("", text))
+        return None if _OPTIONAL_UID.search(value) else normal_dn(text)
     except ValueError:
         return None
 
@@ -162,18 +166,21 @@ class Group:
     """Attribute to (what the value names to the value as it stands)."""
     counts: Mapping[str, int]
     """Attribute to the number of its values, unreadable ones included."""
-    hidden: bool
-    """The class demands members and none was shown: our identity may not see them."""
+    unreadable: int
+    """Values that name nobody whom a search could find again."""
 
 
 def parse_group(entry: Entry, id_attribute: str) -> Group:
     """Read a group entry."""
-    members: dict[str, dict[str, str]] = {}
-    for attribute in MEMBER_ATTRIBUTES:
-        named = {member_key(attribute, value): value for value in entry.values(attribute)}
-        members[attribute] = {key: value.decode("utf-8") for key, value in named.items() if key is not None}
-    missing_member = entry.has_class("groupOfNames") and not entry.values("member")
-    missing_unique = entry.has_class("groupOfUniqueNames") and not entry.values("uniqueMember")
+    members: dict[str, dict[str, str]] = {attribute: {} for attribute in MEMBER_ATTRIBUTES}
+    unreadable = 0
+    for attribute, named in members.items():
+        for value in entry.values(attribute):
+            key = member_key(attribute, value)
+            if key is None:
+                unreadable += 1
+            else:
+                named[key] = value.decode("utf-8")
     return Group(
         dn=entry.dn,
         key=normal_dn(entry.dn),
@@ -182,7 +189,7 @@ def parse_group(entry: Entry, id_attribute: str) -> Group:
         revision=entry.text("entryCSN"),
         members=members,
         counts={attribute: len(entry.values(attribute)) for attribute in MEMBER_ATTRIBUTES},
-        hidden=missing_member or missing_unique,
+        unreadable=unreadable,
     )
 
 

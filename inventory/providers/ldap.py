@@ -12,7 +12,6 @@ from ldap.filter import escape_filter_chars
 from pydantic import Field, field_validator, model_validator
 
 from inventory.documents.ldap import (
-    LOCK_ATTRIBUTE,
     Entry,
     GroupGraph,
     normal_dn,
@@ -23,6 +22,7 @@ from inventory.documents.ldap_accounts import Account, AccountParser, AccountSch
 from inventory.documents.ldap_coverage import ACCOUNT_KINDS, KINDS, ReadStates
 from inventory.errors import Misconfigured, ProviderError
 from inventory.ldap_client import ConnectionSettings, LdapClient, invisible
+from inventory.ldap_visibility import Visibility
 from inventory.model import (
     AccessItem,
     ArtefactKind,
@@ -42,7 +42,6 @@ NAME = "ldap"
 _LOG = logging.getLogger(__name__)
 _FILTER_CHUNK = 50
 """Alternatives in one filter, so that a wide level of nested groups stays a small request."""
-_GROUP_CLASSES = (("groupOfNames", "member"), ("groupOfUniqueNames", "uniqueMember"), ("posixGroup", "memberUid"))
 
 
 class Settings(ConnectionSettings):
@@ -145,6 +144,12 @@ class LdapCollector:
         self._parser = AccountParser(provider=provider, scope=ScopeId(settings.base_dn), schema=self._schema)
         self._clock = clock
         self._client = client
+        self._visibility = Visibility(
+            client=client,
+            ssh_key=settings.ssh_key_attribute,
+            group_bases=settings.group_search_bases,
+            group_filter=settings.group_filter,
+        )
 
     def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
         """Read the whole directory; raises `ProviderError` only when not even a bind succeeds."""
@@ -158,6 +163,7 @@ class LdapCollector:
         if strangers:
             _LOG.info("%s: %d membership values name no account", self._parser.provider, strangers)
         principals, items = self._assemble(accounts, states, interest, errors)
+        self._note_unattributed(accounts, graph, states)
         errors.extend(states.reasons())
         inventory = ProviderInventory(
             provider=self._parser.provider,
@@ -181,7 +187,7 @@ class LdapCollector:
         entry = self._current(principal)
         if entry is None:
             return PrincipalReading(principal=None, items=(), coverage=states.coverage(0, ()))
-        self._note_unseen(entry, states)
+        self._visibility.of_account(entry, states)
         account = self._joined_alone(entry, states)
         hints = owner_hints(self._schema, entry, lambda dn: self._owner(dn, states))
         items = states.keep(self._parser.items(entry, account.held))
@@ -225,27 +231,8 @@ class LdapCollector:
         found = self._client.search_all(settings.group_search_bases, settings.group_filter, schema.group_attributes)
         if found.error is not None:
             states.error((ArtefactKind.GROUP_MEMBERSHIP,), found.error)
-        self._note_hidden_members(found.entries, states)
+        self._visibility.of_members(found.entries, states)
         return GroupGraph(tuple(parse_group(entry, schema.id_attribute) for entry in found.entries))
-
-    def _note_hidden_members(self, groups: Sequence[Entry], states: ReadStates) -> None:
-        """Note groups whose members we are not shown: two classes demand some, the third is asked by `compare`."""
-        by_class = [(name, [one for one in groups if one.has_class(name)]) for name, _ in _GROUP_CLASSES]
-        for (_, attribute), (name, entries) in zip(_GROUP_CLASSES, by_class, strict=True):
-            empty = [entry for entry in entries if not entry.values(attribute)]
-            if name == "posixGroup":
-                empty = empty[:1] if len(empty) == len(entries) else []
-                empty = [entry for entry in empty if not self._may_see(entry, attribute, states)]
-            if empty:
-                reason = f"{attribute} of {len(empty)} group(s), such as {empty[0].dn}, is not shown to the reader"
-                states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.DENIED, reason)
-
-    def _may_see(self, entry: Entry, attribute: str, states: ReadStates) -> bool:
-        try:
-            return self._client.may_see(entry.dn, attribute)
-        except ProviderError as error:
-            states.error(KINDS, error)
-            return True
 
     def _assemble(
         self, accounts: list[Account], states: ReadStates, interest: Interest, errors: list[str]
@@ -256,7 +243,7 @@ class LdapCollector:
         interesting = {draft.principal_id for _, draft in drafts if interest(draft)}
         for number, (one, draft) in enumerate(drafts):
             if number == 0 or draft.principal_id in interesting:
-                self._note_unseen(one.entry, states)
+                self._visibility.of_account(one.entry, states)
         whole = states.read()
         principals: list[Principal] = []
         items: list[AccessItem] = []
@@ -269,7 +256,6 @@ class LdapCollector:
                 own = states.keep(self._parser.items(one.entry, one.held))
             principals.extend([principal] if principal is not None else [])
             items.extend(own)
-        self._note_ambiguous(sum(one.ambiguous for one in accounts), states)
         return principals, items
 
     def _draft(self, one: Account, known: dict[str, Entry], states: ReadStates) -> Principal:
@@ -284,9 +270,15 @@ class LdapCollector:
             return replace(draft, read=PrincipalRead(live=True, partial=KINDS)), ()
         return reading.principal, reading.items
 
-    def _note_ambiguous(self, count: int, states: ReadStates) -> None:
-        if count:
-            reason = f"memberUid names {count} accounts by a login name that another account has too"
+    def _note_unattributed(self, accounts: list[Account], graph: GroupGraph, states: ReadStates) -> None:
+        """Note memberships that are somebody's, nobody can say whose: the scope is not clean, the principals stay."""
+        disputed = sum(one.ambiguous for one in accounts)
+        unreadable = sum(group.unreadable for group in graph.groups)
+        if disputed:
+            reason = f"memberUid names {disputed} accounts by a login name that another account has too"
+            states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.PARTIAL, reason)
+        if unreadable:
+            reason = f"{unreadable} membership values cannot be searched for (a uniqueMember with a bit string)"
             states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.PARTIAL, reason)
 
     def _owner(self, dn: str, states: ReadStates) -> Entry | None:
@@ -295,17 +287,6 @@ class LdapCollector:
         except ProviderError as error:
             states.error((ArtefactKind.PRINCIPAL,), error)
             return None
-
-    def _note_unseen(self, entry: Entry, states: ReadStates) -> None:
-        """Prove that what an entry does not show is not there, rather than kept from us."""
-        for kind, attribute in (
-            (ArtefactKind.ACCOUNT, LOCK_ATTRIBUTE),
-            (ArtefactKind.SSH_KEY, self._schema.ssh_key),
-        ):
-            if kind in states.exclude or entry.values(attribute):
-                continue
-            if not self._may_see(entry, attribute, states):
-                states.failed((kind,), ReadState.DENIED, f"{attribute} is not shown to the reader")
 
     def _current(self, principal: Principal) -> Entry | None:
         """Return the entry as it is now, also after a rename; None only when the provider positively has none."""
@@ -329,7 +310,7 @@ class LdapCollector:
             try:
                 graph = self._groups_of(entry)
                 ambiguous = self._shares_login(entry, graph)
-                self._note_hidden_samples(entry, graph, states)
+                self._visibility.of_groups(self._shown(entry, graph), states)
             except ProviderError as error:
                 states.error((ArtefactKind.GROUP_MEMBERSHIP,), error)
         others = frozenset(uid.casefold() for uid in entry.texts(self._schema.login)) if ambiguous else frozenset()
@@ -337,6 +318,11 @@ class LdapCollector:
             reason = "memberUid names this account by a login name that another account has too"
             states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.UNSUPPORTED, reason)
         return Account.of(entry, graph, others, self._schema)
+
+    def _shown(self, entry: Entry, graph: GroupGraph) -> set[str]:
+        """Return by which attributes groups name this account, disputed login names included."""
+        shown = {one.attribute for one in graph.naming_dn(normal_dn(entry.dn))}
+        return shown | {one.attribute for uid in entry.texts(self._schema.login) for one in graph.naming_uid(uid)}
 
     def _groups_of(self, entry: Entry) -> GroupGraph:
         """Search the groups that name an account, then those that name these, until none is new."""
@@ -370,21 +356,9 @@ class LdapCollector:
         found = self._client.search_all(settings.account_search_bases, text, (self._schema.login,)).whole()
         return any(one.dn != entry.dn for one in found)
 
-    def _note_hidden_samples(self, entry: Entry, graph: GroupGraph, states: ReadStates) -> None:
-        """For each way of membership that showed none, look whether any group of that kind shows its members to us."""
-        key = normal_dn(entry.dn)
-        shown = {one.attribute for one in graph.naming_dn(key)}
-        shown |= {one.attribute for uid in entry.texts(self._schema.login) for one in graph.naming_uid(uid)}
-        for name, attribute in _GROUP_CLASSES:
-            if attribute not in shown:
-                text = f"(&{self._settings.group_filter}(objectClass={name}))"
-                for base in self._settings.group_search_bases:
-                    sample = self._client.first(base, text, self._schema.group_attributes)
-                    self._note_hidden_members([sample] if sample is not None else [], states)
-
 
 def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapCollector:
-    return LdapCollector(provider, settings, clock, LdapClient(settings))
+    return LdapCollector(provider, settings, clock, LdapClient(settings, clock))
 
 
 PROVIDER = Provider(

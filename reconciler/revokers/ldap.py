@@ -300,8 +300,7 @@ def _image(*, restorable: bool, document: dict[str, Json]) -> BeforeImage:
 
 
 def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapRevoker:
-    del clock  # no write here depends on the time
-    return LdapRevoker(provider, settings, LdapClient(settings))
+    return LdapRevoker(provider, settings, LdapClient(settings, clock))
 
 
 REVOKER = RevokerType(
