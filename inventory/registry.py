@@ -13,7 +13,15 @@ AnyProvider = Provider[Any]
 
 
 def _builtin() -> dict[str, Callable[[], AnyProvider]]:
-    return {}
+    return {
+        "ldap": _ldap,
+    }
+
+
+def _ldap() -> AnyProvider:
+    from inventory.providers import ldap  # noqa: PLC0415 - opened on use: its client library is an optional extra
+
+    return ldap.PROVIDER
 
 
 def provider_types() -> tuple[str, ...]:
