@@ -12,8 +12,14 @@ ENTRY_POINT_GROUP = "access_reconciler.providers"
 AnyProvider = Provider[Any]
 
 
+def _aws_iam() -> AnyProvider:
+    from inventory.providers.aws_iam import PROVIDER  # noqa: PLC0415 - opened only when configured
+
+    return PROVIDER
+
+
 def _builtin() -> dict[str, Callable[[], AnyProvider]]:
-    return {}
+    return {"aws_iam": _aws_iam}
 
 
 def provider_types() -> tuple[str, ...]:
