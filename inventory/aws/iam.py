@@ -90,7 +90,15 @@ def read_report(client: BaseClient, where: str, clock: Clock, wait_seconds: floa
                 raise
             clock.sleep(_REPORT_POLL_SECONDS)
             continue
-        return Report(rows=documents.report_rows(bytes(reply["Content"])), generated_at=reply["GeneratedTime"])
+        return _report(where, reply)
+
+
+def _report(where: str, reply: Raw) -> Report:
+    try:
+        rows = documents.report_rows(bytes(reply["Content"]))
+    except ValueError as error:
+        raise Unavailable(f"the credential report of {where} cannot be read: {error}") from error
+    return Report(rows=rows, generated_at=reply["GeneratedTime"])
 
 
 def read_all_service_credentials(client: BaseClient, where: str) -> dict[str, list[Raw]]:

@@ -199,8 +199,14 @@ _SLOTS: Final = (1, 2)
 
 
 def report_rows(content: bytes) -> dict[str, ReportRow]:
-    """Read a credential report into rows by user ARN; the root account's row is left out."""
+    """Read a credential report into rows by user ARN; the root account's row is left out.
+
+    Raises ValueError for something that is not a credential report.
+    """
     rows = csv.DictReader(io.StringIO(content.decode("utf-8")))
+    if not {"user", "arn", "password_enabled"} <= set(rows.fieldnames or ()):
+        msg = "not a credential report: its columns are missing"
+        raise ValueError(msg)
     return {row["arn"]: _report_row(row) for row in rows if not row["arn"].endswith(":root")}
 
 
