@@ -89,8 +89,11 @@ def word(text: str) -> str:
 
 
 def _pattern(text: str | None) -> str | None:
-    if text is not None:
-        re.compile(text)
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        msg = f"it is no regular expression: {error}"
+        raise ValueError(msg) from error
     return text
 
 

@@ -85,12 +85,12 @@ def open_feed(path: Path, max_bytes: int) -> Iterator[OpenFeed]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unreadable(error) from error
+    try:
+        before = _checked(descriptor, max_bytes)
+    except FeedRefused:
+        os.close(descriptor)
+        raise
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise FeedRefused("not_a_file", "the path names no regular file: point it at the exported CSV file")
-        if before.st_size > max_bytes:
-            raise too_large(max_bytes)
         modified_at = datetime.fromtimestamp(before.st_mtime, UTC)
         try:
             yield OpenFeed(stream=stream, modified_at=modified_at, max_bytes=max_bytes)
@@ -101,6 +101,15 @@ def open_feed(path: Path, max_bytes: int) -> Iterator[OpenFeed]:
             raise FeedRefused(
                 "changed_while_read", "the file was written to while it was read: write a new file and rename it"
             )
+
+
+def _checked(descriptor: int, max_bytes: int) -> os.stat_result:
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        raise FeedRefused("not_a_file", "the path names no regular file: point it at the exported CSV file")
+    if facts.st_size > max_bytes:
+        raise too_large(max_bytes)
+    return facts
 
 
 def _unreadable(error: OSError) -> FeedRefused:
