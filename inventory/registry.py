@@ -13,7 +13,13 @@ AnyProvider = Provider[Any]
 
 
 def _builtin() -> dict[str, Callable[[], AnyProvider]]:
-    return {}
+    return {"scim": _scim}
+
+
+def _scim() -> AnyProvider:
+    from inventory.providers.scim import PROVIDER  # noqa: PLC0415 - a provider is imported when it is asked for
+
+    return PROVIDER
 
 
 def provider_types() -> tuple[str, ...]:
