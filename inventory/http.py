@@ -295,9 +295,15 @@ def answer_of(response: httpx.Response, body: bytes, what: str, now: datetime) -
     return Answer(
         status=response.status_code,
         document=_json_object(response, body, what) if body else {},
-        etag=response.headers.get("ETag", ""),
+        etag=_etag(response),
         request_id=_request_id(response),
     )
+
+
+def _etag(response: httpx.Response) -> str:
+    """Return the entity tag; one that could not be sent back in a header is none."""
+    value: str = response.headers.get("ETag", "")
+    return value if value.isascii() and value.isprintable() else ""
 
 
 def _request_id(response: httpx.Response) -> str:

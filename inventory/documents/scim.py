@@ -206,7 +206,7 @@ def _instant(value: object) -> datetime | None:
 def _version(document: Document) -> str:
     """Return the entity tag; one that cannot stand in a header is none."""
     version = _text(attribute(document, "meta.version"))
-    return version if all(" " <= character <= "~" for character in version) else ""
+    return version if version.isascii() and version.isprintable() else ""
 
 
 def group(document: Document) -> Group:

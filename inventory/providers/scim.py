@@ -112,8 +112,8 @@ class _Identity:
     errors: tuple[str, ...]
 
 
-_USERS: Final = Parser[User](parse=user, identify=lambda entry: entry.user_id)
-_GROUPS: Final = Parser[Group](parse=group, identify=lambda entry: entry.group_id)
+_USERS: Final[Parser[User]] = Parser(parse=user, identify=lambda entry: entry.user_id)
+_GROUPS: Final[Parser[Group]] = Parser(parse=group, identify=lambda entry: entry.group_id)
 
 
 class ScimCollector:

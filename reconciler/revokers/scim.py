@@ -113,7 +113,7 @@ class ScimRevoker:
         found = self._group(action)
         if not _holds(found, action):
             return _already("the account is not in the group")
-        if item.holders != 1 and len(found.members) == 1:
+        if item.holders != 1 and sum(not member.is_group for member in found.members) == 1:
             raise ObjectChanged(
                 f"the account has become the last member of group {found.group_id!r}",
                 advice="the next cycle asks for a review",
