@@ -8,24 +8,26 @@ from inventory.roster.model import WorkerId
 from reconciler.core.model import (
     ActionResult,
     CycleId,
-    CycleOutcome,
-    CycleRecord,
     EngineInfo,
-    GuardFacts,
-    InventoryFacts,
-    LeaverState,
-    LeaverVerdict,
     Mode,
     Need,
     OutcomeState,
     Plan,
     PlanDigest,
     PolicySet,
-    RosterFacts,
     Rule,
     Severity,
     VerificationState,
     Withheld,
+)
+from reconciler.core.record import (
+    CycleOutcome,
+    CycleRecord,
+    GuardFacts,
+    InventoryFacts,
+    LeaverState,
+    LeaverVerdict,
+    RosterFacts,
 )
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, grant, principal
 

@@ -13,7 +13,8 @@ from hashlib import sha256
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName, ScopeId
 from reconciler.core.canonical import Json, dumps, rfc3339
 from reconciler.core.errors import EvidenceError
-from reconciler.core.model import Action, ActionResult, CycleRecord, Effect, Finding
+from reconciler.core.model import Action, ActionResult, Effect, Finding
+from reconciler.core.record import CycleRecord
 
 KEY_BYTES = 32
 """Length of a cycle key: the block strength of HMAC-SHA256 (RFC 2104 section 3)."""

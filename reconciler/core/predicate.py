@@ -12,14 +12,8 @@ from datetime import timedelta
 from inventory.model import ArtefactKind, Coverage, ReadState
 from reconciler.core.canonical import Json, plain, rfc3339
 from reconciler.core.leaves import decisions, reference
-from reconciler.core.model import (
-    CycleOutcome,
-    CycleRecord,
-    InventoryFacts,
-    LeaverState,
-    OutcomeState,
-    VerificationState,
-)
+from reconciler.core.model import OutcomeState, VerificationState
+from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, LeaverState
 
 ERROR_CODES = frozenset(
     (

@@ -13,7 +13,8 @@ from reconciler.core.canonical import Json, dumps, plain, sha256_hex
 from reconciler.core.counting import Counts, contradictions
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import action_leaves, decision_leaves, key_commitment, leaf_file
-from reconciler.core.model import CycleId, CycleRecord
+from reconciler.core.model import CycleId
+from reconciler.core.record import CycleRecord
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://access-reconciler.dev/attestation/access-reconciliation/v1"
@@ -31,6 +32,8 @@ class Link:
     cycle_id: CycleId
     digest: str
     """`sha256:` and hex of the previous statement's bytes, not of its signature."""
+    outcome: str = ""
+    """How that cycle ended, where it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,9 @@ def test_a_principal_that_is_gone_needs_no_call() -> None:
     results = execute(approve(plan), stage.crew())
     assert ends(results) == [(ABSENT, GONE)] * 2
     assert stage.aws.calls == []
-    assert [(entry.outcome, entry.intent.before.restorable) for entry in stage.journal.entries()] == [(ABSENT, False)] * 2
+    assert [(entry.outcome, entry.intent.before.restorable) for entry in stage.journal.entries()] == [
+        (ABSENT, False)
+    ] * 2
     assert stage.journal.unsettled() == ()
 
 
