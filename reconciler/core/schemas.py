@@ -134,14 +134,17 @@ class StaleCredentialConfig(_Document):
 
 
 class ConfigDocument(BaseModel):
-    """`data.access.config`: the thresholds of the rules. Rules of your own add sections of their own."""
+    """`data.access.config`: the thresholds of the rules. Rules of your own add sections of their own.
+
+    A section may be missing together with its rule; null is refused, and would also blind OPA's check of references.
+    """
 
     model_config = ConfigDict(extra="allow", title="Thresholds of the rules, data.access.config")
 
     schema_: Literal["access.config/v1"] = Field(alias="schema")
-    leaver: LeaverConfig | None = None
-    orphan: OrphanConfig | None = None
-    stale_credential: StaleCredentialConfig | None = None
+    leaver: LeaverConfig = Field(default=None)
+    orphan: OrphanConfig = Field(default=None)
+    stale_credential: StaleCredentialConfig = Field(default=None)
 
 
 class FindingDocument(BaseModel):
