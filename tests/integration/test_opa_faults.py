@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,6 @@ from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import EngineInfo, Evaluation, PolicySet
 from reconciler.evaluation import evaluate
-from reconciler.ports import PolicyEngine
 from tests.worlds import company, starter
 
 Reply = tuple[int, str, str]
@@ -60,6 +59,7 @@ class FaultyOpa(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FaultyOpa
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         """Stay quiet."""
@@ -129,13 +129,22 @@ class Recorder:
         self.documents = documents
         raise PolicyError("noted")
 
+    def evaluate(self, request: Mapping[str, Json]) -> Mapping[str, Json]:
+        raise NotImplementedError
+
+    def info(self) -> EngineInfo:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture(scope="module")
 def sound() -> Iterator[EmbeddedRego]:
     """Load an engine once with what every test here sends: the sample company."""
     recorder = Recorder()
     with pytest.raises(PolicyError, match="noted"):
-        evaluate(cast("PolicyEngine", recorder), company())
+        evaluate(recorder, company())
     engine = EmbeddedRego(deadline_seconds=20)
     engine.load(starter(), recorder.documents)
     yield engine
