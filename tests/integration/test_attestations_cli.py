@@ -185,6 +185,12 @@ def test_without_a_store_the_command_says_what_to_give(tmp_path: Path) -> None:
         run(build_app(), "verify", "--dir", str(tmp_path))
 
 
+def test_an_unusable_head_is_an_error(chain: Chain) -> None:
+    """A head that is neither of the right form nor a file that holds one stops the command."""
+    with pytest.raises(EvidenceError, match="'latest' is not SEQUENCE:DIGEST"):
+        run(configured(chain), "verify", "--expect-head", "latest")
+
+
 def test_a_pack_verifies_with_openssl_alone(chain: Chain, tmp_path: Path) -> None:
     """The commands of a pack's README work as printed, in a shell that has nothing of ours."""
     shell, openssl = require("bash"), require("openssl")

@@ -330,6 +330,27 @@ def test_a_statement_that_is_not_canonical_is_found(chain: Chain) -> None:
     assert blamed(verified(chain)) == {(cycle_id(5), "statement_malformed")}
 
 
+def test_a_signed_statement_that_is_no_json_is_found(chain: Chain) -> None:
+    """A signature over anything but JSON proves no cycle."""
+    statement, bundle = chain.files(5)
+    signed = chain.signer.sign(b"[" * 50_000)
+    statement.write_bytes(signed.payload)
+    bundle.write_bytes(signed.bundle)
+    assert blamed(verified(chain)) == {(cycle_id(5), "statement_malformed")}
+
+
+def test_a_chain_that_begins_with_another_genesis_is_found(chain: Chain) -> None:
+    """The first statement must commit to this installation and this key."""
+
+    def rename(document: dict[str, object]) -> None:
+        predicate = document["predicate"]
+        assert isinstance(predicate, dict)
+        predicate["reconciler"]["instanceId"] = "another"
+
+    resign(chain, 1, rename)
+    assert (cycle_id(1), "genesis") in blamed(verified(chain))
+
+
 def test_two_subjects_of_one_name_are_found(chain: Chain) -> None:
     """A subject's name is unique: a reader looks files up by it."""
 

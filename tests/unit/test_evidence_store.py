@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.adapters.durable_file import create_file
 from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, evidence_path, parse_name
+from reconciler.adapters.key_signer import KeySigner
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
@@ -108,6 +109,24 @@ def test_a_sequence_number_is_attested_once(store: FileEvidenceStore) -> None:
     for cycle in (cycle_id(1), cycle_id(2)):
         with pytest.raises(EvidenceError, match="sequence 1 already has an attestation"):
             store.put_attestation(1, cycle, signed)
+
+
+def test_a_disk_that_refuses_an_attestation_is_an_evidence_error(
+    store: FileEvidenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cycle that could not be attested is named, also when its statement is to be recovered."""
+    signer = KeySigner.open(store.root / "keys" / "attestation.pem")
+    bundle = Path(store.put_attestation(1, cycle_id(1), signer.sign(b"{}")))
+    bundle.with_name(bundle.name.replace(".sigstore.", ".statement.")).unlink()
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(EvidenceError, match=f"cannot store the attestation of cycle {cycle_id(2)}: Read-only"):
+        store.put_attestation(2, cycle_id(2), signer.sign(b"{}"))
+    with pytest.raises(EvidenceError, match=f"cannot store 000001-{cycle_id(1)}.statement.json: Read-only"):
+        store.recover()
 
 
 @pytest.mark.parametrize(("sequence", "cycle"), [(0, "a"), (1, "../a"), (1, ""), (1, "a/b"), (1, "a\n")])
