@@ -152,6 +152,14 @@ class FileEvidenceStore:
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
         return found
 
+    def attested(self, sequence: int) -> Link | None:
+        """Return the attestation of this sequence number, if there is one.
+
+        After a crash between storing it and noting it in the journal, this one counts and is not made again.
+        """
+        files = self._attestation_files(STATEMENT_SUFFIX)
+        return next((self._link(path) for path in files if int(path.name.split("-")[0]) == sequence), None)
+
     def _link(self, statement: Path) -> Link:
         sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
         try:

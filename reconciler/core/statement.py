@@ -101,9 +101,10 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
     Raises `EvidenceError` when the record contradicts itself (see `core.counting`) or the chain does not continue.
     """
     _check_link(record, facts)
-    decided, acted = predicate.decision_counts(record), predicate.action_counts(record)
-    _check_counts(record, decided, acted)
     made = facts.documents
+    decided = {**predicate.decision_counts(record), **_tree(made.decisions_root, made.decision_leaves)}
+    acted = {**predicate.action_counts(record), **_tree(made.actions_root, made.action_leaves)}
+    _check_counts(record, decided, acted)
     told: dict[str, Json] = {
         **predicate.cycle(record),
         **_chain(facts),
@@ -111,9 +112,9 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
         "policy": predicate.policy(record),
         "roster": predicate.roster(record),
         "inventory": predicate.inventory(record, facts.key),
-        "decisions": {**decided, **_tree(made.decisions_root, made.decision_leaves)},
+        "decisions": decided,
         "plan": predicate.plan(record, facts.key),
-        "actions": {**acted, **_tree(made.actions_root, made.action_leaves)},
+        "actions": acted,
         "guardrails": predicate.guardrails(record),
         "leavers": predicate.leavers(record),
         "waivers": {"inForce": record.waivers},
