@@ -79,7 +79,8 @@ def _known(journal: Journal, entry: JournalEntry, state: VerificationState, read
     action = entry.intent.action
     outcome, detail, acted_at = entry.outcome, entry.outcome_detail, entry.outcome_at
     # The verification goes first: a crash between the two leaves the intent without an outcome, so it is read again.
-    journal.record_verification(action.action_id, state, read_at)
+    if state is not entry.verification:
+        journal.record_verification(action.action_id, state, read_at)
     if outcome is None:
         gone = state is VerificationState.GONE
         outcome, detail = (OutcomeState.DONE, _FOUND_GONE) if gone else (OutcomeState.FAILED, _FOUND_THERE)

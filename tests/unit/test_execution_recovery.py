@@ -178,6 +178,17 @@ def test_a_settled_journal_reads_nothing() -> None:
     assert stage.provider.reads == 1
 
 
+def test_the_same_answer_is_recorded_once() -> None:
+    """An act that stays open does not fill the journal with the same answer at every recovery."""
+    stage = Aftermath(credential())
+    stage.intended(credential(), DONE)
+    stage.recover()
+    recorded: list[VerificationState] = []
+    stage.journal.record_verification = lambda *args: recorded.append(args[1])  # type: ignore[method-assign]  # counts
+    assert stage.recover() == [(DONE, THERE)]
+    assert recorded == []
+
+
 def test_interrupted_cycles_are_those_without_an_end() -> None:
     """A cycle that began and never finished is named."""
     stage = Aftermath()

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -526,13 +527,13 @@ class Breaking(MemoryJournal):
         self._tick("intent")
         super().record_intent(intent)
 
-    def record_outcome(self, action_id: ActionId, *rest: object) -> None:  # type: ignore[override]  # passes on
+    def record_outcome(self, action_id: ActionId, *rest: Any) -> None:
         self._tick("outcome")
-        super().record_outcome(action_id, *rest)  # type: ignore[arg-type]  # passes on
+        super().record_outcome(action_id, *rest)
 
-    def record_verification(self, action_id: ActionId, *rest: object) -> None:  # type: ignore[override]  # passes on
+    def record_verification(self, action_id: ActionId, *rest: Any) -> None:
         self._tick("verification")
-        super().record_verification(action_id, *rest)  # type: ignore[arg-type]  # passes on
+        super().record_verification(action_id, *rest)
 
 
 @pytest.mark.parametrize("error", [JournalError("disk full"), LeaseLost("another process took over")])
