@@ -56,7 +56,7 @@ def recover(
 def _rest_of_window(entries: Sequence[JournalEntry], patience: Patience, now: datetime) -> float:
     youngest = max(entry.outcome_at or entry.intent.recorded_at for entry in entries)
     rest = youngest + timedelta(seconds=patience.window_seconds) - now
-    return min(max(rest.total_seconds(), 0.0), patience.window_seconds)
+    return min(rest.total_seconds(), patience.window_seconds)
 
 
 def _settle(journal: Journal, entries: Sequence[JournalEntry], rereader: Rereader) -> list[ActionResult]:
