@@ -20,6 +20,10 @@ class PolicyError(ReconcilerError):
     """The policy engine gave no answer that can be trusted. Neither clean nor a reason to revoke."""
 
 
+class Undecided(PolicyError):
+    """The engine works, yet gave no usable answer to this one request; a smaller request may tell who is at fault."""
+
+
 class JournalError(ReconcilerError):
     """The journal cannot be read or written; nothing may be done without it."""
 

@@ -62,7 +62,7 @@ def test_the_count_cap_holds_from_the_first_principal_over_it(count: int, held: 
 @pytest.mark.parametrize(
     ("count", "population", "held"), [(10, 100, False), (11, 100, True), (11, 99, False), (20, 200, False)]
 )
-def test_the_percent_cap_is_armed_from_its_population(count: int, population: int, held: bool) -> None:  # noqa: FBT001
+def test_the_percent_cap_is_armed_from_its_population(count: int, population: int, held: bool) -> None:  # noqa: FBT001 - a table
     """A percentage counts from 100 principals on, and exactly the limit passes."""
     decision = guard(plan_of(*people(count)), around(population=population))
     assert codes(decision) == ({HoldCode.CAP_PERCENT} if held else set())
