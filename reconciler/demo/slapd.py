@@ -72,11 +72,15 @@ def revoker_access() -> str:
 
 
 def revoker_delete_access() -> str:
-    """Return the additional rules without which the revoker cannot delete accounts: for `revoke` of an account."""
+    """Return the rules with which the revoker may also delete accounts; they stand before `revoker_access`.
+
+    Deleting needs `z` on the entry and on its parent's `children`; reading all attributes is for the before-image.
+    """
     who = f'  by dn.exact="{REVOKER_DN}" '
     return "".join(
         f'access to dn.base="{dn}" attrs=children\n{who}=z\n  by * break\n'
         f'access to dn.children="{dn}" attrs=entry\n{who}=zrscxd\n  by * break\n'
+        f'access to dn.children="{dn}" attrs=sshPublicKey,pwdAccountLockedTime\n{who}write\n  by * break\n'
         f'access to dn.children="{dn}"\n{who}read\n  by * break\n'
         for dn in (PEOPLE_DN, SERVICES_DN)
     )
@@ -180,7 +184,7 @@ def _configure(directory: Path, passwords: Mapping[str, str], options: Options) 
         f"directory {directory / 'data'}\nmaxsize 268435456\nlastbind on\n"
         "index objectClass,entryUUID,uid,mail,employeeNumber,member,uniqueMember,memberUid eq\n"
         f"{options.extra_access}access to attrs=userPassword by anonymous auth by * none\n"
-        f"{reader_access()}{revoker_access()}{revoker_delete_access() if options.may_delete else ''}"
+        f"{reader_access()}{revoker_delete_access() if options.may_delete else ''}{revoker_access()}"
         "access to * by * none\n"
         f'overlay ppolicy\nppolicy_default "cn=default,ou=policies,{BASE_DN}"\n'
         "overlay accesslog\nlogdb cn=accesslog\nlogops writes\nlogsuccess TRUE\n"
