@@ -116,6 +116,7 @@ class Company:
             "group_bases": (slapd.GROUPS_DN,),
             "admin_groups": (group_dn("admins"),),
             "own_dns": (slapd.REVOKER_DN,),
+            "password_policy": slapd.POLICY_DN,
         }
         collector = PROVIDER.build(CORP, PROVIDER.settings.model_validate(values | changes), FakeClock())
         assert isinstance(collector, LdapCollector)

@@ -257,3 +257,16 @@ class GroupGraph:
                         upper.append(parent)
             level = upper
         return found
+
+    def within_any(self, keys: Iterable[str]) -> frozenset[str]:
+        """Return the keys of these groups and of all groups that they hold, at any depth."""
+        by_key = {group.key: group for group in self.groups}
+        found = set(keys)
+        todo = list(found)
+        while todo:
+            group = by_key.get(todo.pop())
+            held = {key for name in ("member", "uniqueMember") for key in group.members[name]} if group else set()
+            new = (held & by_key.keys()) - found
+            found |= new
+            todo.extend(new)
+        return frozenset(found)
