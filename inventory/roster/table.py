@@ -159,7 +159,7 @@ class Table:
                 line=line,
                 column=min(len(cells), width) + 1,
             )
-        if tuple(cell.strip().casefold() for cell in cells) == self.header.names:
+        if cells[0].strip().casefold() == self.header.names[0] and _names(cells) == self.header.names:
             raise FeedRefused("header_repeated", "the header comes again: several files were joined", line=line)
         return RawRow(line=line, cells={column: cells[at].strip() for column, at in self.header.places.items()})
 

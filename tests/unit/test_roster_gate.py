@@ -24,7 +24,7 @@ def _people(count: int, *, ended: int = 0, day: str = "2026-02-28") -> str:
 
 
 def _before(workers: int, open_workers: int | None = None, **changes: Any) -> AcceptedRoster:
-    values = {
+    values: dict[str, Any] = {
         "digest": "sha256:" + "b" * 64,
         "as_of": NOW - timedelta(days=1),
         "workers": workers,
@@ -106,8 +106,14 @@ def test_side_file_without_time_is_not_enough_where_it_is_asked_for(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("before", "now", "held"),
-    [(100, 90, []), (100, 89, ["roster_shrunken"]), (9, 8, ["roster_shrunken"]), (100, 130, []), (2000, 1900, [])]
-    + [(2000, 1899, ["roster_shrunken"])],
+    [
+        (100, 90, []),
+        (100, 89, ["roster_shrunken"]),
+        (9, 8, ["roster_shrunken"]),
+        (100, 130, []),
+        (2000, 1900, []),
+        (2000, 1899, ["roster_shrunken"]),
+    ],
 )
 def test_shrinkage_is_held(before: int, now: int, held: list[str], tmp_path: Path) -> None:
     """More than 10 % of the workers missing, or more than 100 of them, holds the feed at any size."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from inventory.roster.model import Roster
 from tests import feeds
 from tests.feeds import row
 
@@ -76,7 +77,7 @@ SET_ASIDE: dict[str, tuple[Mapping[str, str], dict[str, Any], str, str]] = {
         "last_day_of_work",
     ),
     "digits of another script": (
-        row("E9", "Terminated", last_day_of_work="٢٠٢٦-٠٢-٠١"),
+        row("E9", "Terminated", last_day_of_work="\u0662\u0660\u0662\u0666-02-01"),
         {},
         "date_format",
         "last_day_of_work",
@@ -155,7 +156,7 @@ SET_ASIDE: dict[str, tuple[Mapping[str, str], dict[str, Any], str, str]] = {
 }
 
 
-def _load(rows: Rows, folder: Path, **settings: Any) -> feeds.Roster:
+def _load(rows: Rows, folder: Path, **settings: Any) -> Roster:
     return feeds.roster_of(feeds.load(feeds.write(folder, feeds.csv_text(rows)), **settings))
 
 
