@@ -53,6 +53,14 @@ ACCEPTED: dict[str, tuple[str | bytes, dict[str, Any]]] = {
         "worker_id,status,last_day_of_work,shoe_size\nE1,Active,,41\nE2,Terminated,2026-02-01,42\n",
         {},
     ),
+    "column that only looks like ours": (
+        "worker_id,status,last_day_of_work,Work_Email_2\nE1,Active,,a\nE2,Terminated,2026-02-01,b\n",
+        {"other_columns": ["work_email_2"]},
+    ),
+    "column of a neighbouring name": (
+        "worker_id,status,last_day_of_work,termination_type\nE1,Active,,a\nE2,Terminated,2026-02-01,b\n",
+        {},
+    ),
     "trailer row, expected": (ROWS + "TOTAL 2,,,\n", {"trailer_rows": r"TOTAL (?P<count>[0-9]+)"}),
     "short trailer row, expected": (ROWS + "End of report\n", {"trailer_rows": "End of report"}),
     "row count as expected": (ROWS, {"expected_count": 2}),
@@ -84,6 +92,11 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, int, int]]] = {
         {},
         ("header_renamed", 1, 4),
     ),
+    "header written with spaces": (
+        "worker_id,status,termination_date,Last Day Of Work\nE1,Active,,\n",
+        {},
+        ("header_renamed", 1, 4),
+    ),
     "header missing (data in its place)": ("E1,Active,\nE2,Active,\n", {}, ("header_missing", 1, 0)),
     "column mapped and missing": (ROWS, {"columns": {"termination_date": "Austritt"}}, ("header_missing", 1, 0)),
     "column required and missing": (ROWS, {"required_columns": ["work_timezone"]}, ("header_missing", 1, 0)),
@@ -108,6 +121,12 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, int, int]]] = {
         {"trailer_rows": r"TOTAL (?P<count>[0-9]+)"},
         ("count_mismatch", 0, 0),
     ),
+    "trailer that counts no number": (
+        ROWS + "TOTAL many,,,\n",
+        {"trailer_rows": r"TOTAL (?P<count>.*)"},
+        ("count_mismatch", 4, 1),
+    ),
+    "too many rows": (ROWS, {"max_rows": 1}, ("too_many_rows", 3, 0)),
     "rows after the trailer": (
         ROWS + "TOTAL 2,,,\nE3,Active,,\n",
         {"trailer_rows": "TOTAL .*"},
