@@ -7,12 +7,20 @@ from pathlib import Path
 
 import inventory.roster
 from inventory.roster.csv_settings import Column, CsvRosterSettings
-from inventory.roster.gate import SHRUNKEN, STALE
+from inventory.roster.gate import MASS_TERMINATION, SHRUNKEN, STALE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "roster.md").read_text()
 CODE = re.compile(r"[a-z]+(_[a-z]+)+|unreadable|quoting|mojibake")
 RAISERS = {"FeedRefused", "NotADate", "note", "_reject"}
-COMPUTED = {"status_blank", "status_unknown", "worker_type_unknown", STALE, SHRUNKEN, "previous_refused"}
+COMPUTED = {
+    "status_blank",
+    "status_unknown",
+    "worker_type_unknown",
+    STALE,
+    SHRUNKEN,
+    MASS_TERMINATION,
+    "previous_refused",
+}
 """Built from a column's name, held in a constant of the gate, or given by the command."""
 
 
