@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from inventory.model import ArtefactKind, PrincipalId, ProviderName
+from inventory.model import ArtefactKind
 from inventory.provider import Clock, Permission
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.canonical import Json
@@ -15,7 +15,6 @@ from reconciler.core.model import (
     Approval,
     BeforeImage,
     CycleId,
-    CycleOutcome,
     Effect,
     EngineInfo,
     HoldReason,
@@ -25,10 +24,12 @@ from reconciler.core.model import (
     PlanDigest,
     PolicySet,
     Receipt,
+    Touch,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "Touch"]
 
 
 class PolicyEngine(Protocol):
@@ -124,15 +125,6 @@ class CycleEntry:
     outcome: CycleOutcome | None = None
     finished_at: datetime | None = None
     statement_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touch:
-    """A principal that an intent named within the sliding window."""
-
-    provider: ProviderName
-    principal_id: PrincipalId
-    effect: Effect
 
 
 class Journal(Protocol):
