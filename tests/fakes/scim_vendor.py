@@ -53,6 +53,8 @@ class Behaviour:
     """`right`, `ignored` (all groups), `empty` (no group, in silence) or `refused` (400)."""
     me: str = ""
     """The id of the user that our token belongs to; without it /Me answers 501."""
+    redirect_me: bool = False
+    """/Me answers 308, as RFC 7644, section 3.11, allows."""
     refuse_beyond_end: bool = False
     """A page beyond the last entry is answered with 400."""
 
@@ -129,6 +131,8 @@ class Vendor:
         return self._one(method, kind, unquote(object_id), headers, body)
 
     def _me(self) -> tuple[int, dict[str, Any]]:
+        if self.behaviour.redirect_me:
+            raise Refusal(308, "see the user")
         if not self.behaviour.me:
             raise Refusal(501, "no /Me")
         return 200, self._shown("Users", self.objects["Users"][self.behaviour.me])

@@ -7,13 +7,14 @@ import httpx
 import pytest
 
 from inventory.errors import Denied, ObjectChanged, Unavailable
-from inventory.model import Grant, Principal, ProviderInventory, ProviderName
+from inventory.model import Grant, Principal, PrincipalReading, ProviderInventory, ProviderName
 from inventory.provider import Collector
 from inventory.providers.scim import PROVIDER, Settings
 from reconciler.adapters.clock import SystemClock
+from reconciler.core.evidence import item_evidence
 from reconciler.core.model import Effect, OutcomeState
 from reconciler.demo import scim_server
-from reconciler.demo.process import RunningServer
+from reconciler.demo.process import RunningServer, ServerFailed
 from reconciler.ports import Revoker
 from reconciler.revokers.rest import RestClient
 from reconciler.revokers.scim import REVOKER
@@ -79,6 +80,13 @@ def test_the_token_is_private_and_not_on_the_command_line(server: RunningServer)
     assert httpx.get(f"{server.url}/Users", trust_env=False).status_code == 401
 
 
+def test_a_missing_server_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the demo's extra the error names it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ServerFailed, match="access-reconciler\\[demo\\]"):
+        scim_server.start(tmp_path)
+
+
 def test_each_start_has_a_token_of_its_own(server: RunningServer, tmp_path: Path) -> None:
     """A token of an earlier run opens nothing."""
     earlier = Path(server.details["token_file"]).read_text()
@@ -142,6 +150,33 @@ def test_two_leavers_of_one_group_can_both_go(server: RunningServer, admin: http
         item = next(one for one in inventory.items if one.principal_id == user and isinstance(one, Grant))
         assert revoker.revoke(action(owner, item, Effect.REVOKE)).outcome is OutcomeState.DONE
     assert [one["value"] for one in admin.get(f"Groups/{group}").json()["members"]] == ids[2:]
+
+
+def test_undo_gives_back_the_very_same_picture(server: RunningServer, admin: httpx.Client) -> None:
+    """An account that never said whether it is active is suspended and given back as it was, and so is a membership."""
+    ids = [
+        create(admin, "Users", USER_SCHEMA, userName=f"{name}@example.com", externalId=name) for name in ("ann", "ben")
+    ]
+    create(admin, "Groups", GROUP_SCHEMA, displayName="g", members=[{"value": one} for one in ids])
+    collector, revoker = collector_of(server), revoker_of(server)
+    owner = next(one for one in collected(collector).principals if one.principal_id == ids[0])
+    before = collector.read_principal(owner)
+    for item, act, effect in (
+        (before.items[0], revoker.quarantine, Effect.QUARANTINE),
+        (before.items[1], revoker.revoke, Effect.REVOKE),
+    ):
+        step = action(owner, item, effect)
+        image = revoker.before_image(step)
+        assert act(step).outcome is OutcomeState.DONE
+        assert evidence(collector.read_principal(owner)) != evidence(before)
+        assert revoker.undo(step, image).outcome is OutcomeState.DONE
+        assert evidence(collector.read_principal(owner)) == evidence(before)
+    assert "active" not in admin.get(f"Users/{ids[0]}").json()
+
+
+def evidence(reading: PrincipalReading) -> list[str]:
+    """Return the evidence of every item."""
+    return [item_evidence(item) for item in reading.items]
 
 
 def test_a_stopped_server_is_unavailable_and_a_wrong_token_denied(

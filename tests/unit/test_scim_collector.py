@@ -369,6 +369,38 @@ def test_our_own_account_is_known_by_me(vendor: Vendor, collecting: Collecting) 
     assert (inventory.own_principals, inventory.identity_known) == ((PrincipalId("dave"),), True)
 
 
+def test_an_unreadable_me_is_told_and_proves_nothing(vendor: Vendor, collecting: Collecting) -> None:
+    """An answer without an id leaves our identity unknown, with a line that says why."""
+    vendor.user("odd")
+    vendor.objects["Users"]["odd"]["id"] = ""
+    vendor.behaviour.me = "odd"
+    inventory = collected(collecting(service_token=False))
+    assert not inventory.identity_known
+    assert "Me: an entry has no usable id" in inventory.errors
+
+
+def test_a_redirected_me_is_not_followed_and_stops_nothing(vendor: Vendor, collecting: Collecting) -> None:
+    """RFC 7644 lets /Me redirect to the user: then the settings have to tell, and the inventory goes on."""
+    vendor.behaviour.redirect_me = True
+    inventory = collected(collecting(service_token=False))
+    assert inventory.complete
+    assert not inventory.identity_known
+    assert "Me: GET Me was refused with HTTP 308: redirects are never followed" in inventory.errors
+
+
+def test_an_answer_that_is_no_user_is_unavailable(vendor: Vendor, collecting: Collecting) -> None:
+    """A user without an id is neither there nor gone."""
+    vendor.objects["Users"]["alice"]["id"] = None
+    with pytest.raises(Unavailable, match="something else"):
+        collecting().read_principal(principal("alice"))
+
+
+def test_without_a_token_nothing_is_inventoried(collecting: Collecting, tmp_path: Path) -> None:
+    """A missing token file hits the whole instance and is raised."""
+    with pytest.raises(Misconfigured, match="token file"):
+        collected(collecting(token_file=tmp_path / "missing"))
+
+
 def test_without_me_our_identity_is_unknown_by_default(collecting: Collecting) -> None:
     """Silence about who we are is never taken for `none of these`."""
     inventory = collected(collecting(service_token=False))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inventory.errors import Denied, ObjectChanged, ObjectMissing, Unavailable, Unsupported
+from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, Unavailable, Unsupported
 from inventory.http import ReadingClient
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Principal, ProviderName
 from inventory.providers.scim import ScimCollector
@@ -232,6 +232,17 @@ def test_what_scim_cannot_do_is_refused(revoker: ScimRevoker, planned: Callable[
         revoker.quarantine(planned(MEMBERSHIP, Effect.QUARANTINE))
     with pytest.raises(Unsupported, match="remove"):
         revoker.revoke(planned(MEMBERSHIP, kind=ArtefactKind.ATTACHED_POLICY))
+
+
+def test_an_item_without_an_address_is_refused(
+    vendor: Vendor, revoker: ScimRevoker, planned: Callable[..., Action]
+) -> None:
+    """An id is never parsed out of an access id: without its parts nothing is asked."""
+    step = planned(MEMBERSHIP, address=(("user_id", "alice"),))
+    vendor.requests.clear()
+    with pytest.raises(Misconfigured, match="no group_id"):
+        revoker.revoke(step)
+    assert vendor.requests == []
 
 
 def test_an_ignored_suspension_is_seen_by_reading_again(

@@ -112,6 +112,7 @@ def test_it_lies_about_the_total_when_told(vendor: Vendor, behaviour: Behaviour,
         (Behaviour(refuse_beyond_end=True), "Users?startIndex=4", 400),
         (Behaviour(filtering="refused"), 'Groups?filter=members.value eq "a"', 400),
         (Behaviour(me="c"), "Me", 200),
+        (Behaviour(redirect_me=True), "Me", 308),
         (Behaviour(html=True), "Users/zz", 200),
     ],
 )
