@@ -12,16 +12,26 @@ ENTRY_POINT_GROUP = "access_reconciler.providers"
 AnyProvider = Provider[Any]
 
 
-def _builtin() -> dict[str, Callable[[], AnyProvider]]:
-    return {
-        "ldap": _ldap,
-    }
+def _aws_iam() -> AnyProvider:
+    from inventory.providers.aws_iam import PROVIDER  # noqa: PLC0415 - opened only when configured
+
+    return PROVIDER
 
 
 def _ldap() -> AnyProvider:
-    from inventory.providers import ldap  # noqa: PLC0415 - opened on use: its client library is an optional extra
+    from inventory.providers.ldap import PROVIDER  # noqa: PLC0415 - its client library is an optional extra
 
-    return ldap.PROVIDER
+    return PROVIDER
+
+
+def _scim() -> AnyProvider:
+    from inventory.providers.scim import PROVIDER  # noqa: PLC0415 - opened only when configured
+
+    return PROVIDER
+
+
+def _builtin() -> dict[str, Callable[[], AnyProvider]]:
+    return {"aws_iam": _aws_iam, "ldap": _ldap, "scim": _scim}
 
 
 def provider_types() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from inventory.model import ArtefactKind, PrincipalId, ProviderName
+from inventory.model import ArtefactKind
 from inventory.provider import Clock, Permission
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.canonical import Json
@@ -15,7 +15,6 @@ from reconciler.core.model import (
     Approval,
     BeforeImage,
     CycleId,
-    CycleOutcome,
     Effect,
     EngineInfo,
     HoldReason,
@@ -25,10 +24,13 @@ from reconciler.core.model import (
     PlanDigest,
     PolicySet,
     Receipt,
+    Touch,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
+from reconciler.core.statement import Link
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "Touch"]
 
 
 class PolicyEngine(Protocol):
@@ -124,15 +126,6 @@ class CycleEntry:
     outcome: CycleOutcome | None = None
     finished_at: datetime | None = None
     statement_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touch:
-    """A principal that an intent named within the sliding window."""
-
-    provider: ProviderName
-    principal_id: PrincipalId
-    effect: Effect
 
 
 class Journal(Protocol):
@@ -232,6 +225,10 @@ class Signer(Protocol):
     def assurance(self) -> str:
         """Return what the mode is worth, such as `local-key`."""
 
+    @property
+    def identity(self) -> str:
+        """Return who signs: in managed-key mode `sha256:` and the fingerprint of the public key."""
+
     def sign(self, payload: bytes) -> SignedStatement:
         """Sign and verify the result at once; raises `SigningError`."""
 
@@ -247,6 +244,15 @@ class EvidenceStore(Protocol):
 
     def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
         """Store statement and bundle durably under their sequence number; return the bundle's path."""
+
+    def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
+        """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
+
+    def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
+        """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
+
+    def attested(self, sequence: int) -> Link | None:
+        """Return the attestation of one cycle, if it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

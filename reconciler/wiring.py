@@ -1,5 +1,319 @@
-"""The composition root: joins settings, collectors, adapters and revokers."""
+"""The composition root: joins settings, collectors, revokers and adapters into what the stages work with.
 
-from inventory import registry
+In observe mode no write client is built: what takes access away does not exist in the process.
+"""
 
-__all__ = ["registry"]
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from inventory.collection import Source
+from inventory.model import PrincipalId, ProviderName
+from inventory.provider import Clock, Collector
+from inventory.registry import load_provider
+from inventory.roster.csv_file import CsvRosterSource
+from inventory.roster.model import WorkerId
+from reconciler.adapters.attestations import Report, verify
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.journal import SqlJournal
+from reconciler.adapters.journal_database import sqlite_url
+from reconciler.adapters.key_signer import KeySigner, public_key_path
+from reconciler.adapters.lease import FileLease
+from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.sigstore_bundle import VerifyingKey
+from reconciler.attestation import Attester
+from reconciler.core.correlation import CorrelationSettings
+from reconciler.core.errors import SettingsError
+from reconciler.core.model import Mode
+from reconciler.core.planning import Protection, Reach
+from reconciler.engines import build_engine
+from reconciler.observation import CycleHouse, CycleRules
+from reconciler.ports import Observer, Revoker
+from reconciler.rereading import Patience
+from reconciler.revokers.declaration import RevokerType
+from reconciler.settings import ProviderSettings, Settings
+
+DISTRIBUTION = "access-reconciler"
+
+
+def program_version() -> str:
+    """Return the version of the installed distribution; a bare checkout says so."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def revoker_type(provider_type: str) -> RevokerType[Any] | None:
+    """Return what can be taken away at a provider type; None for one that is only read."""
+    if provider_type == "aws_iam":
+        from reconciler.revokers.aws_iam import REVOKER as aws_iam  # noqa: N811, PLC0415 - opened on demand
+
+        return aws_iam
+    if provider_type == "ldap":
+        from reconciler.revokers.ldap import REVOKER as ldap  # noqa: N811, PLC0415 - needs an optional library
+
+        return ldap
+    if provider_type == "scim":
+        from reconciler.revokers.scim import REVOKER as scim  # noqa: N811, PLC0415 - opened on demand
+
+        return scim
+    return None
+
+
+def state_path(settings: Settings, name: str) -> Path:
+    """Return the path of a part of the state."""
+    return settings.state_dir / name
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the private signing key lies."""
+    return settings.signing.key_file or state_path(settings, "keys") / "attestation.pem"
+
+
+def open_journal(settings: Settings) -> SqlJournal:
+    """Open the journal of the state folder, making it on first use; raises `JournalError`."""
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqlJournal(sqlite_url(state_path(settings, "journal.sqlite3")))
+
+
+def open_store(settings: Settings) -> FileEvidenceStore:
+    """Open the evidence store of the state folder, making it on first use."""
+    return FileEvidenceStore(state_path(settings, "evidence"))
+
+
+def build_sources(settings: Settings, clock: Clock) -> Mapping[ProviderName, Source]:
+    """Build the collector of every configured provider instance; raises `SettingsError` or `Misconfigured`."""
+    sources = {}
+    for name, instance in settings.providers.items():
+        provider = load_provider(instance.type)
+        reader = _checked(provider.settings, instance.reader, f"providers.{name}.reader")
+        instance_name = ProviderName(name)
+        collector = provider.build(instance_name, reader, clock)
+        sources[instance_name] = Source(provider=instance_name, provider_type=instance.type, collector=collector)
+    return sources
+
+
+def build_revoker(settings: Settings, name: ProviderName, clock: Clock) -> Revoker:
+    """Build the write client of one provider instance; raises `SettingsError` where there is none."""
+    instance = settings.providers.get(name)
+    if instance is None:
+        raise SettingsError(f"there is no provider instance {name!r}", advice="see `access-reconciler providers list`")
+    declared = revoker_type(instance.type)
+    if declared is None:
+        raise SettingsError(
+            f"{name}: a provider of type {instance.type!r} can only be read", advice="set mode: observe"
+        )
+    block = _checked(declared.settings, instance.revoker, f"providers.{name}.revoker")
+    return declared.build(name, block, clock)
+
+
+def _checked(model: type[BaseModel], block: Mapping[str, Any], place: str) -> BaseModel:
+    try:
+        return model.model_validate(dict(block))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(sorted(model.model_fields))
+        raise SettingsError(f"{place}.{key}: {first['msg']}", advice=f"known settings there: {known}") from error
+
+
+def effective_mode(instance: ProviderSettings, ceiling: Mode) -> Mode:
+    """Return how far an instance may go in a cycle: `--mode` can only lower what the settings allow."""
+    return min((instance.mode, ceiling), key=lambda mode: mode.rank)
+
+
+def cycle_mode(settings: Settings, ceiling: Mode) -> Mode:
+    """Return the mode of a cycle: the furthest that any instance may go in it."""
+    modes = [effective_mode(instance, ceiling) for instance in settings.providers.values()]
+    return max(modes, key=lambda mode: mode.rank, default=Mode.OBSERVE)
+
+
+def build_reach(settings: Settings, ceiling: Mode) -> Mapping[ProviderName, Reach]:
+    """Return what may be carried out where. A cycle that only observes plans what acting would do."""
+    preview = cycle_mode(settings, ceiling) is Mode.OBSERVE
+    reach = {}
+    for name, instance in settings.providers.items():
+        declared = revoker_type(instance.type)
+        mode = effective_mode(instance, ceiling)
+        if preview:
+            mode = Mode.ENFORCE if instance.mode is Mode.OBSERVE else instance.mode
+        reach[ProviderName(name)] = Reach(
+            provider_type=instance.type,
+            effects=declared.capabilities.effects if declared else frozenset(),
+            account_contains=declared.capabilities.account_contains if declared else False,
+            mode=mode,
+        )
+    return reach
+
+
+def build_rules(settings: Settings, ceiling: Mode) -> CycleRules:
+    """Return the plain rules of a cycle."""
+    return CycleRules(
+        mode=cycle_mode(settings, ceiling),
+        limits=settings.guard.limits(),
+        protection=Protection(
+            principals=frozenset((ProviderName(one.provider), one.principal) for one in settings.protected.principals),
+            workers=frozenset(settings.protected.workers),
+        ),
+        correlation=correlation_settings(settings),
+        reach=build_reach(settings, ceiling),
+        version=program_version(),
+        config_digest=settings.digest(),
+        roster_max_age_seconds=settings.roster.max_age_hours * 3600,
+        approval_ttl_seconds=settings.guard.approval_ttl_hours * 3600,
+        patience=Patience(window_seconds=settings.verification.window_seconds),
+        collect_deadline_seconds=settings.collect_deadline_seconds,
+    )
+
+
+def correlation_settings(settings: Settings) -> CorrelationSettings:
+    """Return what the operator knows about who is who."""
+    return CorrelationSettings(
+        explicit=tuple(
+            (ProviderName(one.provider), PrincipalId(one.principal_id), WorkerId(one.worker_id))
+            for one in settings.correlation.explicit
+        ),
+        username_patterns=settings.correlation.username_patterns,
+    )
+
+
+def build_attester(settings: Settings) -> Attester:
+    """Build what attests cycles: evidence store and signer in the configured mode."""
+    return Attester(
+        store=open_store(settings),
+        signer=KeySigner.open(key_path(settings)),
+        instance_id=instance_id(settings),
+        random_bytes=os.urandom,
+    )
+
+
+def instance_id(settings: Settings) -> str:
+    """Return the random id of this installation, made on first use."""
+    path = state_path(settings, "instance-id")
+    try:
+        with path.open("x", encoding="ascii") as sink:
+            sink.write(str(uuid.uuid4()))  # noqa: TID251 - the wiring is where ids come from
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="ascii").strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """Everything that a cycle needs, joined."""
+
+    house: CycleHouse
+    rules: CycleRules
+
+
+@contextmanager
+def assemble(
+    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str, at: datetime | None = None
+) -> Iterator[Assembly]:
+    """Take the lease, join everything for one cycle, and release it all at the end.
+
+    `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the
+    writer, `SettingsError` when the settings cannot work.
+    """
+    rules = build_rules(settings, ceiling)
+    if at is not None and rules.mode is not Mode.OBSERVE:
+        raise SettingsError("--at needs a cycle that only observes", advice="add --mode observe, or use `plan`")
+    time = SystemClock()
+    with ExitStack() as stack:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
+        journal = stack.enter_context(open_journal(settings))
+        sources = build_sources(settings, time)
+        for source in sources.values():
+            stack.callback(source.collector.close)
+        revokers = _build_revokers(settings, ceiling, time, stack)
+        engine = build_engine(settings, rules.mode)
+        stack.callback(engine.close)
+        yield Assembly(
+            house=CycleHouse(
+                clock=time,
+                new_cycle_id=_new_id,
+                journal=journal,
+                attester=build_attester(settings),
+                engine=engine,
+                roster=CsvRosterSource(settings.roster, time, at=at),
+                decide_at=at,
+                load_policies=lambda: load_policies(settings.policies),
+                load_waivers=lambda now: load_waivers(settings.policies, now),
+                sources=sources,
+                revokers=revokers,
+                observer=observer,
+            ),
+            rules=rules,
+        )
+
+
+def _build_revokers(
+    settings: Settings, ceiling: Mode, clock: Clock, stack: ExitStack
+) -> Mapping[ProviderName, Revoker]:
+    revokers = {}
+    for name, instance in settings.providers.items():
+        if effective_mode(instance, ceiling) is not Mode.OBSERVE:
+            revokers[ProviderName(name)] = revoker = build_revoker(settings, ProviderName(name), clock)
+            stack.callback(revoker.close)
+    return revokers
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())  # noqa: TID251 - the wiring is where ids come from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoTools:
+    """What undoing one act needs."""
+
+    settings: Settings
+    journal: SqlJournal
+    clock: Clock
+    stack: ExitStack
+
+    def collector(self, name: ProviderName) -> Collector:
+        """Build the collector of one instance; closed with the tools."""
+        only = self.settings.model_copy(update={"providers": {name: self.settings.providers[name]}})
+        collector = build_sources(only, self.clock)[name].collector
+        self.stack.callback(collector.close)
+        return collector
+
+    def revoker(self, name: ProviderName) -> Revoker:
+        """Build the write client of one instance; closed with the tools."""
+        revoker = build_revoker(self.settings, name, self.clock)
+        self.stack.callback(revoker.close)
+        return revoker
+
+
+@contextmanager
+def undo_tools(settings: Settings, clock: Clock) -> Iterator[UndoTools]:
+    """Take the lease and open the journal for undoing; raises `LeaseLost` when another process is the writer."""
+    with ExitStack() as stack:
+        stack.enter_context(FileLease(settings.state_dir, purpose="undo", now=clock.now()))
+        journal = stack.enter_context(open_journal(settings))
+        yield UndoTools(settings=settings, journal=journal, clock=clock, stack=stack)
+
+
+def verify_own(settings: Settings) -> Report:
+    """Verify the attestations of this installation against its own key and journal."""
+    with open_journal(settings) as journal:
+        cycles = journal.cycles()
+    key = VerifyingKey.from_file(public_key_path(key_path(settings)))
+    return verify(state_path(settings, "evidence"), key, journal=cycles)
+
+
+def starter_policies() -> Path:
+    """Return the policies that came with the program: inside the wheel, or the repository's own in a checkout."""
+    packaged = Path(__file__).parent / "starter" / "policies"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "policies"

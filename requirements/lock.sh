@@ -1,20 +1,30 @@
 #!/usr/bin/env bash
-# Compile the hashed locks from pyproject.toml. Run after every change of a dependency; `make check` compares.
-#   requirements/demo.txt  runtime + in-process engine + the servers of the demo
-#   requirements/dev.txt   demo.txt + the gates and the tests
-#   requirements/ldap.txt  python-ldap, which is built from source and therefore optional
+# Compile the hashed locks from pyproject.toml: requirements/lock.sh [DIRECTORY]. `make lock` writes them, `make check` compares.
+#   runtime.txt  what the wheel needs
+#   demo.txt     runtime + in-process engine + the servers of the demo + what builds from source
+#   dev.txt      demo.txt + the gates and the tests
+#   ldap.txt     python-ldap alone, which is built from source and therefore optional
+# What is locked stays locked as long as it fits, so that comparing fails only when pyproject.toml asks for something else.
 # Packages younger than seven days are left out, so that a poisoned release has time to be noticed.
+# EXCLUDE_NEWER overrides the seven days, UV names another uv, UPGRADE=1 takes the newest of everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-requirements}
 uv=${UV:-.venv/bin/uv}
-compile() { # name, arguments...
-  local name=$1
+mkdir -p "$out"
+
+compile() { # name, arguments of uv: the lock of that name
+  local lock=$1.txt
   shift
-  [ "$out" = requirements ] || cp "requirements/$name.txt" "$out/$name.txt"
+  if [ "$out" != requirements ] && [ -e "requirements/$lock" ]; then
+    cp "requirements/$lock" "$out/$lock"
+  fi
   "$uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header \
-    --no-annotate --exclude-newer "${EXCLUDE_NEWER:-7 days}" "$@" pyproject.toml -o "$out/$name.txt"
+    --no-annotate ${UPGRADE:+--upgrade} --exclude-newer "${EXCLUDE_NEWER:-7 days}" -o "$out/$lock" "$@"
 }
-compile dev --extra embedded --extra demo --group dev
-compile demo --extra embedded --extra demo -c "$out/dev.txt"
-compile ldap --extra ldap -c "$out/dev.txt"
+
+compile dev --extra embedded --extra demo --group dev pyproject.toml
+compile demo --extra embedded --extra demo --group build -c "$out/dev.txt" pyproject.toml
+compile runtime -c "$out/dev.txt" pyproject.toml
+# The extra `ldap` alone: its lock is installed on top of another one.
+sed -n 's/^ldap = \["\(.*\)"\]$/\1/p' pyproject.toml | compile ldap -c "$out/dev.txt" -

@@ -20,6 +20,10 @@ class PolicyError(ReconcilerError):
     """The policy engine gave no answer that can be trusted. Neither clean nor a reason to revoke."""
 
 
+class Undecided(PolicyError):
+    """The engine works, yet gave no usable answer to this one request; a smaller request may tell who is at fault."""
+
+
 class JournalError(ReconcilerError):
     """The journal cannot be read or written; nothing may be done without it."""
 
@@ -42,3 +46,7 @@ class SigningError(ReconcilerError):
 
 class ApprovalRefused(ReconcilerError):
     """A held plan cannot be released: unknown, expired, used, or held for a reason that approval does not lift."""
+
+
+class UndoRefused(ReconcilerError):
+    """An act cannot be undone: it took nothing away, was undone already, or cannot be given back."""

@@ -13,7 +13,6 @@ from inventory.model import (
     AccessId,
     AccessItem,
     ArtefactKind,
-    Coverage,
     Principal,
     PrincipalId,
     ProviderName,
@@ -209,7 +208,8 @@ class Action:
     item: AccessItem
     effect: Effect
     """QUARANTINE or REVOKE."""
-    worker_id: WorkerId
+    worker_id: WorkerId | None
+    """None where the rule rests on no worker, as for an orphan."""
     rule: str
     code: str
     needs: Need
@@ -248,6 +248,52 @@ class Plan:
     reviews: tuple[Finding, ...]
     """Findings that only a human may settle, asked for as such by their rule."""
     withheld: tuple[Withheld, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """A principal that an intent named within the sliding window."""
+
+    provider: ProviderName
+    principal_id: PrincipalId
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Dated, owned, approved permission to ignore what one rule finds. Fields left None match everything."""
+
+    waiver_id: str
+    rule: str
+    provider: ProviderName | None = None
+    principal_id: PrincipalId | None = None
+    access_id: AccessId | None = None
+    worker_id: WorkerId | None = None
+    reason: str
+    owner: str
+    approved_by: str
+    expires_at: datetime
+
+    def covers(self, finding: Finding, now: datetime) -> bool:
+        """Say whether the finding is waived at this instant."""
+        return self._matches(finding.provider, finding.principal_id, finding.access_id, now) and (
+            self.rule == finding.rule and self.worker_id in (None, finding.worker_id)
+        )
+
+    def covers_action(self, action: Action, now: datetime) -> bool:
+        """Say whether the action rests on a finding that is waived at this instant."""
+        item = action.item
+        return self._matches(item.provider, item.principal_id, item.access_id, now) and (
+            self.rule == action.rule and self.worker_id in (None, action.worker_id)
+        )
+
+    def _matches(self, provider: ProviderName, principal_id: PrincipalId, access_id: AccessId, now: datetime) -> bool:
+        return (
+            now < self.expires_at
+            and self.provider in (None, provider)
+            and self.principal_id in (None, principal_id)
+            and self.access_id in (None, access_id)
+        )
 
 
 class OutcomeState(StrEnum):
@@ -352,127 +398,3 @@ class Approval:
     approved_by: str
     approved_at: datetime
     expires_at: datetime
-
-
-class CycleOutcome(StrEnum):
-    """How a cycle ended."""
-
-    COMPLETE = "complete"
-    """Everything configured was read and everything planned was done and verified (or nothing was planned)."""
-    PARTIAL = "partial"
-    """Something could not be read, decided, done or verified."""
-    HELD = "held"
-    """The guard held the plan: zero acts."""
-    FAILED = "failed"
-    """The cycle could not decide: zero acts."""
-
-
-class LeaverState(StrEnum):
-    """What can be said of a leaver at the end of a cycle."""
-
-    CLEAN = "clean"
-    """Every configured scope and artefact kind was read, and nothing is left."""
-    VIOLATION = "violation"
-    """Access is known to be left (in review, held, failed or only observed)."""
-    CANNOT_CONCLUDE = "cannot_conclude"
-    """Nothing is known to be left, yet something could not be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaverVerdict:
-    """The verdict on one leaver, with what stands in the way of `clean`."""
-
-    worker_id: WorkerId
-    state: LeaverState
-    access_end_at: datetime
-    remaining: int
-    """Access items known to be left."""
-    missing: tuple[str, ...] = ()
-    """`provider/scope/kind: state` of what could not be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterFacts:
-    """What a cycle knew of its roster."""
-
-    source: str
-    digest: str
-    as_of: datetime | None
-    fetched_at: datetime
-    rows: int
-    workers: int
-    leavers: int
-    accepted: bool
-    max_age_seconds: int
-    problems: tuple[str, ...] = ()
-    """`line N, column M: code`, without personal data."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InventoryFacts:
-    """What a cycle knew of one scope."""
-
-    provider: ProviderName
-    provider_type: str
-    scope: ScopeId
-    complete: bool
-    started_at: datetime
-    finished_at: datetime
-    digest: str
-    principals: int
-    credentials: int
-    grants: int
-    sessions: int
-    api_calls: int
-    coverage: tuple[Coverage, ...]
-    errors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardFacts:
-    """The limits in force and what they said."""
-
-    max_principals: int
-    max_percent: int
-    percent_population: int
-    window_seconds: int
-    min_admins: int
-    plan_ttl_seconds: int
-    hold_reasons: tuple[HoldReason, ...] = ()
-    approval: Approval | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleRecord:
-    """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
-
-    cycle_id: CycleId
-    sequence: int
-    """Gapless over the life of a journal, from 1."""
-    mode: Mode
-    outcome: CycleOutcome
-    started_at: datetime
-    finished_at: datetime
-    version: str
-    config_digest: str
-    roster: RosterFacts | None
-    policy: PolicySet | None
-    engine: EngineInfo | None
-    inventories: tuple[InventoryFacts, ...]
-    snapshot_digest: str
-    findings: tuple[Finding, ...]
-    evaluated: int
-    undecided: int
-    """Principals the engine could not decide on."""
-    plan: Plan | None
-    guard: GuardFacts
-    results: tuple[ActionResult, ...]
-    leavers: tuple[LeaverVerdict, ...]
-    waivers: int
-    errors: tuple[str, ...] = ()
-    """One line each: what failed, without personal data."""
-
-    @property
-    def snapshot_complete(self) -> bool:
-        """Say whether every configured scope was read to its end."""
-        return bool(self.inventories) and all(facts.complete for facts in self.inventories)

@@ -1,0 +1,162 @@
+# Promises of the shared helpers, and the sample world that every rule's tests build upon.
+package access.lib_test
+
+import data.access.lib
+
+# 2026-03-02T09:00:00Z
+now_ns := 1772442000000000000
+
+workers := {
+	"E1": {
+		"status": "active",
+		"kind": "employee",
+		"access_end_at": null,
+		"access_end_rule": null,
+		"manager": null,
+		"department": null,
+		"possible_rehire": false,
+	},
+	"E2": {
+		"status": "terminated",
+		"kind": "employee",
+		"access_end_at": "2026-02-16T15:00:00.000000Z",
+		"access_end_rule": "last_day_inclusive:Asia/Tokyo",
+		"manager": "E1",
+		"department": "sales",
+		"possible_rehire": false,
+	},
+	"E3": {
+		"status": "notice",
+		"kind": "contractor",
+		"access_end_at": "2026-03-02T09:00:00.000001Z",
+		"access_end_rule": "last_day_inclusive:UTC",
+		"manager": null,
+		"department": null,
+		"possible_rehire": false,
+	},
+	"E4": {
+		"status": "terminated",
+		"kind": "employee",
+		"access_end_at": "2026-02-16T15:00:00.000000Z",
+		"access_end_rule": "last_day_inclusive:UTC",
+		"manager": null,
+		"department": null,
+		"possible_rehire": true,
+	},
+}
+
+# An access item of any type with every key present.
+item(changes) := object.union(
+	{
+		"type": "credential",
+		"kind": "access_key",
+		"enabled": true,
+		"privileged": null,
+		"direct": null,
+		"role": null,
+		"resource": null,
+		"created_at": "2026-02-01T00:00:00.000000Z",
+		"last_used_at": "2026-03-01T00:00:00.000000Z",
+		"expires_at": null,
+		"shared": false,
+		"holders": null,
+		"live": true,
+	},
+	changes,
+)
+
+account(enabled) := item({"kind": "account", "enabled": enabled})
+
+membership(changes) := item(object.union(
+	{
+		"type": "grant",
+		"kind": "group_membership",
+		"enabled": null,
+		"privileged": false,
+		"direct": true,
+		"role": "developers",
+		"resource": "123456789012",
+		"last_used_at": null,
+		"shared": null,
+		"holders": 5,
+	},
+	changes,
+))
+
+principal(kind) := {
+	"provider": "corp-aws",
+	"provider_type": "aws_iam",
+	"scope": "123456789012",
+	"kind": kind,
+	"enabled": true,
+	"privileged": false,
+	"created_at": "2025-01-01T00:00:00.000000Z",
+	"last_used_at": null,
+	"whole": true,
+}
+
+# A human principal that is one worker.
+unit_of(worker_id, access) := {
+	"principal": principal("human"),
+	"worker_id": worker_id,
+	"correlation": {"state": "matched", "rule": "employee_id", "confidence": 98, "identity": true},
+	"candidates": [worker_id],
+	"access": access,
+}
+
+# A principal that is nobody's.
+unit_of_nobody(kind, access) := {
+	"principal": principal(kind),
+	"worker_id": null,
+	"correlation": {"state": "orphan", "rule": null, "confidence": 0, "identity": false},
+	"candidates": [],
+	"access": access,
+}
+
+given(unit) := {"unit": unit, "now_ns": now_ns}
+
+test_worker_of_a_matched_principal if {
+	lib.worker.department == "sales" with input as given(unit_of("E2", {})) with data.roster.workers as workers
+}
+
+test_no_worker_of_an_ambiguous_principal if {
+	unit := object.union(unit_of("E2", {}), {"correlation": {"state": "ambiguous"}})
+	not lib.worker with input as given(unit) with data.roster.workers as workers
+}
+
+test_an_instant_has_passed_from_its_first_nanosecond if {
+	lib.passed("2026-03-02T09:00:00.000000Z") with input as given({})
+	not lib.passed("2026-03-02T09:00:00.000001Z") with input as given({})
+}
+
+test_an_unknown_instant_has_not_passed if {
+	not lib.passed(null) with input as given({})
+}
+
+test_only_an_ended_access_has_left if {
+	lib.left(workers.E2) with input as given({})
+	not lib.left(workers.E1) with input as given({})
+	not lib.left(workers.E3) with input as given({})
+}
+
+test_day_of_an_instant if lib.day("2026-02-16T15:00:00.000000Z") == "2026-02-16"
+
+test_only_the_standing_account_is_an_account if {
+	lib.is_account(account(true))
+	not lib.is_account(item({}))
+	not lib.is_account(item({"kind": "account", "type": "grant"}))
+}
+
+test_representatives_are_the_accounts_that_are_not_disabled if {
+	access := {"a": account(true), "b": account(null), "c": account(false), "d": item({})}
+	lib.representatives == {"a", "b"} with input as given(unit_of("E1", access))
+}
+
+test_a_disabled_account_leaves_no_representative if {
+	lib.representatives == set() with input as given(unit_of("E1", {"c": account(false), "d": item({})}))
+}
+
+test_the_first_item_represents_where_no_account_is_shown if {
+	lib.representatives == {"k1"} with input as given(unit_of("E1", {"k2": item({}), "k1": item({})}))
+	lib.representatives == set() with input as given(unit_of("E1", {}))
+}

@@ -1,0 +1,131 @@
+package access.rules.leaver_test
+
+import data.access.lib_test as sample
+import data.access.rules.leaver
+
+config(effect) := {"account_effect": effect}
+
+found(unit, account_effect) := result if {
+	result := leaver.finding with input as sample.given(unit)
+		with data.roster.workers as sample.workers
+		with data.access.config.leaver as config(account_effect)
+}
+
+# What was found, as access id -> [code, effect].
+verdicts(unit) := {finding.access_id: [finding.code, finding.effect] | some finding in found(unit, "quarantine")}
+
+alive := {"account": sample.account(true), "key": sample.item({}), "team": sample.membership({})}
+
+changed(unit, path, value) := json.patch(unit, [{"op": "replace", "path": path, "value": value}])
+
+test_everything_of_a_leaver_is_asked_for if {
+	verdicts(sample.unit_of("E2", alive)) == {
+		"account": ["leaver", "quarantine"],
+		"key": ["leaver", "revoke"],
+		"team": ["leaver", "revoke"],
+	}
+}
+
+test_a_session_and_a_disabled_key_go_too if {
+	access := {"session": sample.item({"type": "session", "kind": "session"}), "key": sample.item({"enabled": false})}
+	verdicts(sample.unit_of("E2", access)) == {"session": ["leaver", "revoke"], "key": ["leaver", "revoke"]}
+}
+
+test_every_finding_is_complete if {
+	some finding in found(sample.unit_of("E2", {"key": sample.item({})}), "quarantine")
+	finding == {
+		"access_id": "key",
+		"code": "leaver",
+		"severity": "critical",
+		"effect": "revoke",
+		"reason": "access ended on 2026-02-16: the worker has left and still holds this",
+	}
+}
+
+test_nobody_else_is_touched if {
+	found(sample.unit_of("E1", alive), "quarantine") == set()
+	found(sample.unit_of_nobody("human", alive), "quarantine") == set()
+	found(sample.unit_of("nobody", alive), "quarantine") == set()
+}
+
+test_the_last_microsecond_of_access_is_kept if {
+	found(sample.unit_of("E3", alive), "quarantine") == set()
+}
+
+test_termination_without_an_end_is_no_leaver if {
+	workers := {"E9": object.union(sample.workers.E1, {"status": "terminated"})}
+	result := leaver.finding with input as sample.given(sample.unit_of("E9", alive))
+		with data.roster.workers as workers
+		with data.access.config.leaver as config("quarantine")
+	result == set()
+}
+
+test_an_indirect_grant_goes_with_its_direct_one if {
+	verdicts(sample.unit_of("E2", {"team": sample.membership({"direct": false})})) == {}
+}
+
+test_a_disabled_account_is_settled_unless_it_is_to_be_deleted if {
+	unit := sample.unit_of("E2", {"account": sample.account(false)})
+	found(unit, "quarantine") == set()
+	found(unit, "review") == set()
+	some finding in found(unit, "revoke")
+	finding.effect == "revoke"
+}
+
+test_an_account_of_unknown_state_is_asked_for if {
+	verdicts(sample.unit_of("E2", {"account": sample.account(null)})) == {"account": ["leaver", "quarantine"]}
+}
+
+test_what_others_depend_on_goes_to_review if {
+	access := {"key": sample.item({"shared": true}), "team": sample.membership({"holders": 1})}
+	verdicts(sample.unit_of("E2", access)) == {
+		"key": ["leaver_shared_credential", "review"],
+		"team": ["leaver_last_member", "review"],
+	}
+}
+
+test_the_only_holder_of_a_policy_is_no_last_member if {
+	grant := sample.membership({"kind": "attached_policy", "holders": 1})
+	verdicts(sample.unit_of("E2", {"policy": grant})) == {"policy": ["leaver", "revoke"]}
+}
+
+test_kinds_that_are_no_person_go_to_review if {
+	expected := {
+		"service": "leaver_owned",
+		"shared": "leaver_owned",
+		"break_glass": "leaver_break_glass",
+		"unknown": "leaver_unknown_kind",
+	}
+	every kind, code in expected {
+		unit := changed(sample.unit_of("E2", alive), "/principal/kind", kind)
+		verdicts(unit) == {"account": [code, "review"], "key": [code, "review"], "team": [code, "review"]}
+	}
+}
+
+test_an_external_person_leaves_like_any_other if {
+	unit := changed(sample.unit_of("E2", {"key": sample.item({})}), "/principal/kind", "external")
+	verdicts(unit) == {"key": ["leaver", "revoke"]}
+}
+
+test_what_a_leaver_only_owned_goes_to_review if {
+	unit := changed(sample.unit_of("E2", {"key": sample.item({})}), "/correlation/identity", false)
+	verdicts(unit) == {"key": ["leaver_owned", "review"]}
+}
+
+test_a_possible_rehire_goes_to_review if {
+	verdicts(sample.unit_of("E4", alive)) == {
+		"account": ["leaver_possible_rehire", "review"],
+		"key": ["leaver_possible_rehire", "review"],
+		"team": ["leaver_possible_rehire", "review"],
+	}
+}
+
+test_one_case_for_a_principal_that_might_be_a_leaver if {
+	unit := json.patch(sample.unit_of("E2", alive), [
+		{"op": "replace", "path": "/correlation/state", "value": "ambiguous"},
+		{"op": "replace", "path": "/worker_id", "value": null},
+		{"op": "replace", "path": "/candidates", "value": ["E1", "E2"]},
+	])
+	verdicts(unit) == {"account": ["leaver_ambiguous", "review"]}
+	found(changed(unit, "/candidates", ["E1", "E3"]), "quarantine") == set()
+}

@@ -1,0 +1,54 @@
+package access.rules.orphan_test
+
+import data.access.lib_test as sample
+import data.access.rules.orphan
+
+found(unit) := result if {
+	result := orphan.finding with input as sample.given(unit)
+		with data.access.config.orphan as {"effect": "quarantine", "service_effect": "review"}
+}
+
+verdicts(unit) := {finding.access_id: [finding.code, finding.effect] | some finding in found(unit)}
+
+alive := {"account": sample.account(true), "key": sample.item({})}
+
+test_one_finding_for_a_principal_of_nobody if {
+	found(sample.unit_of_nobody("human", alive)) == {{
+		"access_id": "account",
+		"code": "orphan",
+		"severity": "high",
+		"effect": "quarantine",
+		"reason": "no worker of the roster matches this principal",
+	}}
+}
+
+test_the_first_item_stands_for_an_account_that_is_not_shown if {
+	verdicts(sample.unit_of_nobody("external", {"b": sample.item({}), "a": sample.item({})})) == {"a": [
+		"orphan",
+		"quarantine",
+	]}
+}
+
+test_machines_have_an_effect_of_their_own if {
+	every kind in ["service", "shared"] {
+		verdicts(sample.unit_of_nobody(kind, alive)) == {"account": ["orphan_service", "review"]}
+	}
+}
+
+test_a_principal_of_unknown_kind_goes_to_review if {
+	verdicts(sample.unit_of_nobody("unknown", alive)) == {"account": ["orphan_unknown_kind", "review"]}
+}
+
+test_break_glass_is_left_alone if {
+	found(sample.unit_of_nobody("break_glass", alive)) == set()
+}
+
+test_a_disabled_account_is_no_finding if {
+	found(sample.unit_of_nobody("human", {"account": sample.account(false), "key": sample.item({})})) == set()
+}
+
+test_a_principal_with_a_worker_is_no_orphan if {
+	found(sample.unit_of("E1", alive)) == set()
+	ambiguous := object.union(sample.unit_of("E1", alive), {"correlation": {"state": "ambiguous"}})
+	found(ambiguous) == set()
+}

@@ -1,0 +1,370 @@
+"""The journal on a SQL database: what was about to be done, what came of it, and who released it.
+
+Each step of an act is a row of its own, durable when the call returns. Nothing is updated in place: unique keys refuse
+a second outcome, a second use of an approval, a second end of a cycle. The tables stand in `journal_schema.py`,
+their meaning and the backup in `docs/journal.md`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+
+from sqlalchemy import Connection, Row, Select, func, insert, select
+
+from inventory.model import PrincipalId, ProviderName
+from inventory.roster.model import AcceptedRoster
+from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
+from reconciler.adapters.journal_schema import (
+    approval_uses,
+    approvals,
+    cycle_ends,
+    cycles,
+    epochs,
+    intents,
+    observations,
+    outcomes,
+    plans,
+    rosters,
+    undos,
+    verifications,
+)
+from reconciler.adapters.journal_values import (
+    document,
+    load_action,
+    load_before,
+    load_holds,
+    load_instant,
+    load_plan,
+    load_roster,
+)
+from reconciler.core.canonical import rfc3339
+from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.model import (
+    ActionId,
+    Approval,
+    CycleId,
+    Effect,
+    HoldReason,
+    Mode,
+    OutcomeState,
+    Plan,
+    PlanDigest,
+    VerificationState,
+)
+from reconciler.core.record import CycleOutcome
+from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch
+
+SHORTEST_PREFIX = 8
+"""Characters of an action id that `entry` asks for at least."""
+
+
+class SqlJournal:
+    """Implements `reconciler.ports.Journal` on SQLAlchemy."""
+
+    def __init__(self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        """Open the journal, making it or bringing its tables up to date; raises `JournalError`."""
+        self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the database."""
+        self._database.close()
+
+    def take_over(self, now: datetime) -> int:
+        """Raise the epoch and return it: from now on older holders cannot write an intent."""
+        with self._database.writing("take over the journal") as connection:
+            epoch = _current_epoch(connection) + 1
+            connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now)))
+        return epoch
+
+    def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
+        """Open a cycle and return its sequence number, gapless from 1."""
+        with self._database.writing(f"begin cycle {cycle_id}") as connection:
+            sequence = int(connection.execute(select(func.coalesce(func.max(cycles.c.sequence), 0))).scalar_one()) + 1
+            row = {"sequence": sequence, "cycle_id": cycle_id, "mode": mode.value, "started_at": rfc3339(now)}
+            connection.execute(insert(cycles).values(row))
+        return sequence
+
+    def finish_cycle(self, cycle_id: CycleId, outcome: CycleOutcome, statement_digest: str, now: datetime) -> None:
+        """Close a cycle with the digest of its statement; a second end is refused with `JournalError`."""
+        row = {"cycle_id": cycle_id, "outcome": outcome.value, "statement_digest": statement_digest}
+        with self._database.writing(f"finish cycle {cycle_id}") as connection:
+            connection.execute(insert(cycle_ends).values(row | {"finished_at": rfc3339(now)}))
+
+    def cycles(self) -> Sequence[CycleEntry]:
+        """Return all cycles, oldest first."""
+        query = (
+            select(cycles, cycle_ends.c.outcome, cycle_ends.c.statement_digest, cycle_ends.c.finished_at)
+            .join_from(cycles, cycle_ends, isouter=True)
+            .order_by(cycles.c.sequence)
+        )
+        with self._database.reading("read the cycles") as connection:
+            return tuple(_cycle_entry(row) for row in connection.execute(query))
+
+    def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
+        """Keep a plan with the reasons that hold it (none: approved)."""
+        row = {
+            "cycle_id": plan.cycle_id,
+            "plan_digest": plan.digest,
+            "expires_at": rfc3339(expires_at),
+            "held": bool(held),
+            "hold_reasons": document(tuple(held)),
+            "document": document(plan),
+        }
+        with self._database.writing(f"record the plan of cycle {plan.cycle_id}") as connection:
+            connection.execute(insert(plans).values(row))
+
+    def held_plan(self, digest: PlanDigest) -> tuple[Plan, tuple[HoldReason, ...], datetime] | None:
+        """Return the latest held plan of this digest, its reasons and its expiry."""
+        query = (
+            select(plans.c.document, plans.c.hold_reasons, plans.c.expires_at)
+            .where(plans.c.plan_digest == digest, plans.c.held)
+            .order_by(plans.c.position.desc())
+            .limit(1)
+        )
+        with self._database.reading("read a held plan") as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        return load_plan(row.document), load_holds(row.hold_reasons), load_instant(row.expires_at)
+
+    def record_approval(self, approval: Approval) -> None:
+        """Keep a human's release of a held plan."""
+        row = {
+            "plan_digest": approval.plan_digest,
+            "approved_by": approval.approved_by,
+            "approved_at": rfc3339(approval.approved_at),
+            "expires_at": rfc3339(approval.expires_at),
+        }
+        with self._database.writing("record an approval") as connection:
+            connection.execute(insert(approvals).values(row))
+
+    def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
+        """Return an unused, unexpired approval of this digest."""
+        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+
+    def pending_approvals(self, now: datetime) -> Sequence[Approval]:
+        """Return every unused, unexpired approval, oldest first."""
+        with self._database.reading("read the approvals") as connection:
+            rows = connection.execute(_pending(now)).all()
+        return tuple(
+            Approval(
+                plan_digest=PlanDigest(row.plan_digest),
+                approved_by=row.approved_by,
+                approved_at=load_instant(row.approved_at),
+                expires_at=load_instant(row.expires_at),
+            )
+            for row in rows
+        )
+
+    def use_approval(self, digest: PlanDigest, cycle_id: CycleId, now: datetime) -> None:
+        """Spend the approval; raises `ApprovalRefused` when none is left.
+
+        Approving one plan twice before it is used releases it once: all its pending approvals are spent together.
+        """
+        with self._database.writing("use an approval") as connection:
+            rows = connection.execute(_pending(now).where(approvals.c.plan_digest == digest)).all()
+            if not rows:
+                msg = f"no approval of {digest} is left to use"
+                raise ApprovalRefused(msg, advice="it is used or expired: look at the held plan and approve it again")
+            used = [{"approval": row.position, "cycle_id": cycle_id, "used_at": rfc3339(now)} for row in rows]
+            connection.execute(insert(approval_uses), used)
+
+    def record_intent(self, intent: Intent) -> None:
+        """Make an intent durable; it is its own share of the window's counters. Raises `LeaseLost` on an old epoch."""
+        action = intent.action
+        row = {
+            "action_id": action.action_id,
+            "cycle_id": intent.cycle_id,
+            "epoch": intent.epoch,
+            "plan_digest": intent.plan_digest,
+            "policy_digest": intent.policy_digest,
+            "provider": action.provider,
+            "principal_id": action.principal.principal_id,
+            "effect": action.effect.value,
+            "recorded_at": rfc3339(intent.recorded_at),
+            "action": document(action),
+            "before": document(intent.before),
+        }
+        with self._database.writing(f"record the intent of action {action.action_id}") as connection:
+            current = _current_epoch(connection)
+            if current != intent.epoch:
+                msg = f"this process holds epoch {intent.epoch} of the journal, the writer now holds {current}"
+                raise LeaseLost(msg, advice="another process took over: let this one end")
+            connection.execute(insert(intents).values(row))
+
+    def record_outcome(self, action_id: ActionId, outcome: OutcomeState, detail: str, now: datetime) -> None:
+        """Keep how the act ended; a second outcome for one intent is refused with `JournalError`."""
+        row = {"action_id": action_id, "outcome": outcome.value, "detail": detail, "recorded_at": rfc3339(now)}
+        with self._database.writing(f"record the outcome of action {action_id}") as connection:
+            connection.execute(insert(outcomes).values(row))
+
+    def record_verification(self, action_id: ActionId, state: VerificationState, now: datetime) -> None:
+        """Keep what reading again showed; later rows supersede earlier ones."""
+        row = {"action_id": action_id, "state": state.value, "recorded_at": rfc3339(now)}
+        with self._database.writing(f"record the verification of action {action_id}") as connection:
+            connection.execute(insert(verifications).values(row))
+
+    def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
+        """Keep that an act was undone; a second undo is refused with `JournalError`."""
+        row = {"action_id": action_id, "detail": detail, "recorded_at": rfc3339(now)}
+        with self._database.writing(f"record the undo of action {action_id}") as connection:
+            connection.execute(insert(undos).values(row))
+
+    def entry(self, action_id: ActionId) -> JournalEntry | None:
+        """Return one intent with its end; `action_id` may be an unambiguous prefix of at least 8 characters.
+
+        Raises `JournalError` when several intents begin with it.
+        """
+        query = _entries().where(intents.c.action_id.startswith(action_id, autoescape=True))
+        with self._database.reading("read an action") as connection:
+            rows = [row for row in connection.execute(query) if row.action_id.startswith(action_id)]
+        exact = [row for row in rows if row.action_id == action_id]
+        if exact or len(action_id) < SHORTEST_PREFIX:
+            rows = exact
+        if len(rows) > 1:
+            msg = f"{len(rows)} actions begin with {action_id}"
+            raise JournalError(msg, advice="give more characters of the action's id")
+        return _journal_entry(rows[0]) if rows else None
+
+    def entries(self, cycle_id: CycleId | None = None) -> Sequence[JournalEntry]:
+        """Return intents in the order they were made, of one cycle or of all."""
+        query = _entries() if cycle_id is None else _entries().where(intents.c.cycle_id == cycle_id)
+        with self._database.reading("read the actions") as connection:
+            return tuple(_journal_entry(row) for row in connection.execute(query))
+
+    def unsettled(self) -> Sequence[JournalEntry]:
+        """Return intents without an outcome, and those not shown to be gone though the act may have been made.
+
+        A failed or skipped act is settled by its outcome, an undone one by its undo.
+        """
+        closed = (OutcomeState.FAILED.value, OutcomeState.SKIPPED.value)
+        not_gone = func.coalesce(verifications.c.state, "") != VerificationState.GONE.value
+        maybe_made = outcomes.c.outcome.is_(None) | (outcomes.c.outcome.not_in(closed) & not_gone)
+        query = _entries().where(undos.c.action_id.is_(None), maybe_made)
+        with self._database.reading("read the unsettled actions") as connection:
+            return tuple(_journal_entry(row) for row in connection.execute(query))
+
+    def touched_since(self, since: datetime) -> Sequence[Touch]:
+        """Return the principals named by intents since an instant, each provider, principal and effect once."""
+        query = (
+            select(intents.c.provider, intents.c.principal_id, intents.c.effect)
+            .where(intents.c.recorded_at >= rfc3339(since))
+            .distinct()
+            .order_by(intents.c.provider, intents.c.principal_id, intents.c.effect)
+        )
+        with self._database.reading("count the principals touched") as connection:
+            return tuple(
+                Touch(
+                    provider=ProviderName(row.provider),
+                    principal_id=PrincipalId(row.principal_id),
+                    effect=Effect(row.effect),
+                )
+                for row in connection.execute(query)
+            )
+
+    def remember_roster(self, accepted: AcceptedRoster, now: datetime) -> None:
+        """Keep the last roster that passed the gate."""
+        with self._database.writing("remember the roster") as connection:
+            connection.execute(insert(rosters).values(recorded_at=rfc3339(now), document=document(accepted)))
+
+    def last_roster(self) -> AcceptedRoster | None:
+        """Return the last roster that passed the gate."""
+        query = select(rosters.c.document).order_by(rosters.c.position.desc()).limit(1)
+        with self._database.reading("read the last roster") as connection:
+            text = connection.execute(query).scalar()
+        return None if text is None else load_roster(text)
+
+    def observed(self, kind: str, value: str) -> bool:
+        """Say whether a policy revision, daemon version or provider has been through a whole cycle before."""
+        with self._database.reading("read what was observed") as connection:
+            return _is_observed(connection, kind, value)
+
+    def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
+        """Keep that it has; the first cycle stays the one on record."""
+        row = {"kind": kind, "value": value, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
+        with self._database.writing("remember what was observed") as connection:
+            if not _is_observed(connection, kind, value):
+                connection.execute(insert(observations).values(row))
+
+
+def _current_epoch(connection: Connection) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
+
+
+def _is_observed(connection: Connection, kind: str, value: str) -> bool:
+    query = select(observations.c.kind).where(observations.c.kind == kind, observations.c.value == value)
+    return connection.execute(query).first() is not None
+
+
+def _pending(now: datetime) -> Select[tuple[int, str, str, str, str]]:
+    return (
+        select(approvals)
+        .join_from(approvals, approval_uses, isouter=True)
+        .where(approval_uses.c.approval.is_(None), approvals.c.expires_at > rfc3339(now))
+        .order_by(approvals.c.position)
+    )
+
+
+def _entries() -> Select[tuple[object, ...]]:
+    """Return the query of intents with outcome, latest verification and undo, in the order they were made."""
+    later = verifications.alias("later")
+    newest = (
+        select(func.max(later.c.position)).where(later.c.action_id == intents.c.action_id).correlate(intents)
+    ).scalar_subquery()
+    return (
+        select(
+            intents,
+            outcomes.c.outcome,
+            outcomes.c.detail,
+            outcomes.c.recorded_at.label("outcome_at"),
+            verifications.c.state,
+            verifications.c.recorded_at.label("verified_at"),
+            undos.c.recorded_at.label("undone_at"),
+        )
+        .outerjoin_from(intents, outcomes)
+        .outerjoin(verifications, verifications.c.position == newest)
+        .outerjoin(undos, undos.c.action_id == intents.c.action_id)
+        .order_by(intents.c.position)
+    )
+
+
+def _cycle_entry(row: Row[tuple[object, ...]]) -> CycleEntry:
+    return CycleEntry(
+        sequence=row.sequence,
+        cycle_id=CycleId(row.cycle_id),
+        mode=Mode(row.mode),
+        started_at=load_instant(row.started_at),
+        outcome=None if row.outcome is None else CycleOutcome(row.outcome),
+        finished_at=_instant(row.finished_at),
+        statement_digest=row.statement_digest or "",
+    )
+
+
+def _journal_entry(row: Row[tuple[object, ...]]) -> JournalEntry:
+    return JournalEntry(
+        intent=Intent(
+            action=load_action(row.action),
+            before=load_before(row.before),
+            cycle_id=CycleId(row.cycle_id),
+            epoch=row.epoch,
+            plan_digest=PlanDigest(row.plan_digest),
+            policy_digest=row.policy_digest,
+            recorded_at=load_instant(row.recorded_at),
+        ),
+        outcome=None if row.outcome is None else OutcomeState(row.outcome),
+        outcome_detail=row.detail or "",
+        outcome_at=_instant(row.outcome_at),
+        verification=None if row.state is None else VerificationState(row.state),
+        verified_at=_instant(row.verified_at),
+        undone_at=_instant(row.undone_at),
+    )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else load_instant(text)

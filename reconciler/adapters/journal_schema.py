@@ -1,0 +1,118 @@
+"""The journal's tables. Rows are added, never changed: each step of an act is a row of its own.
+
+The migrations under `migrations/` make them; a test compares both. Instants are RFC 3339 text in UTC with
+microseconds, which sorts as time does in every database.
+"""
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+METADATA = MetaData()
+
+epochs = Table(
+    "epochs",
+    METADATA,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("taken_at", String(32), nullable=False),
+)
+"""One row for each take-over; the highest one is the only writer of intents."""
+
+cycles = Table(
+    "cycles",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("cycle_id", String(64), nullable=False, unique=True),
+    Column("mode", String(16), nullable=False),
+    Column("started_at", String(32), nullable=False),
+)
+cycle_ends = Table(
+    "cycle_ends",
+    METADATA,
+    Column("cycle_id", String(64), ForeignKey("cycles.cycle_id"), primary_key=True),
+    Column("outcome", String(16), nullable=False),
+    Column("statement_digest", String(80), nullable=False),
+    Column("finished_at", String(32), nullable=False),
+)
+plans = Table(
+    "plans",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("cycle_id", String(64), nullable=False, unique=True),
+    Column("plan_digest", String(80), nullable=False, index=True),
+    Column("expires_at", String(32), nullable=False),
+    Column("held", Boolean(create_constraint=False), nullable=False),
+    Column("hold_reasons", Text, nullable=False),
+    Column("document", Text, nullable=False),
+)
+approvals = Table(
+    "approvals",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("plan_digest", String(80), nullable=False, index=True),
+    Column("approved_by", Text, nullable=False),
+    Column("approved_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+approval_uses = Table(
+    "approval_uses",
+    METADATA,
+    Column("approval", Integer, ForeignKey("approvals.position"), primary_key=True, autoincrement=False),
+    Column("cycle_id", String(64), nullable=False),
+    Column("used_at", String(32), nullable=False),
+)
+intents = Table(
+    "intents",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("action_id", String(128), nullable=False, unique=True),
+    Column("cycle_id", String(64), ForeignKey("cycles.cycle_id"), nullable=False, index=True),
+    Column("epoch", Integer, ForeignKey("epochs.epoch"), nullable=False),
+    Column("plan_digest", String(80), nullable=False),
+    Column("policy_digest", String(80), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("principal_id", Text, nullable=False),
+    Column("effect", String(16), nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Index("ix_intents_recorded_at", "recorded_at"),
+)
+"""Provider, principal and effect stand beside the action's document for the counters of the sliding window."""
+
+outcomes = Table(
+    "outcomes",
+    METADATA,
+    Column("action_id", String(128), ForeignKey("intents.action_id"), primary_key=True),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+)
+verifications = Table(
+    "verifications",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("action_id", String(128), ForeignKey("intents.action_id"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+)
+undos = Table(
+    "undos",
+    METADATA,
+    Column("action_id", String(128), ForeignKey("intents.action_id"), primary_key=True),
+    Column("detail", Text, nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+)
+rosters = Table(
+    "rosters",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("recorded_at", String(32), nullable=False),
+    Column("document", Text, nullable=False),
+)
+observations = Table(
+    "observations",
+    METADATA,
+    Column("kind", String(32), primary_key=True),
+    Column("value", String(255), primary_key=True),
+    Column("cycle_id", String(64), nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+)

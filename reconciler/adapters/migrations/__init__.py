@@ -1,0 +1,1 @@
+"""Schema versions of the journal, applied when it is opened."""

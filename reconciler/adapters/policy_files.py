@@ -1,0 +1,212 @@
+"""Reads a policy folder and its waivers: Rego modules, thresholds, and dated permissions to ignore a finding.
+
+Everything here comes from a repository that people edit, so everything is checked when it is read and every refusal
+names file and line. Test modules (`*_test.rego`) never reach an engine that decides.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from inventory.model import AccessId, PrincipalId, ProviderName
+from inventory.roster.model import WorkerId
+from reconciler.core.canonical import Json, dumps
+from reconciler.core.errors import PolicyError
+from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
+from reconciler.core.model import PolicySet, Rule, Waiver
+from reconciler.core.schemas import ConfigDocument, WaiverEntry
+
+MAX_FILE_BYTES = 1_000_000
+"""Largest file that is read; a rule is a few kilobytes."""
+MAX_WAIVER_DAYS = 90
+"""Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
+DRIVER = "access/driver.rego"
+
+_WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
+_LONGEST_GIT_SECONDS = 10
+
+
+def load_policies(path: Path) -> PolicySet:
+    """Return the policies of a folder: modules, rules, data and digest.
+
+    Raises `PolicyError` naming the file when the folder is missing or empty, a module lies in the wrong place, a
+    rule's METADATA is incomplete, or the thresholds are not what the rules expect.
+    """
+    if not path.is_dir():
+        raise PolicyError(
+            f"{path}: no such folder", advice="name the policy folder; `access-reconciler init` makes one"
+        )
+    modules = tuple(_modules(path))
+    if DRIVER not in {name for name, _ in modules}:
+        raise PolicyError(f"{path}: {DRIVER} is missing", advice="a policy folder starts from the starter policies")
+    for name, source in modules:
+        package_of(name, source)
+    rules = rules_of(modules)
+    if not rules:
+        raise PolicyError(f"{path}: no rule in access/rules", advice="nothing would ever be found: add a rule")
+    data = dumps(_data(path, rules)).decode()
+    return PolicySet(
+        digest=policy_digest(modules, data),
+        rules=rules,
+        modules=modules,
+        data=data,
+        git_commit=_git_commit(path),
+    )
+
+
+def _modules(root: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted(root.rglob("*.rego")):
+        name = file.relative_to(root).as_posix()
+        if name.endswith("_test.rego"):
+            continue
+        if not name.startswith("access/"):
+            raise refusal(name, 1, "policies lie below access/")
+        yield name, _text(root, file)
+
+
+def _text(root: Path, file: Path) -> str:
+    name = file.relative_to(root).as_posix()
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise refusal(name, 1, "the file is a link that leads out of the policy folder")
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise refusal(name, 1, f"is larger than {MAX_FILE_BYTES} bytes")
+    return text
+
+
+def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
+    """Return the data documents, each `data.json` at the path of its folder, as OPA places them."""
+    document: dict[str, Json] = {}
+    for file in sorted((root / "access").rglob("data.json")):
+        name = file.relative_to(root).as_posix()
+        place = document
+        for part in file.relative_to(root).parts[:-1]:
+            below = place.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise refusal(name, 1, f"another data.json already says what {part!r} is")
+            place = below
+        content = _json_object(name, _text(root, file))
+        if place.keys() & content.keys():
+            raise refusal(name, 1, "a data.json in a folder below says the same")
+        place.update(content)
+    _check_config(document, rules)
+    return document
+
+
+def _json_object(name: str, text: str) -> dict[str, Json]:
+    def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise refusal(name, 1, "a key is given twice")
+        return dict(pairs)
+
+    try:
+        content = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise refusal(name, error.lineno, f"is not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise refusal(name, 1, "is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise refusal(name, 1, "must hold an object")
+    return content
+
+
+def _check_config(document: dict[str, Json], rules: tuple[Rule, ...]) -> None:
+    """A threshold that is missing would make its rule silent: refuse instead."""
+    name = "access/config/data.json"
+    access = document.get("access")
+    config = access.get("config") if isinstance(access, dict) else None
+    if not isinstance(config, dict):
+        raise refusal(name, 1, "the thresholds of the rules are missing")
+    try:
+        ConfigDocument.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise refusal(name, 1, f"{place}: {first['msg']}") from error
+    for rule in rules:
+        if rule.rule_id in ConfigDocument.model_fields and not config.get(rule.rule_id):
+            raise refusal(name, 1, f"section {rule.rule_id!r}, which rule {rule.rule_id} looks at, is missing")
+
+
+def _git_commit(path: Path) -> str:
+    """Return the commit that the folder is exactly at, or nothing: no git, no repository, or changes on top."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    base = [git, "-C", str(path), "-c", "core.fsmonitor=false", "--no-optional-locks"]
+    changes = _answer([*base, "status", "--porcelain", "--untracked-files=all", "--ignored", "--", "."])
+    commit = _answer([*base, "rev-parse", "--verify", "HEAD"])
+    tracked = _answer([*base, "ls-files", "--", "."])
+    return commit or "" if changes == "" and tracked else ""
+
+
+def _answer(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - the path of git and fixed arguments
+            command, capture_output=True, text=True, timeout=_LONGEST_GIT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def load_waivers(path: Path, now: datetime) -> tuple[Waiver, ...]:
+    """Return the waivers of a policy folder (`waivers/*.yaml`), expired ones included, sorted by id.
+
+    An expired waiver is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Raises
+    `PolicyError` naming file and line when one is malformed, runs longer than 90 days, is approved by its owner, or
+    names nothing narrower than a rule.
+    """
+    folder = path / "waivers"
+    found: dict[str, Waiver] = {}
+    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        name = file.relative_to(path).as_posix()
+        outer = Fields.of(parse_yaml(_text(path, file), name), name, {"waivers"})
+        entries = outer.given.get("waivers")
+        if entries is None or not isinstance(entries.value, list):
+            raise refusal(name, outer.line, "field 'waivers' must be a list")
+        for entry in entries.value:
+            waiver = _waiver(entry, name, now)
+            if waiver.waiver_id in found:
+                raise refusal(name, entry.line, f"waiver {waiver.waiver_id!r} is given twice")
+            found[waiver.waiver_id] = waiver
+    return tuple(found[waiver_id] for waiver_id in sorted(found))
+
+
+def _waiver(entry: Located, name: str, now: datetime) -> Waiver:
+    fields = Fields.of(entry, name, _WAIVER_FIELDS)
+    access_id, principal_id, worker_id = (
+        fields.optional_text(field) for field in ("access_id", "principal_id", "worker_id")
+    )
+    provider = fields.optional_text("provider")
+    if access_id is None and principal_id is None and worker_id is None:
+        raise refusal(name, fields.line, "a waiver names an access_id, a principal_id or a worker_id")
+    if provider is None and (access_id or principal_id):
+        raise refusal(name, fields.line, "an access_id or a principal_id needs its provider")
+    waiver = Waiver(
+        waiver_id=fields.text("id"),
+        rule=fields.text("rule"),
+        provider=None if provider is None else ProviderName(provider),
+        access_id=None if access_id is None else AccessId(access_id),
+        principal_id=None if principal_id is None else PrincipalId(principal_id),
+        worker_id=None if worker_id is None else WorkerId(worker_id),
+        reason=fields.text("reason"),
+        owner=fields.text("owner"),
+        approved_by=fields.text("approved_by"),
+        expires_at=fields.instant("expires_at"),
+    )
+    if waiver.owner.casefold() == waiver.approved_by.casefold():
+        raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
+    if waiver.expires_at - now > timedelta(days=MAX_WAIVER_DAYS):
+        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {MAX_WAIVER_DAYS} days at most from now")
+    return waiver

@@ -1,0 +1,69 @@
+"""The last verb: turns the record of a cycle into stored evidence and a signed, chained statement.
+
+Evidence first, then the statement that names it, then its signature: a crash in between leaves evidence that nobody
+names, never a statement whose evidence is missing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.canonical import sha256_hex
+from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
+from reconciler.core.record import CycleRecord
+from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
+from reconciler.ports import CycleEntry, EvidenceStore, Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """A cycle with its stored statement."""
+
+    record: CycleRecord
+    statement_digest: str
+    """`sha256:` and hex of the statement's bytes."""
+    path: str
+    """Where the signed bundle lies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attester:
+    """Attests cycles in one signing mode into one evidence store."""
+
+    store: EvidenceStore
+    signer: Signer
+    instance_id: str
+    random_bytes: Callable[[int], bytes]
+
+    def attest(self, record: CycleRecord, journal: Sequence[CycleEntry]) -> Attested:
+        """Store the evidence of a cycle, state it, sign it and store the bundle.
+
+        Raises `EvidenceError` when the chain does not continue or nothing can be stored, and `SigningError`.
+        """
+        previous = self.store.head(journal)
+        key = self.random_bytes(KEY_BYTES)
+        made = documents(record, key, self._nonces())
+        for name, content in made.files:
+            self.store.put(content, kind=name)
+        payload = build_statement(
+            record,
+            StatementFacts(
+                documents=made,
+                key=key,
+                previous=previous,
+                genesis=chain_genesis(self.instance_id, self.signer.identity),
+                instance_id=self.instance_id,
+                signing_mode=self.signer.mode,
+                assurance=self.signer.assurance,
+            ),
+        )
+        self.store.put_pseudonym_key(record.sequence, record.cycle_id, key)
+        path = self.store.put_attestation(record.sequence, record.cycle_id, self.signer.sign(payload))
+        return Attested(record=record, statement_digest="sha256:" + sha256_hex(payload), path=path)
+
+    def attested_already(self, entry: CycleEntry) -> Link | None:
+        """Return the statement of a cycle that was stored before the journal could note it, after a crash."""
+        return self.store.attested(entry.sequence)
+
+    def _nonces(self) -> Iterator[bytes]:
+        while True:
+            yield self.random_bytes(NONCE_BYTES)

@@ -1,0 +1,110 @@
+"""What the guard must know besides the plan, and what is looked at again right before an act."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from inventory.model import ProviderInventory, ProviderName, Snapshot
+from inventory.provider import Clock
+from inventory.roster.model import AcceptedRoster, RosterProblem, RosterVerdict, WorkerId
+from inventory.roster.source import RosterSource
+from reconciler.core.guard import Population
+from reconciler.core.model import Action, HoldCode, HoldReason, Plan, PolicySet, Waiver
+from reconciler.core.verdicts import leavers_of
+from reconciler.ports import Journal
+
+RELEASABLE_ROSTER_CODES = frozenset({"roster_shrunken", "mass_termination"})
+"""Roster problems that a human may confirm by approving the plan: a lay-off looks like them."""
+
+
+def populations(snapshot: Snapshot) -> tuple[Population, ...]:
+    """Return how many principals each provider has, who of them we are, and which scopes were read whole."""
+    by_name: dict[ProviderName, list[ProviderInventory]] = {}
+    for inventory in snapshot.inventories:
+        by_name.setdefault(inventory.provider, []).append(inventory)
+    return tuple(
+        Population(
+            provider=name,
+            principals=sum(len(one.principals) for one in scopes),
+            own_principals=tuple(own for one in scopes for own in one.own_principals),
+            identity_known=all(one.identity_known for one in scopes),
+            complete_scopes=tuple(one.scope for one in scopes if one.complete),
+        )
+        for name, scopes in sorted(by_name.items())
+    )
+
+
+def roster_holds(verdict: RosterVerdict | None) -> tuple[HoldReason, ...]:
+    """Return the reasons for which a readable roster may not ground actions."""
+    if verdict is None:
+        return ()
+    return tuple(HoldReason(code=_roster_hold_code(one), message=one.message) for one in verdict.held)
+
+
+def _roster_hold_code(problem: RosterProblem) -> HoldCode:
+    """Too small may be a real lay-off, which a human can confirm; anything else needs a better feed."""
+    return HoldCode.ROSTER_SHRUNKEN if problem.code in RELEASABLE_ROSTER_CODES else HoldCode.ROSTER_STALE
+
+
+def novelties(journal: Journal, version: str, plan: Plan) -> tuple[HoldReason, ...]:
+    """Name what is new: its first cycle observes, so a plan that meets it is held."""
+    holds = []
+    if not journal.observed("policy", plan.policy_digest):
+        holds.append(HoldReason(code=HoldCode.NEW_POLICY, message="this policy revision has not observed a cycle yet"))
+    if not journal.observed("version", version):
+        holds.append(HoldReason(code=HoldCode.NEW_VERSION, message=f"version {version} has not observed yet"))
+    holds += [
+        HoldReason(code=HoldCode.NEW_PROVIDER, provider=name, message=f"{name} has not been observed yet")
+        for name in sorted({action.provider for action in plan.actions})
+        if not journal.observed("provider", name)
+    ]
+    return tuple(holds)
+
+
+def moved_approvals(journal: Journal, plan: Plan, now: datetime) -> tuple[HoldReason, ...]:
+    """Return a reason for every approval that waits for another plan than this one."""
+    return tuple(
+        HoldReason(
+            code=HoldCode.APPROVAL_MOVED,
+            message=f"the approval of {approval.plan_digest} does not cover this plan: the world has moved",
+        )
+        for approval in journal.pending_approvals(now)
+        if approval.plan_digest != plan.digest
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a plan was made on, and where to look whether it still holds."""
+
+    clock: Clock
+    roster: RosterSource
+    last_roster: AcceptedRoster | None
+    load_policies: Callable[[], PolicySet]
+    load_waivers: Callable[[datetime], tuple[Waiver, ...]]
+    policy_digest: str
+
+
+def recheck(ground: Ground) -> Callable[[Action], str]:
+    """Return a check for use right before an act: empty text, or what has moved since the plan was made."""
+    fingerprint = ground.roster.fingerprint()
+
+    def still_planned(action: Action) -> str:
+        if ground.load_policies().digest != ground.policy_digest:
+            return "the policy revision has changed"
+        now = ground.clock.now()
+        if any(waiver.covers_action(action, now) for waiver in ground.load_waivers(now)):
+            return "a waiver is in force now"
+        if action.worker_id is None or ground.roster.fingerprint() == fingerprint:
+            return ""
+        return _left_still(ground.roster.load(ground.last_roster), action.worker_id, now)
+
+    return still_planned
+
+
+def _left_still(verdict: RosterVerdict, worker_id: WorkerId, now: datetime) -> str:
+    if verdict.roster is None or not verdict.accepted:
+        return "the roster has changed and the new one is not acceptable"
+    if any(worker.worker_id == worker_id for worker in leavers_of(verdict.roster.workers, now)):
+        return ""
+    return "the worker is no longer a leaver"

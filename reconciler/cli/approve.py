@@ -1,0 +1,63 @@
+"""`access-reconciler approve`: a human's release of one held plan."""
+
+import getpass
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.cli.display import print_json, print_line
+from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
+from reconciler.core.canonical import plain
+from reconciler.core.errors import ApprovalRefused
+from reconciler.core.model import Approval, HoldReason, PlanDigest
+from reconciler.settings import load_settings
+from reconciler.wiring import open_journal
+
+DigestArgument = Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the held plan, as `cycle` prints it.")]
+
+
+def approve(
+    digest: DigestArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    by: Annotated[str, typer.Option("--by", help="Who approves; the account's name by default.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Release a held plan, by its digest: one use, expires, and refused when the world has moved.
+
+    The next enforcing cycle plans anew. If it comes to exactly this digest, the approval lifts what holds it, once;
+    any other plan stays under the limits. Only size and novelty can be lifted: a stale roster or an unknown identity
+    cannot.
+
+    Example: access-reconciler approve sha256:0f3a… && access-reconciler cycle
+    """
+    settings = load_settings(config)
+    now = SystemClock().now()
+    with open_journal(settings) as journal:
+        held = journal.held_plan(PlanDigest(digest))
+        if held is None:
+            raise ApprovalRefused(f"no plan {digest} is held", advice="take the digest from the cycle that was held")
+        _check(digest, held[1], held[2], now)
+        approval = Approval(
+            plan_digest=PlanDigest(digest),
+            approved_by=by or getpass.getuser(),
+            approved_at=now,
+            expires_at=min(held[2], now + timedelta(hours=settings.guard.approval_ttl_hours)),
+        )
+        journal.record_approval(approval)
+    if output is Output.JSON:
+        print_json(plain(approval))
+    else:
+        print_line(f"approved {digest} until {plain(approval.expires_at)}")
+        print_line("carry it out with: access-reconciler cycle")
+
+
+def _check(digest: str, reasons: tuple[HoldReason, ...], expires_at: datetime, now: datetime) -> None:
+    if now >= expires_at:
+        raise ApprovalRefused(f"the held plan {digest} has expired", advice="run a cycle again and approve that plan")
+    firm = [reason.message for reason in reasons if not reason.code.releasable]
+    if firm:
+        raise ApprovalRefused(
+            f"plan {digest} is held for a reason that no approval lifts: {firm[0]}", advice="mend that and run again"
+        )

@@ -1,0 +1,64 @@
+"""Printing for people and for programs: tables, JSON, and progress on stderr.
+
+What comes from outside (names, reasons) is stripped of control and direction characters and never read as markup.
+"""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.core.canonical import Json
+from reconciler.ports import Progress
+
+
+def clean(text: object) -> str:
+    """Return text without control, format and direction characters, fit for a terminal."""
+    return "".join(mark for mark in str(text) if unicodedata.category(mark) not in ("Cc", "Cf", "Cs", "Co"))
+
+
+def print_json(document: Json) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_line(text: str = "") -> None:
+    """Print one line for people on stdout."""
+    Console(soft_wrap=True, highlight=False).print(Text(clean(text)))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for people on stdout."""
+    console = Console(highlight=False)
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(table)
+
+
+class StderrProgress:
+    """Implements `reconciler.ports.Observer`: one line a step on stderr, so that stdout stays the answer."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def progress(self, step: Progress) -> None:
+        """Print a step."""
+        if self._quiet:
+            return
+        count = f" [{step.done}/{step.total}]" if step.total else ""
+        self._console.print(Text(f"{step.stage:>9}{count}  {clean(step.message)}", style="dim"))
+
+
+def say(message: str) -> None:
+    """Print one line of progress on stderr."""
+    StderrProgress().progress(Progress(stage="demo", message=message))

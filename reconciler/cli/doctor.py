@@ -1,0 +1,139 @@
+"""`access-reconciler doctor`: is everything here that a cycle needs, and does it answer?"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+
+import typer
+
+from inventory.errors import ProviderError
+from inventory.provider import Clock
+from inventory.roster.csv_file import CsvRosterSource
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.cli.display import print_json, print_table
+from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.core.canonical import Json
+from reconciler.core.errors import ReconcilerError
+from reconciler.core.model import Mode
+from reconciler.engines import build_engine
+from reconciler.settings import Settings, load_settings
+from reconciler.wiring import (
+    DISTRIBUTION,
+    build_attester,
+    build_sources,
+    cycle_mode,
+    open_journal,
+    revoker_type,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    good: bool
+    message: str
+    advice: str = ""
+
+
+def doctor(config: ConfigOption = DEFAULT_CONFIG, output: OutputOption = Output.TABLE) -> None:
+    """Check installation, configuration, roster, policies, engine, signing key, journal and every provider.
+
+    Reads only. Exit codes: 0 all well; 1 something is wrong, with advice.
+
+    Example: access-reconciler doctor --config access-reconciler.yaml
+    """
+    settings = load_settings(config)
+    checks = [Check(name="configuration", good=True, message=str(config)), *_checks(settings, SystemClock())]
+    if output is Output.JSON:
+        print_json({"good": all(one.good for one in checks), "checks": [_document(one) for one in checks]})
+    else:
+        rows = [(one.name, "ok" if one.good else "WRONG", one.message, one.advice) for one in checks]
+        print_table("Doctor", ("what", "state", "found", "what to do"), rows)
+    raise typer.Exit(OK if all(one.good for one in checks) else ERROR)
+
+
+def _document(check: Check) -> dict[str, Json]:
+    return {"name": check.name, "good": check.good, "message": check.message, "advice": check.advice}
+
+
+def _checks(settings: Settings, clock: Clock) -> Iterator[Check]:
+    yield _check("packages", _packages)
+    yield _check("roster", lambda: _roster(settings, clock))
+    yield _check("policies", lambda: _policies(settings, clock))
+    yield _check("engine", lambda: _engine(settings))
+    yield _check("journal", lambda: _journal(settings))
+    yield _check("signing key", lambda: build_attester(settings).signer.assurance)
+    for name in sorted(settings.providers):
+        yield _check(f"provider {name}", lambda name=name: _provider(settings, name, clock))  # type: ignore[misc] # early binding
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, good=True, message=look())
+    except (ReconcilerError, ProviderError) as error:
+        return Check(name=name, good=False, message=str(error), advice=error.advice)
+
+
+class Unwell(ReconcilerError):
+    """Something that a cycle needs is not as it should be."""
+
+
+def _packages() -> str:
+    owners = packages_distributions()
+    for package in ("inventory", "reconciler"):
+        others = sorted({*owners.get(package, ())} - {DISTRIBUTION})
+        if others:
+            raise Unwell(
+                f"the package {package!r} is shipped by {', '.join(others)} too",
+                advice="install access-reconciler into an environment of its own",
+            )
+    return "inventory and reconciler are ours alone"
+
+
+def _roster(settings: Settings, clock: Clock) -> str:
+    verdict = CsvRosterSource(settings.roster, clock).load(None)
+    stops = (*verdict.refused, *verdict.held)
+    if verdict.roster is None or stops:
+        first = stops[0]
+        raise Unwell(f"line {first.line}, column {first.column}: {first.message}", advice="see docs/roster.md")
+    return f"{len(verdict.roster.workers)} workers, {len(verdict.roster.problems)} rows set aside"
+
+
+def _policies(settings: Settings, clock: Clock) -> str:
+    policies = load_policies(settings.policies)
+    waivers = load_waivers(settings.policies, clock.now())
+    return f"{len(policies.rules)} rules, {len(waivers)} waivers, {policies.digest}"
+
+
+def _engine(settings: Settings) -> str:
+    engine = build_engine(settings, cycle_mode(settings, Mode.ENFORCE))
+    try:
+        loaded = engine.load(load_policies(settings.policies), {})
+    finally:
+        engine.close()
+    return f"{loaded.name} {loaded.version}"
+
+
+def _journal(settings: Settings) -> str:
+    with open_journal(settings) as journal:
+        return f"{len(journal.cycles())} cycles, {len(journal.unsettled())} acts to settle"
+
+
+def _provider(settings: Settings, name: str, clock: Clock) -> str:
+    instance = settings.providers[name]
+    only = settings.model_copy(update={"providers": {name: instance}})
+    source = next(iter(build_sources(only, clock).values()))
+    try:
+        inventories = source.collector.collect(lambda _: False)
+    finally:
+        source.collector.close()
+    for one in inventories:
+        if one.errors:
+            raise Unwell(f"{one.scope}: {one.errors[0]}", advice="see the provider's page under docs/providers/")
+        if not one.identity_known and revoker_type(instance.type) is not None:
+            raise Unwell(f"{one.scope}: it is not known who we are there", advice="see the provider's page")
+    counted = sum(len(one.principals) for one in inventories)
+    return f"{len(inventories)} scopes, {counted} principals, mode {instance.mode.value}"

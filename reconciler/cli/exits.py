@@ -1,0 +1,29 @@
+"""Exit codes and the options that every command shares."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from reconciler.settings import DEFAULT_FILE
+
+OK: Final = 0
+"""Nothing to do, or all done and verified."""
+ERROR: Final = 1
+HELD: Final = 2
+"""The plan has actions that were not carried out, or is held."""
+USAGE: Final = 64
+"""`EX_USAGE` of sysexits(3): never mistaken for a plan with actions."""
+
+
+class Output(StrEnum):
+    """How a command answers."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or one JSON document.")]
+DEFAULT_CONFIG = DEFAULT_FILE

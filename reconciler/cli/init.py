@@ -1,0 +1,55 @@
+"""`access-reconciler init`: a first configuration and a copy of the policies."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.display import print_line
+from reconciler.core.errors import SettingsError
+from reconciler.settings import settings_schema
+from reconciler.wiring import starter_policies
+
+CONFIGURATION = """\
+# yaml-language-server: $schema=access-reconciler.schema.json
+# access-reconciler: every setting is described in docs/settings.md. Nothing is taken away until a provider's mode says
+# `quarantine` or `enforce`; start with `observe` and read the plans.
+state_dir: state
+policies: policies
+roster:
+  path: roster.csv
+  default_timezone: UTC
+  # columns: {worker_id: Employee Number, work_email: E-mail}
+providers: {}
+#  corp-aws:
+#    type: aws_iam
+#    mode: observe
+#    reader: {region: us-east-1}
+#    revoker: {region: us-east-1}
+protected:
+  principals: []
+  #  - {provider: corp-aws, principal: emergency-admin}
+"""
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder to set up; made when it is not there.")] = Path(),
+) -> None:
+    """Write a first configuration, its JSON Schema for editors, and a copy of the policies. Overwrites nothing.
+
+    Example: access-reconciler init /etc/access-reconciler
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    configuration = directory / "access-reconciler.yaml"
+    if configuration.exists():
+        raise SettingsError(f"{configuration} is there already", advice="choose another folder, or remove it first")
+    if not (directory / "policies").exists():
+        shutil.copytree(starter_policies(), directory / "policies")
+        print_line(f"wrote {directory / 'policies'}")
+    schema = directory / "access-reconciler.schema.json"
+    schema.write_text(settings_schema(), encoding="utf-8")
+    configuration.write_text(CONFIGURATION, encoding="utf-8")
+    print_line(f"wrote {schema}")
+    print_line(f"wrote {configuration}")
+    print_line("next: name your roster and providers in it, then run `access-reconciler doctor`")

@@ -1,0 +1,215 @@
+"""Whose principal is this: ties principals to workers, with the rule and how sure it is.
+
+Certain or no action: what a rule is worth stands in its confidence, and planning acts only from 90 % (quarantine) and
+98 % (revoke). Two workers with evidence of 90 % or more, or two that tie below it, make a principal ambiguous, and an
+ambiguous one is never acted upon. An e-mail address that two persons of the roster hold or held is evidence for both,
+so never for one. Names are suggestions for a human and nothing more.
+
+Every comparison is exact after Unicode NFC and case folding: look-alike letters stay different letters.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from inventory.model import AccessItem, Credential, Principal, PrincipalId, PrincipalKind, ProviderName
+from inventory.roster.model import Roster, Worker, WorkerId
+from reconciler.core.model import Correlation, CorrelationState, Match
+
+CONFIDENCE: Mapping[str, int] = {
+    "explicit_map": 100,
+    "external_id": 100,
+    "employee_id": 98,
+    "work_email": 95,
+    "owner_tag": 90,
+    "username": 80,
+    "ssh_fingerprint": 80,
+    "display_name": 40,
+}
+"""What each rule is worth, in percent, strongest first."""
+
+DISPUTED_FROM = 90
+"""Two workers with evidence of at least this much each: disputed."""
+
+_PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL, PrincipalKind.UNKNOWN)
+"""Kinds that may *be* a worker; every other kind is at most owned by one."""
+
+PrincipalKey = tuple[ProviderName, PrincipalId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationSettings:
+    """What the operator knows beyond the rules."""
+
+    explicit: tuple[tuple[ProviderName, PrincipalId, WorkerId], ...] = ()
+    """Reviewed facts: this principal is this worker."""
+    username_patterns: tuple[str, ...] = (r"^(?:a|adm|admin)-(?P<uid>.+)$", r"^(?P<uid>.+)-(?:a|adm|admin)$")
+    """Regular expressions with a group `uid`: how a worker's second account is named after the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterIndex:
+    """A roster, laid out so that every rule is one look-up."""
+
+    by_id: Mapping[str, WorkerId]
+    by_email: Mapping[str, tuple[WorkerId, ...]]
+    by_username: Mapping[str, tuple[WorkerId, ...]]
+    by_name: Mapping[str, tuple[WorkerId, ...]]
+    explicit: Mapping[PrincipalKey, WorkerId]
+    patterns: tuple[re.Pattern[str], ...]
+
+
+def folded(text: str) -> str:
+    """Return text as correlation compares it: NFC, case-folded, without surrounding white space."""
+    return unicodedata.normalize("NFC", text).casefold().strip()
+
+
+def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
+    """Lay a roster out for look-ups."""
+    by_id: dict[str, WorkerId] = {}
+    emails: dict[str, set[WorkerId]] = defaultdict(set)
+    usernames: dict[str, set[WorkerId]] = defaultdict(set)
+    names: dict[str, set[WorkerId]] = defaultdict(set)
+    for worker in roster.workers:
+        for known_id in (worker.worker_id, *worker.former_ids):
+            by_id[known_id.strip()] = worker.worker_id
+        _add(emails, (*worker.emails, *worker.shared_emails), worker)
+        _add(usernames, worker.usernames, worker)
+        _add(names, (worker.display_name,), worker)
+    return RosterIndex(
+        by_id=by_id,
+        by_email=_frozen(emails),
+        by_username=_frozen(usernames),
+        by_name=_frozen(names),
+        explicit={(provider, principal): worker for provider, principal, worker in settings.explicit},
+        patterns=tuple(re.compile(pattern) for pattern in settings.username_patterns),
+    )
+
+
+def _add(index: dict[str, set[WorkerId]], texts: Iterable[str], worker: Worker) -> None:
+    for text in texts:
+        if folded(text):
+            index[folded(text)].add(worker.worker_id)
+
+
+def _frozen(index: dict[str, set[WorkerId]]) -> Mapping[str, tuple[WorkerId, ...]]:
+    return {key: tuple(sorted(workers)) for key, workers in index.items()}
+
+
+def correlate(
+    principals: Iterable[Principal], items: Iterable[AccessItem], index: RosterIndex
+) -> tuple[Correlation, ...]:
+    """Correlate every principal; the result is sorted and independent of the order of its input."""
+    everyone = sorted(principals, key=lambda one: (one.provider, one.principal_id))
+    first = {(one.provider, one.principal_id): correlate_one(one, index) for one in everyone}
+    bridges = _ssh_bridges(items, first)
+    return tuple(correlate_one(one, index, bridges.get((one.provider, one.principal_id), ())) for one in everyone)
+
+
+def correlate_one(principal: Principal, index: RosterIndex, bridges: Iterable[Match] = ()) -> Correlation:
+    """Correlate one principal by what it says of itself, plus matches that come from elsewhere."""
+    best: dict[WorkerId, Match] = {}
+    personal = principal.kind in _PERSONAL_KINDS
+    for found in (*_matches(principal, index), *bridges):
+        match = found if personal else replace(found, identity=False)
+        known = best.get(match.worker_id)
+        if known is None or (match.confidence, match.identity) > (known.confidence, known.identity):
+            best[match.worker_id] = match
+    ranked = tuple(sorted(best.values(), key=lambda match: (-match.confidence, match.worker_id)))
+    return _verdict(principal, ranked)
+
+
+def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
+    provider, principal_id = principal.provider, principal.principal_id
+    if not ranked:
+        return Correlation(provider=provider, principal_id=principal_id, state=CorrelationState.ORPHAN)
+    top = ranked[0]
+    if len(ranked) > 1:
+        second = ranked[1].confidence
+        if second >= DISPUTED_FROM or second == top.confidence:
+            return Correlation(
+                provider=provider, principal_id=principal_id, state=CorrelationState.AMBIGUOUS, candidates=ranked
+            )
+    return Correlation(
+        provider=provider,
+        principal_id=principal_id,
+        state=CorrelationState.MATCHED,
+        worker_id=top.worker_id,
+        rule=top.rule,
+        confidence=top.confidence,
+        identity=top.identity,
+        candidates=ranked,
+    )
+
+
+def _matches(principal: Principal, index: RosterIndex) -> Iterator[Match]:
+    mapped = index.explicit.get((principal.provider, principal.principal_id))
+    if mapped is not None:
+        yield _match(mapped, "explicit_map")
+    yield from _by_ids("external_id", principal.external_ids, index)
+    yield from _by_ids("employee_id", principal.employee_ids, index)
+    yield from _by_text("work_email", principal.emails, index.by_email)
+    if principal.kind is not PrincipalKind.HUMAN:
+        yield from _by_owner(principal, index)
+    if principal.kind in _PERSONAL_KINDS:
+        yield from _by_text("username", _usernames(principal, index), index.by_username)
+        yield from _by_text("display_name", (principal.display_name,), index.by_name)
+
+
+def _match(worker_id: WorkerId, rule: str, *, identity: bool = True) -> Match:
+    return Match(worker_id=worker_id, rule=rule, confidence=CONFIDENCE[rule], identity=identity)
+
+
+def _by_ids(rule: str, ids: Iterable[str], index: RosterIndex) -> Iterator[Match]:
+    for one in ids:
+        worker_id = index.by_id.get(one.strip())
+        if worker_id is not None:
+            yield _match(worker_id, rule)
+
+
+def _by_text(rule: str, texts: Iterable[str], table: Mapping[str, tuple[WorkerId, ...]]) -> Iterator[Match]:
+    for text in texts:
+        for worker_id in table.get(folded(text), ()):
+            yield _match(worker_id, rule)
+
+
+def _by_owner(principal: Principal, index: RosterIndex) -> Iterator[Match]:
+    for hint in principal.owner_hints:
+        by_id = index.by_id.get(hint.strip())
+        owners = (by_id,) if by_id is not None else index.by_email.get(folded(hint), ())
+        for worker_id in owners:
+            yield _match(worker_id, "owner_tag", identity=False)
+
+
+def _usernames(principal: Principal, index: RosterIndex) -> Iterator[str]:
+    for login in principal.login_names:
+        yield login
+        for pattern in index.patterns:
+            found = pattern.match(folded(login))
+            if found:
+                yield found.group("uid")
+
+
+def _ssh_bridges(
+    items: Iterable[AccessItem], first: Mapping[PrincipalKey, Correlation]
+) -> Mapping[PrincipalKey, tuple[Match, ...]]:
+    """Carry a sure identity over to other principals that hold the same public key."""
+    holders: dict[str, set[PrincipalKey]] = defaultdict(set)
+    for item in items:
+        if isinstance(item, Credential) and item.fingerprint:
+            holders[item.fingerprint].add((item.provider, item.principal_id))
+    bridges: dict[PrincipalKey, set[WorkerId]] = defaultdict(set)
+    for keys in holders.values():
+        sure = {
+            known.worker_id
+            for key in keys
+            if (known := first.get(key)) and known.worker_id and known.identity and known.confidence >= DISPUTED_FROM
+        }
+        for key in keys:
+            bridges[key] |= sure
+    return {
+        key: tuple(_match(worker_id, "ssh_fingerprint") for worker_id in sorted(workers))
+        for key, workers in bridges.items()
+    }

@@ -1,0 +1,146 @@
+"""The record of a cycle: all that it saw, decided, did and proved.
+
+`cycle --output json` prints it and the attestation states it, each leaving out what it must.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from inventory.model import Coverage, ProviderName, ScopeId
+from inventory.roster.model import WorkerId
+from reconciler.core.model import (
+    ActionResult,
+    Approval,
+    CycleId,
+    EngineInfo,
+    Finding,
+    HoldReason,
+    Mode,
+    Plan,
+    PolicySet,
+)
+
+
+class CycleOutcome(StrEnum):
+    """How a cycle ended."""
+
+    COMPLETE = "complete"
+    """Everything configured was read and everything planned was done and verified (or nothing was planned)."""
+    PARTIAL = "partial"
+    """Something could not be read, decided, done or verified."""
+    HELD = "held"
+    """The guard held the plan: zero acts."""
+    FAILED = "failed"
+    """The cycle could not decide: zero acts."""
+
+
+class LeaverState(StrEnum):
+    """What can be said of a leaver at the end of a cycle."""
+
+    CLEAN = "clean"
+    """Every configured scope and artefact kind was read, and nothing is left."""
+    VIOLATION = "violation"
+    """Access is known to be left (in review, held, failed or only observed)."""
+    CANNOT_CONCLUDE = "cannot_conclude"
+    """Nothing is known to be left, yet something could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaverVerdict:
+    """The verdict on one leaver, with what stands in the way of `clean`."""
+
+    worker_id: WorkerId
+    state: LeaverState
+    access_end_at: datetime
+    remaining: int
+    """Access items known to be left."""
+    missing: tuple[str, ...] = ()
+    """`provider/scope/kind: state` of what could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterFacts:
+    """What a cycle knew of its roster."""
+
+    source: str
+    digest: str
+    as_of: datetime | None
+    fetched_at: datetime
+    rows: int
+    workers: int
+    leavers: int
+    accepted: bool
+    max_age_seconds: int
+    problems: tuple[str, ...] = ()
+    """`line N, column M: code`, without personal data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryFacts:
+    """What a cycle knew of one scope."""
+
+    provider: ProviderName
+    provider_type: str
+    scope: ScopeId
+    complete: bool
+    started_at: datetime
+    finished_at: datetime
+    digest: str
+    principals: int
+    credentials: int
+    grants: int
+    sessions: int
+    api_calls: int
+    coverage: tuple[Coverage, ...]
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardFacts:
+    """The limits in force and what they said."""
+
+    max_principals: int
+    max_percent: int
+    percent_population: int
+    window_seconds: int
+    min_admins: int
+    plan_ttl_seconds: int
+    hold_reasons: tuple[HoldReason, ...] = ()
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRecord:
+    """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
+
+    cycle_id: CycleId
+    sequence: int
+    """Gapless over the life of a journal, from 1."""
+    mode: Mode
+    outcome: CycleOutcome
+    started_at: datetime
+    finished_at: datetime
+    version: str
+    config_digest: str
+    roster: RosterFacts | None
+    policy: PolicySet | None
+    engine: EngineInfo | None
+    inventories: tuple[InventoryFacts, ...]
+    snapshot_digest: str
+    findings: tuple[Finding, ...]
+    evaluated: int
+    undecided: int
+    """Principals the engine could not decide on."""
+    plan: Plan | None
+    guard: GuardFacts
+    results: tuple[ActionResult, ...]
+    leavers: tuple[LeaverVerdict, ...]
+    waivers: int
+    errors: tuple[str, ...] = ()
+    """One line each: what failed, without personal data."""
+
+    @property
+    def snapshot_complete(self) -> bool:
+        """Say whether every configured scope was read to its end."""
+        return bool(self.inventories) and all(facts.complete for facts in self.inventories)

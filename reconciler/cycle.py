@@ -1,0 +1,201 @@
+"""The story of one cycle: collect, correlate, evaluate, plan, guard, execute, verify, attest.
+
+Each verb is a module of its own and each arrow a frozen value; this file alone joins them. Whatever happens, the cycle
+ends with a record and an attestation: an empty, held or failed cycle is evidence too.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from inventory.errors import ProviderError
+from inventory.roster.csv_file import accepted_of
+from reconciler.attestation import Attested
+from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds
+from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
+from reconciler.core.evidence import snapshot_digest
+from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
+from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
+from reconciler.core.model import CycleId, Mode
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict
+from reconciler.core.verdicts import VerdictWorld, judge_leavers
+from reconciler.execution import Crew, execute
+from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
+from reconciler.recovery import interrupted_cycles, recover
+
+
+def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
+    """Run one cycle and attest it; a failure inside is recorded, attested and returned as a failed cycle.
+
+    Raises `JournalError`, `LeaseLost`, `EvidenceError` or `SigningError` when the record itself cannot be kept; the
+    next cycle then closes this one.
+    """
+    now = house.clock.now()
+    epoch = house.journal.take_over(now)
+    _close_interrupted(house, rules)
+    cycle_id = CycleId(house.new_cycle_id())
+    sequence = house.journal.begin_cycle(cycle_id, rules.mode, now)
+    notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, decide_at=house.decide_at or now)
+    try:
+        _story(notes, house, rules, epoch)
+    except (JournalError, LeaseLost):
+        raise
+    except (ReconcilerError, ProviderError) as error:
+        notes.failed = True
+        notes.errors.append(f"{type(error).__name__}: {error}")
+    return _attest(_record(notes, house, rules), house)
+
+
+def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:
+    picture = look(notes, house, rules)
+    decision = _guard(notes, house, rules, picture)
+    if isinstance(decision, ApprovedPlan) and rules.mode is not Mode.OBSERVE and picture.plan.actions:
+        notes.results = execute(decision, _crew(notes, house, rules, picture, epoch))
+        say(house, "verify", f"{sum(map(settled, notes.results))} of {len(notes.results)} read again and gone")
+    _remember(notes, house, rules, picture)
+
+
+def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:
+    world, plan = picture.world, picture.plan
+    observing = rules.mode is Mode.OBSERVE
+    approval = None if observing else house.journal.approval_for(plan.digest, world.now)
+    decision = guard(
+        plan,
+        Circumstances(
+            now=world.now,
+            limits=rules.limits,
+            populations=populations(world.snapshot),
+            touched=tuple(house.journal.touched_since(world.now - timedelta(seconds=rules.limits.window_seconds))),
+            roster_holds=roster_holds(notes.roster),
+            novelties=() if observing else novelties(house.journal, rules.version, plan),
+            approval=approval,
+        ),
+    )
+    if isinstance(decision, HeldPlan):
+        notes.held = True
+        notes.holds = (*decision.reasons, *moved_approvals(house.journal, plan, world.now))
+    elif decision.lifted:
+        notes.approval = approval
+    expires_at = world.now + timedelta(seconds=rules.approval_ttl_seconds)
+    house.journal.record_plan(plan, notes.holds, expires_at)
+    say(house, "guard", f"{len(plan.actions)} actions, " + ("held" if notes.held else "within the limits"))
+    return decision
+
+
+def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:
+    """Spend the approval, if there is one, and gather what the executor works with."""
+    if notes.approval is not None:
+        house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
+    say(house, "execute", f"{len(picture.plan.actions)} actions")
+    ground = Ground(
+        clock=house.clock,
+        roster=house.roster,
+        last_roster=house.journal.last_roster(),
+        load_policies=house.load_policies,
+        load_waivers=house.load_waivers,
+        policy_digest=picture.world.policies.digest,
+    )
+    return Crew(
+        journal=house.journal,
+        clock=house.clock,
+        epoch=epoch,
+        collectors={name: source.collector for name, source in house.sources.items()},
+        revokers=house.revokers,
+        still_planned=recheck(ground),
+        observer=house.observer,
+        verification=rules.patience,
+    )
+
+
+def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
+    """Keep what has now been seen through a whole cycle."""
+    now, world = house.clock.now(), picture.world
+    house.journal.remember_observed("policy", world.policies.digest, notes.cycle_id, now)
+    house.journal.remember_observed("version", rules.version, notes.cycle_id, now)
+    for inventory in world.snapshot.inventories:
+        if inventory.principals:
+            house.journal.remember_observed("provider", inventory.provider, notes.cycle_id, now)
+    if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
+        house.journal.remember_roster(accepted_of(world.roster), now)
+
+
+def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
+    snapshot = notes.snapshot
+    return CycleRecord(
+        cycle_id=notes.cycle_id,
+        sequence=notes.sequence,
+        mode=rules.mode,
+        outcome=_outcome(notes),
+        started_at=notes.started_at,
+        finished_at=house.clock.now(),
+        version=rules.version,
+        config_digest=rules.config_digest,
+        roster=roster_facts(notes.roster, notes.leavers, rules.roster_max_age_seconds) if notes.roster else None,
+        policy=notes.policies,
+        engine=notes.evaluation.engine if notes.evaluation else None,
+        inventories=tuple(inventory_facts(one) for one in snapshot.inventories) if snapshot else (),
+        snapshot_digest=snapshot_digest(snapshot) if snapshot else "",
+        findings=notes.evaluation.findings if notes.evaluation else (),
+        evaluated=notes.evaluation.evaluated if notes.evaluation else 0,
+        undecided=len(notes.evaluation.unknown) if notes.evaluation else 0,
+        plan=notes.plan,
+        guard=guard_facts(rules.limits, notes.holds, notes.approval),
+        results=notes.results,
+        leavers=_verdicts(notes),
+        waivers=sum(notes.decide_at < waiver.expires_at for waiver in notes.waivers),
+        errors=tuple(notes.errors),
+    )
+
+
+def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
+    if notes.snapshot is None or notes.roster is None or notes.roster.roster is None or notes.evaluation is None:
+        return ()
+    return judge_leavers(
+        VerdictWorld(
+            now=notes.decide_at,
+            workers=notes.roster.roster.workers,
+            snapshot=notes.snapshot,
+            correlations=notes.correlations,
+            undecided=frozenset(notes.evaluation.unknown),
+            results=notes.results,
+        )
+    )
+
+
+def _outcome(notes: Notes) -> CycleOutcome:
+    if notes.failed:
+        return CycleOutcome.FAILED
+    if notes.held:
+        return CycleOutcome.HELD
+    whole = notes.snapshot is not None and notes.snapshot.complete
+    decided = notes.evaluation is not None and not notes.evaluation.unknown
+    if whole and decided and all(settled(result) for result in notes.results):
+        return CycleOutcome.COMPLETE
+    return CycleOutcome.PARTIAL
+
+
+def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
+    say(house, "attest", f"signing the statement of cycle {record.sequence}")
+    attested = house.attester.attest(record, house.journal.cycles())
+    house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
+    return attested
+
+
+def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
+    """Settle what a killed process left behind by reading again, and attest the cycles that it did not end."""
+    collectors = {name: source.collector for name, source in house.sources.items()}
+    settled_results = recover(house.journal, collectors, house.clock, rules.patience)
+    for entry in interrupted_cycles(house.journal):
+        stored = house.attester.attested_already(entry)
+        if stored is not None:
+            ended = CycleOutcome(stored.outcome)
+            house.journal.finish_cycle(entry.cycle_id, ended, stored.digest, house.clock.now())
+            continue
+        say(house, "recover", f"closing cycle {entry.sequence}, which was interrupted")
+        notes = Notes(
+            cycle_id=entry.cycle_id, sequence=entry.sequence, started_at=entry.started_at, decide_at=entry.started_at
+        )
+        notes.failed = True
+        notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
+        began = {one.intent.action.action_id for one in house.journal.entries(entry.cycle_id)}
+        notes.results = tuple(one for one in settled_results if one.action.action_id in began)
+        _attest(_record(notes, house, replace(rules, mode=entry.mode)), house)

@@ -1,0 +1,211 @@
+"""The first half of a cycle: read the roster and the providers, tell whose is what, ask the policies, make a plan.
+
+Reads only. `look` is what every cycle begins with, and all that `explain` does.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from inventory.collection import Source, collect
+from inventory.model import Principal, ProviderName, Snapshot
+from inventory.provider import Clock, Interest
+from inventory.roster.model import Roster, RosterVerdict
+from inventory.roster.source import RosterSource
+from reconciler.attestation import Attester
+from reconciler.core.correlation import CorrelationSettings, RosterIndex, correlate, correlate_one, index_roster
+from reconciler.core.document import EvaluationWorld
+from reconciler.core.errors import ReconcilerError
+from reconciler.core.guard import Limits
+from reconciler.core.model import (
+    ActionResult,
+    Approval,
+    Correlation,
+    CorrelationState,
+    CycleId,
+    Evaluation,
+    HoldReason,
+    Mode,
+    Plan,
+    PolicySet,
+    Waiver,
+)
+from reconciler.core.planning import PlanningWorld, Protection, Reach, make_plan
+from reconciler.core.verdicts import leavers_of
+from reconciler.evaluation import evaluate
+from reconciler.ports import Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.rereading import Patience
+
+
+class RosterRefused(ReconcilerError):
+    """The roster feed cannot be read as a roster: nothing is decided on its word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRules:
+    """The settings of a cycle, as plain values."""
+
+    mode: Mode
+    limits: Limits
+    protection: Protection
+    correlation: CorrelationSettings
+    reach: Mapping[ProviderName, Reach]
+    version: str
+    config_digest: str
+    roster_max_age_seconds: int
+    approval_ttl_seconds: int
+    patience: Patience
+    """How long reading again may take to show the end state."""
+    collect_deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleHouse:
+    """Everything outside that a cycle works with. In observe mode `revokers` is empty: no write client exists."""
+
+    clock: Clock
+    new_cycle_id: Callable[[], str]
+    journal: Journal
+    attester: Attester
+    engine: PolicyEngine
+    roster: RosterSource
+    load_policies: Callable[[], PolicySet]
+    load_waivers: Callable[[datetime], tuple[Waiver, ...]]
+    sources: Mapping[ProviderName, Source]
+    revokers: Mapping[ProviderName, Revoker]
+    observer: Observer
+    decide_at: datetime | None = None
+    """Another instant to decide as of; only in observe mode."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Notes:
+    """What is known so far: filled as the story goes on, so that a failure is attested with all that came before."""
+
+    cycle_id: CycleId
+    sequence: int
+    started_at: datetime
+    decide_at: datetime
+    """The instant that the policies decide as of: the start, but for a rehearsal."""
+    roster: RosterVerdict | None = None
+    leavers: int = 0
+    snapshot: Snapshot | None = None
+    correlations: tuple[Correlation, ...] = ()
+    policies: PolicySet | None = None
+    waivers: tuple[Waiver, ...] = ()
+    evaluation: Evaluation | None = None
+    plan: Plan | None = None
+    holds: tuple[HoldReason, ...] = ()
+    held: bool = False
+    approval: Approval | None = None
+    results: tuple[ActionResult, ...] = ()
+    errors: list[str] = field(default_factory=list)
+    failed: bool = False
+
+
+def say(house: CycleHouse, stage: str, message: str) -> None:
+    """Tell whoever watches which step begins or ended."""
+    house.observer.progress(Progress(stage=stage, message=message))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What a cycle sees and would do, before anything is guarded or done."""
+
+    world: EvaluationWorld
+    evaluation: Evaluation
+    plan: Plan
+
+
+def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
+    """Collect, correlate, evaluate and plan; what is known so far stands in `notes`, also when this raises.
+
+    Raises `RosterRefused`, `PolicyError`, or a `ProviderError` that hits everything.
+    """
+    roster, index = _read_roster(notes, house, rules)
+    snapshot = _collect(notes, house, rules, _interest(index, roster, notes.decide_at))
+    notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
+    world = _world(notes, house, snapshot, roster)
+    evaluation = _evaluate(notes, house, world)
+    return Picture(world=world, evaluation=evaluation, plan=_plan(notes, rules, world, evaluation))
+
+
+def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Roster, RosterIndex]:
+    say(house, "collect", "reading the roster")
+    notes.roster = verdict = house.roster.load(house.journal.last_roster())
+    if verdict.roster is None:
+        first = verdict.refused[0] if verdict.refused else None
+        where = f"line {first.line}, column {first.column}: {first.message}" if first else "nothing was read"
+        raise RosterRefused(f"the roster was refused: {where}", advice="see docs/roster.md for the code")
+    notes.leavers = len(leavers_of(verdict.roster.workers, notes.decide_at))
+    return verdict.roster, index_roster(verdict.roster, rules.correlation)
+
+
+def _interest(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
+    """Whom to read live: whoever may be a leaver's, and whoever nobody is known to own."""
+    leavers = {worker.worker_id for worker in leavers_of(roster.workers, now)}
+
+    def interest(principal: Principal) -> bool:
+        known = correlate_one(principal, index)
+        if known.state is CorrelationState.ORPHAN:
+            return True
+        return any(match.worker_id in leavers for match in known.candidates)
+
+    return interest
+
+
+def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Interest) -> Snapshot:
+    say(house, "collect", f"reading {len(house.sources)} providers")
+    snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
+    notes.snapshot = snapshot
+    notes.errors += [
+        f"{inventory.provider}/{inventory.scope}: {error}"
+        for inventory in snapshot.inventories
+        for error in inventory.errors
+    ]
+    principals = sum(len(inventory.principals) for inventory in snapshot.inventories)
+    items = sum(len(inventory.items) for inventory in snapshot.inventories)
+    say(house, "correlate", f"{principals} principals, {items} access items")
+    return snapshot
+
+
+def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
+    notes.policies = policies = house.load_policies()
+    notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    return EvaluationWorld(
+        cycle_id=notes.cycle_id,
+        now=notes.decide_at,
+        snapshot=snapshot,
+        correlations=notes.correlations,
+        roster=roster,
+        policies=policies,
+        waivers=waivers,
+    )
+
+
+def _evaluate(notes: Notes, house: CycleHouse, world: EvaluationWorld) -> Evaluation:
+    say(house, "evaluate", "asking the policy engine")
+    notes.evaluation = evaluation = evaluate(house.engine, world)
+    notes.errors += evaluation.problems
+    say(house, "evaluate", f"{evaluation.evaluated} access items, {len(evaluation.findings)} findings")
+    return evaluation
+
+
+def _plan(notes: Notes, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation) -> Plan:
+    notes.plan = plan = make_plan(
+        PlanningWorld(
+            cycle_id=world.cycle_id,
+            now=world.now,
+            snapshot=world.snapshot,
+            correlations=world.correlations,
+            findings=evaluation.findings,
+            undecided=frozenset(evaluation.unknown),
+            waivers=world.waivers,
+            reach=rules.reach,
+            protection=rules.protection,
+            min_admins=rules.limits.min_admins,
+            policy_digest=world.policies.digest,
+            roster_digest=world.roster.digest,
+        )
+    )
+    return plan

@@ -1,0 +1,265 @@
+"""Every setting, with its default and what it is for. One YAML file; `ACCESS_RECONCILER_*` overrides single values.
+
+Unknown keys are refused with the nearest known one; paths are relative to the file that names them; secrets stand in
+files of their own, and a setting holds the path.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from inventory.roster.csv_settings import CsvRosterSettings
+from reconciler.core.canonical import digest_of
+from reconciler.core.correlation import CorrelationSettings
+from reconciler.core.errors import SettingsError
+from reconciler.core.guard import Limits
+from reconciler.core.model import Mode
+
+DEFAULT_FILE = Path("access-reconciler.yaml")
+ENV_PREFIX = "ACCESS_RECONCILER_"
+_MOST_BYTES = 1024 * 1024
+
+
+class Block(BaseModel):
+    """A part of the settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSettings(Block):
+    """Which policy engine decides. There is no fallback from one to another."""
+
+    kind: Literal["managed", "url", "embedded"] = Field(
+        default="managed",
+        description="`managed`: our own `opa` child on loopback. `url`: a running OPA. `embedded`: in-process, no OPA.",
+    )
+    url: str = Field(default="", description="Address of the OPA server, for `url`.")
+    token_file: Path | None = Field(default=None, description="File with the bearer token for `url`.")
+    executable: Path | None = Field(default=None, description="The `opa` binary for `managed`; searched when not set.")
+    allow_enforce: bool = Field(
+        default=False, description="Let the `embedded` engine ground actions. It is not OPA: observe only by default."
+    )
+    decide_timeout_seconds: float = Field(default=30.0, gt=0, description="Longest wait for one decision.")
+    control_timeout_seconds: float = Field(default=120.0, gt=0, description="Longest wait for loading policies.")
+
+
+class ProviderSettings(Block):
+    """One provider instance."""
+
+    type: str = Field(description="Provider type, as `access-reconciler providers list` names them.")
+    mode: Mode = Field(default=Mode.OBSERVE, description="How far this instance may go.")
+    reader: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the collector: see the provider's page."
+    )
+    revoker: dict[str, Any] = Field(default_factory=dict, description="Settings of the revoker: its own credentials.")
+
+
+class GuardSettings(Block):
+    """How much one cycle may take."""
+
+    max_principals: int = Field(default=25, ge=0, description="Most principals of a provider touched per window.")
+    max_percent: int = Field(default=10, ge=0, le=100, description="The same in percent of the provider's principals.")
+    percent_population: int = Field(default=100, ge=1, description="Principals from which the percentage counts.")
+    window_hours: int = Field(default=24, ge=1, description="The sliding window in which touched principals add up.")
+    min_admins: int = Field(default=2, ge=1, description="Administrators that must remain in every scope.")
+    plan_ttl_minutes: int = Field(default=15, ge=1, description="No action of a plan begins when it is older.")
+    approval_ttl_hours: int = Field(default=24, ge=1, description="How long a held plan can be approved and released.")
+
+    def limits(self) -> Limits:
+        """Return the limits as the guard takes them."""
+        return Limits(
+            max_principals=self.max_principals,
+            max_percent=self.max_percent,
+            percent_population=self.percent_population,
+            window_seconds=self.window_hours * 3600,
+            min_admins=self.min_admins,
+            plan_ttl_seconds=self.plan_ttl_minutes * 60,
+        )
+
+
+class ProtectedPrincipal(Block):
+    """A principal that is never acted upon."""
+
+    provider: str = Field(description="Name of the provider instance.")
+    principal: str = Field(description="Its principal id or login name.")
+
+
+class ProtectedSettings(Block):
+    """Who is out of reach."""
+
+    principals: tuple[ProtectedPrincipal, ...] = Field(default=(), description="Principals never to be acted upon.")
+    workers: tuple[str, ...] = Field(default=(), description="Worker ids never to be acted upon (legal hold).")
+
+
+class ExplicitMatch(Block):
+    """A reviewed fact: this principal is this worker."""
+
+    provider: str = Field(description="Name of the provider instance.")
+    principal_id: str = Field(description="Principal id at that provider.")
+    worker_id: str = Field(description="Worker id of the roster.")
+
+
+class CorrelationBlock(Block):
+    """What is known about who is who beyond the rules."""
+
+    explicit: tuple[ExplicitMatch, ...] = Field(default=(), description="Reviewed matches; confidence 100 %.")
+    username_patterns: tuple[str, ...] = Field(
+        default=CorrelationSettings().username_patterns,
+        description="Regular expressions with a group `uid`: how second accounts are named.",
+    )
+
+
+class VerificationSettings(Block):
+    """How long reading again may take to show the end state."""
+
+    window_seconds: float = Field(
+        default=60.0, gt=0, description="After this long an item is `unknown` or still there."
+    )
+
+
+class SigningSettings(Block):
+    """How attestations are signed. One mode never stands in for another."""
+
+    mode: Literal["managed-key"] = Field(default="managed-key", description="A P-256 key of our own.")
+    key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+
+    state_dir: Path = Field(default=Path("state"), description="Journal, evidence and keys. Local disk only.")
+    roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
+    policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
+    engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Instances by name.")
+    guard: GuardSettings = Field(default=GuardSettings(), description="How much one cycle may take.")
+    protected: ProtectedSettings = Field(default=ProtectedSettings(), description="Who is out of reach.")
+    correlation: CorrelationBlock = Field(default=CorrelationBlock(), description="Who is who, beyond the rules.")
+    verification: VerificationSettings = Field(default=VerificationSettings(), description="Reading again.")
+    signing: SigningSettings = Field(default=SigningSettings(), description="How attestations are signed.")
+    collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - secrets are named by path
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override the file."""
+        return (env_settings, init_settings)
+
+    def digest(self) -> str:
+        """Return the digest of the settings as they are in force; they hold paths of secrets, never secrets."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file; raises `SettingsError` naming the file and the key."""
+    document = _read(path)
+    try:
+        settings = Settings(**document)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(error)}", advice="see docs/settings.md") from error
+    return _anchored(settings, path.resolve().parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read: {error.strerror}",
+            advice="write one with `access-reconciler init`, or name it with --config",
+        ) from error
+    if len(raw) > _MOST_BYTES:
+        raise SettingsError(f"{path}: larger than {_MOST_BYTES} bytes", advice="is this the right file?")
+    if b"&" in raw and b"*" in raw and _has_alias(raw):
+        raise SettingsError(f"{path}: YAML anchors and aliases are not allowed", advice="write the value out")
+    try:
+        document = yaml.load(raw, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {_one_line(error)}", advice="mend the line it names") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: must hold a mapping of settings", advice="see docs/settings.md")
+    return document
+
+
+def _has_alias(raw: bytes) -> bool:
+    return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(raw, Loader=yaml.CSafeLoader))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, tuple(_known_keys(Settings)), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{place}: there is no such setting{hint}"
+    return f"{place}: {first['msg']}"
+
+
+def _known_keys(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _known_keys(kind)
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Make the paths of the settings absolute, relative to the folder of the file that names them."""
+    engine, signing, roster = settings.engine, settings.signing, settings.roster
+    return settings.model_copy(
+        update={
+            "state_dir": folder / settings.state_dir,
+            "policies": folder / settings.policies,
+            "roster": roster.model_copy(update={"path": folder / roster.path}),
+            "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
+            "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
+            "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
+        }
+    )
+
+
+def _under(folder: Path, path: Path | None) -> Path | None:
+    return None if path is None else folder / path
+
+
+def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSettings:
+    """Anchor every `*_file` of the provider's own blocks."""
+
+    def anchored(block: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: str(folder / value) if key.endswith("_file") and isinstance(value, str) else value
+            for key, value in block.items()
+        }
+
+    return provider.model_copy(update={"reader": anchored(provider.reader), "revoker": anchored(provider.revoker)})
+
+
+def settings_schema() -> str:
+    """Return the JSON Schema of the configuration, for editors."""
+    return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
+
+
+def log_level() -> str:
+    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `warning` when it does not."""
+    return os.environ.get(f"{ENV_PREFIX}LOG", "warning")

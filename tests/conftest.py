@@ -1,0 +1,33 @@
+"""What holds for every test."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+CI = os.environ.get("CI") == "true"
+MESSAGE = "skipped, which counts as a failure with CI=true: "
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skipped test into a failed one with CI=true: there, everything must have run."""
+    report = yield
+    if CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = MESSAGE + _reason(report.longrepr)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Do the same for a whole module that skips itself, as `pytest.importorskip` makes it do."""
+    report = yield
+    if CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = MESSAGE + _reason(report.longrepr)
+    return report
+
+
+def _reason(representation: object) -> str:
+    return str(representation[2]) if isinstance(representation, tuple) else str(representation)

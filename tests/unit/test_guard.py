@@ -1,0 +1,153 @@
+"""The guard: what holds a plan, what an approval lifts, and what no approved plan can ever hold."""
+
+from dataclasses import replace
+
+import pytest
+
+from inventory.model import Principal, PrincipalKind, PrincipalRead
+from reconciler.core.errors import LimitExceeded
+from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, Limits, Population, guard
+from reconciler.core.model import Approval, CycleId, Effect, HoldCode, HoldReason, Need, Plan, PlanDigest, Touch
+from tests import builders
+
+DIGEST = PlanDigest("sha256:plan")
+
+
+def plan_of(*principals: Principal, need: Need = Need.ITEM) -> Plan:
+    """Build a plan with one action on each principal."""
+    actions = tuple(builders.action(one, builders.credential(one.principal_id), needs=need) for one in principals)
+    return Plan(
+        digest=DIGEST,
+        cycle_id=CycleId("c1"),
+        created_at=builders.NOW,
+        policy_digest="sha256:p",
+        roster_digest="sha256:r",
+        actions=actions,
+        reviews=(),
+        withheld=(),
+    )
+
+
+def people(count: int) -> tuple[Principal, ...]:
+    """Build as many principals."""
+    return tuple(builders.principal(f"p{number}") for number in range(count))
+
+
+def around(population: int = 50, **changes: object) -> Circumstances:
+    """Build circumstances under which nothing is held by itself."""
+    known = Population(
+        provider=builders.PROVIDER, principals=population, identity_known=True, complete_scopes=(builders.SCOPE,)
+    )
+    fine = Circumstances(now=builders.NOW, limits=Limits(), populations=(known,))
+    return replace(fine, **changes)  # type: ignore[arg-type] # tests name real fields
+
+
+def approval(digest: PlanDigest = DIGEST) -> Approval:
+    """Build an approval of the plan."""
+    return Approval(plan_digest=digest, approved_by="ops", approved_at=builders.NOW, expires_at=builders.NOW)
+
+
+def codes(decision: ApprovedPlan | HeldPlan) -> set[HoldCode]:
+    """Return the codes that hold a plan."""
+    return {reason.code for reason in decision.reasons} if isinstance(decision, HeldPlan) else set()
+
+
+@pytest.mark.parametrize(("count", "held"), [(25, False), (26, True)])
+def test_the_count_cap_holds_from_the_first_principal_over_it(count: int, held: bool) -> None:  # noqa: FBT001 - a table
+    """Exactly the limit passes, one more is held with zero acts."""
+    decision = guard(plan_of(*people(count)), around(population=99))
+    assert codes(decision) == ({HoldCode.CAP_COUNT} if held else set())
+
+
+@pytest.mark.parametrize(
+    ("count", "population", "held"), [(10, 100, False), (11, 100, True), (11, 99, False), (20, 200, False)]
+)
+def test_the_percent_cap_is_armed_from_its_population(count: int, population: int, held: bool) -> None:  # noqa: FBT001 - a table
+    """A percentage counts from 100 principals on, and exactly the limit passes."""
+    decision = guard(plan_of(*people(count)), around(population=population))
+    assert codes(decision) == ({HoldCode.CAP_PERCENT} if held else set())
+
+
+def test_the_window_adds_up_and_counts_a_principal_once() -> None:
+    """Principals touched in the last 24 h count with those of the plan, the same one only once."""
+    touched = tuple(
+        Touch(provider=builders.PROVIDER, principal_id=one.principal_id, effect=Effect.REVOKE) for one in people(25)
+    )
+    again = guard(plan_of(*people(25)), around(touched=touched))
+    another = guard(plan_of(builders.principal("new")), around(touched=touched))
+    assert isinstance(again, ApprovedPlan)
+    assert codes(another) == {HoldCode.CAP_COUNT}
+
+
+def test_effects_add_up_over_one_provider() -> None:
+    """Quarantines and revocations of different principals count together against the cap of the provider."""
+    touched = tuple(
+        Touch(provider=builders.PROVIDER, principal_id=one.principal_id, effect=Effect.QUARANTINE) for one in people(25)
+    )
+    assert codes(guard(plan_of(builders.principal("new")), around(touched=touched))) == {HoldCode.CAP_COUNT}
+
+
+def test_an_empty_plan_is_never_held() -> None:
+    """Nothing to do is approved under any circumstances: there is nothing to stop."""
+    hold = HoldReason(code=HoldCode.ROSTER_STALE, message="old")
+    assert isinstance(guard(plan_of(), around(roster_holds=(hold,))), ApprovedPlan)
+
+
+def test_an_approval_lifts_the_caps_of_exactly_its_plan() -> None:
+    """The digest of the plan releases it; another digest does not."""
+    plan = plan_of(*people(30))
+    assert isinstance(guard(plan, around(approval=approval())), ApprovedPlan)
+    assert isinstance(guard(plan, around(approval=approval(PlanDigest("sha256:other")))), HeldPlan)
+
+
+@pytest.mark.parametrize("code", [code for code in HoldCode if not code.releasable])
+def test_no_approval_lifts_what_is_not_releasable(code: HoldCode) -> None:
+    """A stale roster, an unknown identity or an incomplete scope holds in spite of an approval."""
+    hold = HoldReason(code=code, message="no")
+    decision = guard(plan_of(*people(1)), around(approval=approval(), roster_holds=(hold,)))
+    assert codes(decision) == {code}
+
+
+def test_an_unknown_identity_holds() -> None:
+    """Without an answer to who-am-I nothing is done at that provider."""
+    unknown = Population(provider=builders.PROVIDER, principals=50)
+    assert codes(guard(plan_of(*people(1)), around(populations=(unknown,)))) == {HoldCode.IDENTITY_UNKNOWN}
+    assert codes(guard(plan_of(*people(1)), around(populations=()))) == {HoldCode.IDENTITY_UNKNOWN}
+
+
+def test_an_incomplete_scope_holds_what_rests_on_it() -> None:
+    """A scope action needs its scope whole; an item action does not."""
+    partial = Population(provider=builders.PROVIDER, principals=50, identity_known=True)
+    circumstances = around(populations=(partial,))
+    assert codes(guard(plan_of(*people(1), need=Need.SCOPE), circumstances)) == {HoldCode.SCOPE_INCOMPLETE}
+    assert isinstance(guard(plan_of(*people(1)), circumstances), ApprovedPlan)
+
+
+def test_an_approved_plan_over_the_cap_cannot_be_made() -> None:
+    """Making an `ApprovedPlan` by hand checks the limits all the same."""
+    with pytest.raises(LimitExceeded, match="must be held"):
+        ApprovedPlan(plan=plan_of(*people(26)), circumstances=around())
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        builders.principal(kind=PrincipalKind.SERVICE),
+        builders.principal(kind=PrincipalKind.BREAK_GLASS),
+        builders.principal(kind=PrincipalKind.UNKNOWN),
+        builders.principal(read=PrincipalRead(live=False)),
+    ],
+)
+def test_an_approved_plan_cannot_name_whom_nothing_may_touch(principal: Principal) -> None:
+    """Services, break-glass, unknown kinds and principals not read whole make an approved plan impossible."""
+    with pytest.raises(LimitExceeded, match="may never be acted upon"):
+        ApprovedPlan(plan=plan_of(principal), circumstances=around(approval=approval()))
+
+
+def test_an_approved_plan_cannot_name_ourselves() -> None:
+    """Our own principal, as the who-am-I call returned it, is out of reach even with an approval."""
+    own = Population(
+        provider=builders.PROVIDER, principals=5, identity_known=True, own_principals=(people(1)[0].principal_id,)
+    )
+    with pytest.raises(LimitExceeded):
+        guard(plan_of(*people(1)), around(populations=(own,), approval=approval()))
