@@ -122,18 +122,16 @@ class Company:
         assert isinstance(collector, LdapCollector)
         return collector
 
-    def revoker(self) -> LdapRevoker:
+    def revoker(self, **changes: Any) -> LdapRevoker:
         """Return a revoker that binds as itself."""
         details = self.server.details
-        settings = REVOKER.settings.model_validate(
-            {
-                "uri": self.server.url,
-                "bind_dn": details["revoker_dn"],
-                "password_file": details["revoker_password_file"],
-                "base_dn": slapd.BASE_DN,
-            }
-        )
-        revoker = REVOKER.build(CORP, settings, FakeClock())
+        values = {
+            "uri": self.server.url,
+            "bind_dn": details["revoker_dn"],
+            "password_file": details["revoker_password_file"],
+            "base_dn": slapd.BASE_DN,
+        }
+        revoker = REVOKER.build(CORP, REVOKER.settings.model_validate(values | changes), FakeClock())
         assert isinstance(revoker, LdapRevoker)
         return revoker
 

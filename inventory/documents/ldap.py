@@ -59,8 +59,8 @@ def normal_dn(dn: str) -> str:
     """Return one spelling for all spellings of a DN, by which two are compared; raises ValueError when it is none.
 
     Attribute types and values are folded in case, white space and Unicode form, and multi-valued RDNs sorted, as the
-    matching rules of naming attributes do (RFC 4517 §4.2.15, RFC 4518). Remembered, because every membership of an account
-    spells its DN again: without that, it is a third of the time of an inventory.
+    matching rules of naming attributes do (RFC 4517 §4.2.15, RFC 4518). Remembered, because every membership spells a
+    DN again, and parsing them anew takes most of the time of a large inventory.
     """
     try:
         parsed = ldap.dn.str2dn(dn)

@@ -80,12 +80,12 @@ class LdapRevoker:
                 attributes = {} if entry is None else _public_attributes(entry)
                 return _image(restorable=False, document={"dn": target.dn, "attributes": attributes})
             case (ArtefactKind.SSH_KEY, Effect.REVOKE):
-                value = self._key_value(target, action.item.address)
-                return _image(
-                    restorable=value is not None, document={"value": None if value is None else _encoded(value)}
-                )
+                key = self._key_value(target, action.item.address)
+                kept = None if key is None else _encoded(key)
+                return _image(restorable=key is not None, document={"value": kept})
             case (ArtefactKind.GROUP_MEMBERSHIP, Effect.REVOKE):
-                return _image(restorable=True, document={"value": _part(action.item.address, "value")})
+                value = self._member_value(action)
+                return _image(restorable=value is not None, document={"value": value})
         raise _impossible(action)
 
     def quarantine(self, action: Action) -> Receipt:
@@ -126,8 +126,8 @@ class LdapRevoker:
             case ArtefactKind.ACCOUNT:
                 return self._unlock(target, document.get("lock") or "")
             case ArtefactKind.SSH_KEY:
-                value = base64.b64decode(document["value"] or "", validate=True)
-                return self._add(target, _part(action.item.address, "attribute"), value)
+                key = base64.b64decode(document["value"] or "", validate=True)
+                return self._add(target, _part(action.item.address, "attribute"), key)
             case ArtefactKind.GROUP_MEMBERSHIP:
                 group = _group_target(action)
                 value = (document["value"] or "").encode("utf-8")
@@ -157,10 +157,8 @@ class LdapRevoker:
         return self._remove(target, _part(address, "attribute"), value)
 
     def _remove_membership(self, action: Action) -> Receipt:
-        attribute, value = _part(action.item.address, "attribute"), _part(action.item.address, "value")
-        group = _group_target(action)
-        entry = self._read(group, (attribute,))
-        if entry is None or value.encode("utf-8") not in entry.values(attribute):
+        group, value = _group_target(action), self._member_value(action)
+        if value is None:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the group does not name this account")
         account = _account_target(action)
         if self._read(account, ("objectClass",)) is None:
@@ -168,7 +166,7 @@ class LdapRevoker:
                 f"{account.dn}: the account is gone, its name stands in {group.dn}",
                 advice="remove the dangling member by hand: a new account of that name would inherit it",
             )
-        return self._remove(group, attribute, value.encode("utf-8"))
+        return self._remove(group, _part(action.item.address, "attribute"), value.encode("utf-8"))
 
     def _remove(self, target: _Target, attribute: str, value: bytes) -> Receipt:
         try:
@@ -197,6 +195,12 @@ class LdapRevoker:
         check = f"(&{target.is_it}{_lock_is(PERMANENT_LOCK)})"
         self._modify(target, (ldap.MOD_REPLACE, LOCK_ATTRIBUTE, values), check)
         return Receipt(outcome=OutcomeState.DONE, detail="lock taken off")
+
+    def _member_value(self, action: Action) -> str | None:
+        """Return the value by which the group names the account; None when it does not, so that undo gives nothing."""
+        attribute, value = _part(action.item.address, "attribute"), _part(action.item.address, "value")
+        entry = self._read(_group_target(action), (attribute,))
+        return value if entry is not None and value.encode("utf-8") in entry.values(attribute) else None
 
     def _still_named(self, target: _Target, attribute: str, value: bytes) -> None:
         """Refuse to put a name back into a group when it has become another account's."""

@@ -11,7 +11,7 @@ import pytest
 
 from inventory.documents.ldap import Entry
 from inventory.documents.ldap_coverage import KINDS
-from inventory.errors import Denied, Misconfigured, Unavailable
+from inventory.errors import Denied, Misconfigured, Unavailable, Unsupported
 from inventory.model import (
     ArtefactKind,
     Credential,
@@ -31,6 +31,7 @@ from tests.ldap_company import (
     COMPANY,
     KEY_OF_ALICE,
     Company,
+    action,
     company,
     group_dn,
     items_of,
@@ -39,6 +40,7 @@ from tests.ldap_company import (
     person_dn,
     posix,
     principal_of,
+    service,
     unique,
 )
 
@@ -355,6 +357,8 @@ def test_a_directory_that_refuses_us_or_does_not_answer_raises(corp: Company, tm
         (tmp_path / "password").write_text(text)
         with pytest.raises(expected):
             corp.inventory(password_file=tmp_path / "password")
+    with pytest.raises(Misconfigured, match="No such file"):
+        corp.inventory(password_file=tmp_path / "none")
     collector = corp.collector()
     collector.collect(lambda _: False)
     corp.server.stop()
@@ -514,3 +518,37 @@ def test_a_leaver_who_cannot_be_read_singly_stays_partial(monkeypatch: pytest.Mo
     assert not leaver.read.whole
     assert items_of(inventory, person_dn("p7")) == ()
     assert "the line went dead" in inventory.errors
+
+
+def test_without_an_immutable_id_the_dn_stands_in() -> None:
+    """Accounts are still told, yet carry no id in their address: reported and looked at, never written to."""
+    with company(extra_access=f"access to attrs=entryUUID {READER_NONE}") as corp:
+        inventory = corp.inventory()
+        alice, bob = principal_of(inventory, ALICE), principal_of(inventory, BOB)
+        corp.bound("admin").delete_s(BOB)
+        collector = corp.collector()
+        still, gone = collector.read_principal(alice), collector.read_principal(bob)
+        planned = action(inventory, ALICE, ArtefactKind.ACCOUNT)
+        with pytest.raises(Unsupported, match="id_attribute"):
+            corp.revoker().revoke(planned)
+
+    assert (alice.principal_id, dict(alice.address)) == (ALICE, {"dn": ALICE})
+    assert still.principal == alice
+    assert gone.principal is None
+
+
+def test_service_accounts_are_told_by_their_class_too(corp: Company) -> None:
+    """Outside every service subtree, an application process is a service all the same."""
+    inventory = corp.inventory(account_bases=(), service_bases=())
+
+    assert principal_of(inventory, slapd.READER_DN).kind is PrincipalKind.SERVICE
+    assert principal_of(inventory, ALICE).kind is PrincipalKind.HUMAN
+
+
+def test_an_owner_may_be_written_down_as_an_e_mail() -> None:
+    """What an owner attribute holds that is no DN is a hint as it stands."""
+    shown = f'access to attrs=description by dn.exact="{slapd.READER_DN}" read by * break\n'
+    with company(person("alice", "E1") + service("backup", description="bob@example.com"), extra_access=shown) as corp:
+        inventory = corp.inventory(owner_attributes=("description",))
+
+    assert principal_of(inventory, f"uid=backup,{slapd.SERVICES_DN}").owner_hints == ("bob@example.com",)

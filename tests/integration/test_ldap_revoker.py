@@ -1,7 +1,8 @@
 """The LDAP revoker against a real OpenLDAP server."""
 
 import json
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,11 @@ import ldap
 import pytest
 
 from inventory.documents.ldap import Entry
-from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unavailable, Unsupported
 from inventory.model import ArtefactKind, Grant
 from reconciler.core.model import Action, Effect, OutcomeState
 from reconciler.demo import slapd
+from reconciler.revokers.ldap import LdapRevoker, _account_target
 from tests.ldap_company import (
     ALICE,
     BOB,
@@ -278,15 +280,9 @@ def test_the_server_itself_refuses_another_entry(corp: Company, monkeypatch: pyt
     with pytest.raises(ObjectChanged):
         revoker.revoke(planned)
     with pytest.raises(ObjectChanged):
-        revoker._delete_account(_target(planned))
+        revoker._delete_account(_account_target(planned))
 
     assert _values(corp, ALICE, "sshPublicKey") == [KEY_OF_ALICE.encode()]
-
-
-def _target(planned: Action) -> Any:
-    from reconciler.revokers.ldap import _account_target  # noqa: PLC0415 - one test looks inside
-
-    return _account_target(planned)
 
 
 def test_a_renamed_account_goes_back_to_the_next_cycle(corp: Company) -> None:
@@ -434,3 +430,82 @@ def test_a_leaver_loses_everything_and_nobody_else_changes(corp: Company) -> Non
     )
     left = [item for item in items_of(corp.inventory(), ALICE) if isinstance(item, Grant) and item.direct]
     assert [grant.role for grant in left] == ["lonely"]
+
+
+def _removed_after_the_first_read(corp: Company, revoker: LdapRevoker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody else take the membership away between the revoker's read and its write."""
+    read, admin = revoker._client.read, corp.bound("admin")
+    met: list[str] = []
+
+    def read_then_lose(dn: str, attributes: Sequence[str]) -> Entry | None:
+        found = read(dn, attributes)
+        if dn == group_dn("developers") and not met:
+            met.append(dn)
+            admin.modify_s(dn, [(ldap.MOD_DELETE, "member", [ALICE.encode()])])
+        return found
+
+    monkeypatch.setattr(revoker._client, "read", read_then_lose)
+
+
+def test_a_membership_that_somebody_else_removes_meanwhile_is_absent(
+    corp: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has no such value any more; a read confirms it, and it counts as absent, not as done by us."""
+    planned, revoker = _membership(corp, "cn=developers"), corp.revoker()
+    _removed_after_the_first_read(corp, revoker, monkeypatch)
+
+    assert revoker.revoke(planned).outcome is OutcomeState.ALREADY_ABSENT
+    assert _values(corp, group_dn("developers"), "member") == [BOB.encode()]
+
+
+def test_undo_gives_nothing_that_we_did_not_take(corp: Company) -> None:
+    """What was absent before the act has an image that cannot be restored, so undo never grants anew."""
+    membership, key, revoker = _membership(corp, "cn=developers"), _key(corp, readable=True), corp.revoker()
+    admin = corp.bound("admin")
+    admin.modify_s(group_dn("developers"), [(ldap.MOD_DELETE, "member", [ALICE.encode()])])
+    admin.modify_s(ALICE, [(ldap.MOD_DELETE, "sshPublicKey", None)])
+
+    for planned in (membership, key):
+        before = revoker.before_image(planned)
+        assert not before.restorable
+        assert revoker.revoke(planned).outcome is OutcomeState.ALREADY_ABSENT
+        with pytest.raises(Unsupported):
+            revoker.undo(planned, before)
+    assert _values(corp, group_dn("developers"), "member") == [BOB.encode()]
+
+
+def test_acts_on_a_deleted_account_are_absent_already(corp: Company) -> None:
+    """Where the whole account is gone, its lock, key and deletion have nothing left to do."""
+    revoker, deletion = corp.revoker(), action(corp.inventory(), ALICE, ArtefactKind.ACCOUNT)
+    lock, key = _lock(corp), _key(corp, readable=True)
+    corp.bound("admin").delete_s(ALICE)
+
+    assert revoker.quarantine(lock).outcome is OutcomeState.ALREADY_ABSENT
+    assert revoker.revoke(key).outcome is OutcomeState.ALREADY_ABSENT
+    assert revoker.revoke(deletion).outcome is OutcomeState.ALREADY_ABSENT
+
+
+def test_undo_needs_the_group(corp: Company) -> None:
+    """A membership of a group that was deleted meanwhile is given back to nothing."""
+    planned, revoker = _membership(corp, "cn=developers"), corp.revoker()
+    before = revoker.before_image(planned)
+    revoker.revoke(planned)
+    corp.bound("admin").delete_s(group_dn("developers"))
+
+    with pytest.raises(ObjectMissing):
+        revoker.undo(planned, before)
+
+
+def test_a_lost_reply_is_not_called_a_failure(corp: Company) -> None:
+    """A server that hangs in the middle of a write leaves the outcome open; reading again settles it."""
+    planned, revoker = _lock(corp), corp.revoker(timeout_seconds=0.3)
+    revoker.before_image(planned)
+    corp.server.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable):
+            revoker.quarantine(planned)
+    finally:
+        corp.server.process.send_signal(signal.SIGCONT)
+
+    assert revoker.quarantine(planned).outcome in {OutcomeState.DONE, OutcomeState.ALREADY_ABSENT}
+    assert not corp.may_bind(ALICE)

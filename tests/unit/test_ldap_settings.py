@@ -1,6 +1,7 @@
 """Settings, error translation and declarations of the LDAP provider."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,17 @@ def test_the_page_names_every_setting() -> None:
     for model in (PROVIDER.settings, REVOKER.settings):
         missing = [name for name in model.model_fields if f"`{name}`" not in page]
         assert not missing
+
+
+def test_a_missing_client_library_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without python-ldap the rest works, and `type: ldap` says which extra to install."""
+    for name in [name for name in sys.modules if name == "ldap" or name.startswith(("ldap.", "inventory."))]:
+        if "ldap" in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("inventory.providers.ldap", raising=False)
+    monkeypatch.setitem(sys.modules, "ldap", None)
+
+    with pytest.raises(Misconfigured, match="'ldap'") as raised:
+        load_provider("ldap")
+
+    assert "access-reconciler[ldap]" in raised.value.advice
