@@ -131,19 +131,16 @@ def spokesmen(items: list[AccessItem]) -> list[AccessItem]:
 
 def leaver_code(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> str:
     """Decide a leaver's item from top to bottom."""
-    if owner.kind is PrincipalKind.BREAK_GLASS:
-        return "leaver_break_glass"
-    if owner.kind is PrincipalKind.UNKNOWN:
-        return "leaver_unknown_kind"
-    if owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} or not match.identity:
-        return "leaver_owned"
-    if person.possible_rehire_of:
-        return "leaver_possible_rehire"
-    if isinstance(item, Credential) and item.shared:
-        return "leaver_shared_credential"
-    if isinstance(item, Grant) and item.kind is ArtefactKind.GROUP_MEMBERSHIP and item.holders == 1:
-        return "leaver_last_member"
-    return "leaver"
+    member = isinstance(item, Grant) and item.kind is ArtefactKind.GROUP_MEMBERSHIP
+    reasons = (
+        ("leaver_break_glass", owner.kind is PrincipalKind.BREAK_GLASS),
+        ("leaver_unknown_kind", owner.kind is PrincipalKind.UNKNOWN),
+        ("leaver_owned", owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} or not match.identity),
+        ("leaver_possible_rehire", bool(person.possible_rehire_of)),
+        ("leaver_shared_credential", isinstance(item, Credential) and item.shared),
+        ("leaver_last_member", member and isinstance(item, Grant) and item.holders == 1),
+    )
+    return next((code for code, holds in reasons if holds), "leaver")
 
 
 def leaver_opinion(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> Verdict | None:
