@@ -12,8 +12,26 @@ ENTRY_POINT_GROUP = "access_reconciler.providers"
 AnyProvider = Provider[Any]
 
 
+def _aws_iam() -> AnyProvider:
+    from inventory.providers.aws_iam import PROVIDER  # noqa: PLC0415 - opened only when configured
+
+    return PROVIDER
+
+
+def _ldap() -> AnyProvider:
+    from inventory.providers.ldap import PROVIDER  # noqa: PLC0415 - its client library is an optional extra
+
+    return PROVIDER
+
+
+def _scim() -> AnyProvider:
+    from inventory.providers.scim import PROVIDER  # noqa: PLC0415 - opened only when configured
+
+    return PROVIDER
+
+
 def _builtin() -> dict[str, Callable[[], AnyProvider]]:
-    return {}
+    return {"aws_iam": _aws_iam, "ldap": _ldap, "scim": _scim}
 
 
 def provider_types() -> tuple[str, ...]:

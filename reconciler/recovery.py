@@ -56,7 +56,7 @@ def recover(
 def _rest_of_window(entries: Sequence[JournalEntry], patience: Patience, now: datetime) -> float:
     youngest = max(entry.outcome_at or entry.intent.recorded_at for entry in entries)
     rest = youngest + timedelta(seconds=patience.window_seconds) - now
-    return min(max(rest.total_seconds(), 0.0), patience.window_seconds)
+    return min(rest.total_seconds(), patience.window_seconds)
 
 
 def _settle(journal: Journal, entries: Sequence[JournalEntry], rereader: Rereader) -> list[ActionResult]:
@@ -79,7 +79,8 @@ def _known(journal: Journal, entry: JournalEntry, state: VerificationState, read
     action = entry.intent.action
     outcome, detail, acted_at = entry.outcome, entry.outcome_detail, entry.outcome_at
     # The verification goes first: a crash between the two leaves the intent without an outcome, so it is read again.
-    journal.record_verification(action.action_id, state, read_at)
+    if state is not entry.verification:
+        journal.record_verification(action.action_id, state, read_at)
     if outcome is None:
         gone = state is VerificationState.GONE
         outcome, detail = (OutcomeState.DONE, _FOUND_GONE) if gone else (OutcomeState.FAILED, _FOUND_THERE)

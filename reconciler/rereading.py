@@ -22,7 +22,7 @@ class Patience:
     """How long, and how often, a principal is read again."""
 
     window_seconds: float = 60.0
-    """From the first read; AWS IAM shows most changes well within it. 0 reads once."""
+    """From the first read; AWS IAM shows most changes well within it. 0 or less reads once."""
     first_interval_seconds: float = 0.2
     growth: float = 2.0
     longest_interval_seconds: float = 5.0

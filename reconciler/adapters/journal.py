@@ -43,7 +43,6 @@ from reconciler.core.model import (
     ActionId,
     Approval,
     CycleId,
-    CycleOutcome,
     Effect,
     HoldReason,
     Mode,
@@ -52,6 +51,7 @@ from reconciler.core.model import (
     PlanDigest,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
 from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch
 
 SHORTEST_PREFIX = 8

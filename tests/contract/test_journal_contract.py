@@ -17,7 +17,6 @@ from reconciler.core.model import (
     Approval,
     BeforeImage,
     CycleId,
-    CycleOutcome,
     Effect,
     HoldCode,
     HoldReason,
@@ -27,6 +26,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
 from reconciler.ports import Intent, Journal
 from tests.builders import NOW, action, credential, grant, principal
 from tests.fakes.journal import MemoryJournal

@@ -11,7 +11,6 @@ from reconciler.core.model import (
     ActionId,
     Approval,
     CycleId,
-    CycleOutcome,
     HoldReason,
     Mode,
     OutcomeState,
@@ -20,6 +19,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
+from reconciler.core.record import CycleOutcome
 from reconciler.ports import CycleEntry, Intent, JournalEntry
 
 

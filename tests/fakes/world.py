@@ -127,9 +127,9 @@ class FakeProvider:
         """Have an effect on the world, and record it."""
         item = self.items.get(access_id) or self._removed[access_id]
         if verb == "undo":
-            self.items[access_id] = self._removed.pop(access_id, replace(item, **_enabled(item, enabled=True)))
+            self.items[access_id] = self._removed.pop(access_id, _switched(item, enabled=True))
         elif verb == "quarantine":
-            self.items[access_id] = replace(item, **_enabled(item, enabled=False))
+            self.items[access_id] = _switched(item, enabled=False)
         elif item.kind is ArtefactKind.ACCOUNT:
             del self.principals[item.principal_id]
             self.items = {key: one for key, one in self.items.items() if one.principal_id != item.principal_id}
@@ -165,8 +165,8 @@ class FakeProvider:
         return fault
 
 
-def _enabled(item: AccessItem, *, enabled: bool) -> dict[str, bool]:
-    return {"enabled": enabled} if isinstance(item, Credential) else {}
+def _switched(item: AccessItem, *, enabled: bool) -> AccessItem:
+    return replace(item, enabled=enabled) if isinstance(item, Credential) else item
 
 
 class Watcher:

@@ -1,9 +1,11 @@
 """How an approved plan is carried out: in order, once, on the planned world only, and proven by reading again."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from inventory.errors import (
     Unavailable,
     Unsupported,
 )
-from inventory.model import ArtefactKind, Principal, PrincipalId, ProviderName, ReadState
+from inventory.model import ArtefactKind, Principal, PrincipalId, PrincipalReading, ProviderName, ReadState
 from reconciler.core.errors import JournalError, LeaseLost
 from reconciler.core.model import Action, ActionId, ActionResult, Effect, Mode, OutcomeState, Plan, VerificationState
 from reconciler.execution import Crew, execute
@@ -140,8 +142,11 @@ def test_quarantine_is_quarantine() -> None:
 def test_a_review_is_never_carried_out() -> None:
     """An action that asks for no act is a defect that stops everything before any call."""
     stage = Stage()
+    approved = approve(stage.plan(stage.key()))
+    plan = replace(approved.plan, actions=(replace(approved.plan.actions[0], effect=Effect.REVIEW),))
+    object.__setattr__(approved, "plan", plan)  # the guard lets no such plan be made
     with pytest.raises(ValueError, match="no act"):
-        stage.run(replace(stage.key(), effect=Effect.REVIEW))
+        execute(approved, stage.crew())
     assert stage.aws.calls == []
 
 
@@ -166,7 +171,9 @@ def test_a_principal_that_is_gone_needs_no_call() -> None:
     results = execute(approve(plan), stage.crew())
     assert ends(results) == [(ABSENT, GONE)] * 2
     assert stage.aws.calls == []
-    assert [(entry.outcome, entry.intent.before.restorable) for entry in stage.journal.entries()] == [(ABSENT, False)] * 2
+    assert [(entry.outcome, entry.intent.before.restorable) for entry in stage.journal.entries()] == [
+        (ABSENT, False)
+    ] * 2
     assert stage.journal.unsettled() == ()
 
 
@@ -380,6 +387,16 @@ def test_a_principal_is_removed_last() -> None:
     assert stage.aws.principals == {}
 
 
+def test_what_is_absent_does_not_keep_a_principal() -> None:
+    """An item that went by itself is no reason to leave the account."""
+    stage = Stage()
+    account = credential(kind=ArtefactKind.ACCOUNT)
+    stage.aws.items[account.access_id] = account
+    plan = stage.plan(stage.key(), action(principal(), account))
+    del stage.aws.items[credential().access_id]
+    assert ends(execute(approve(plan), stage.crew())) == [(ABSENT, GONE), (DONE, GONE)]
+
+
 def test_a_before_image_that_cannot_be_read_means_no_call() -> None:
     """Without a before-image there is no intent and no call."""
     stage = Stage()
@@ -468,7 +485,7 @@ def test_the_second_answer_counts(second: ProviderError, outcome: OutcomeState) 
 
 
 def test_a_world_that_moved_during_the_wait_is_left() -> None:
-    """The wait ends with a fresh read: a changed item is not taken, an absent one is absent, an expired plan is over."""
+    """The wait ends with a fresh read: a changed item stays, an absent one is absent, an expired plan is over."""
     for change, outcome in (
         (lambda stage: stage.aws.items.update({credential().access_id: credential(shared=True)}), FAILED),
         (lambda stage: stage.aws.items.pop(credential().access_id), ABSENT),
@@ -521,13 +538,13 @@ class Breaking(MemoryJournal):
         self._tick("intent")
         super().record_intent(intent)
 
-    def record_outcome(self, action_id: ActionId, *rest: object) -> None:  # type: ignore[override]  # passes on
+    def record_outcome(self, action_id: ActionId, *rest: Any) -> None:
         self._tick("outcome")
-        super().record_outcome(action_id, *rest)  # type: ignore[arg-type]  # passes on
+        super().record_outcome(action_id, *rest)
 
-    def record_verification(self, action_id: ActionId, *rest: object) -> None:  # type: ignore[override]  # passes on
+    def record_verification(self, action_id: ActionId, *rest: Any) -> None:
         self._tick("verification")
-        super().record_verification(action_id, *rest)  # type: ignore[arg-type]  # passes on
+        super().record_verification(action_id, *rest)
 
 
 @pytest.mark.parametrize("error", [JournalError("disk full"), LeaseLost("another process took over")])
@@ -561,17 +578,56 @@ def test_a_defect_of_a_revoker_is_not_swallowed() -> None:
     assert [entry.outcome for entry in stage.journal.unsettled()] == [None]
 
 
+def test_a_verification_under_way_ends_when_the_journal_fails() -> None:
+    """Nobody waits for a provider, or writes, after the journal failed elsewhere."""
+    stage = Stage("alice", "bob")
+    stage.journal = Breaking("intent", 2, JournalError("disk full"))
+    stage.epoch = stage.journal.take_over(NOW)
+    stage.parallel = 2
+    stage.aws.fail("revoke", Fault(ignored=True))
+    waiting, slept, real = threading.Event(), [0], stage.aws.read_principal
+
+    def read(owner: Principal) -> PrincipalReading:
+        if owner.principal_id == "bob":
+            waiting.wait(timeout=10)
+        return real(owner)
+
+    def sleep(_: float) -> None:
+        waiting.set()
+        time.sleep(0.001)
+        slept[0] += 1
+        if slept[0] > 2000:
+            stage.clock.at += timedelta(seconds=1)
+
+    stage.aws.read_principal = read  # type: ignore[method-assign]  # bob waits for alice to be verified
+    stage.clock.sleep = sleep  # type: ignore[method-assign]  # time stands still unless nobody stops
+    with pytest.raises(JournalError, match="disk full"):
+        stage.run(stage.key("alice"), stage.key("bob"))
+    assert slept[0] <= 2000
+    assert [entry.verification for entry in stage.journal.entries()] == [None]
+
+
 def test_an_interrupt_ends_the_calls_in_flight_first() -> None:
     """An interrupt from outside stops what has not begun and is raised after the threads have ended."""
     stage = Stage("alice", "bob", "carol")
 
+    interrupted, real = threading.Event(), stage.aws.read_principal
+
     class Impatient(Watcher):
         def progress(self, step: object) -> None:
+            threading.Timer(0.05, interrupted.set).start()
             raise KeyboardInterrupt
 
+    def read(owner: Principal) -> PrincipalReading:
+        if owner.principal_id == "bob":
+            interrupted.wait(timeout=10)
+        return real(owner)
+
+    stage.aws.read_principal = read  # type: ignore[method-assign]  # bob is under way when the interrupt comes
     with pytest.raises(KeyboardInterrupt):
         execute(approve(stage.plan()), stage.crew(observer=Impatient()))
     assert all(entry.outcome is DONE for entry in stage.journal.entries())
+    assert PrincipalId("carol") not in {entry.intent.action.principal.principal_id for entry in stage.journal.entries()}
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("act-")]
 
 

@@ -1,0 +1,83 @@
+"""Proof that what a directory does not show is not there, rather than kept from our reader.
+
+A search leaves out in silence every entry, attribute and match that access rules hide. Two things tell: classes that
+demand a member (RFC 4519 §3.5, §3.6) and show none, and the `compare` operation, which is refused openly.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from inventory.documents.ldap import LOCK_ATTRIBUTE, Entry
+from inventory.documents.ldap_coverage import KINDS, ReadStates
+from inventory.errors import ProviderError
+from inventory.ldap_client import LdapClient
+from inventory.model import ArtefactKind, ReadState
+
+_GROUP_CLASSES = (("groupOfNames", "member"), ("groupOfUniqueNames", "uniqueMember"), ("posixGroup", "memberUid"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visibility:
+    """Asks the server what our identity may look at, and notes what it may not."""
+
+    client: LdapClient
+    ssh_key: str
+    """The attribute of SSH keys."""
+    group_bases: tuple[str, ...]
+    group_filter: str
+
+    def of_locks(self, policy: str | None, states: ReadStates) -> None:
+        """Note when locks have no effect: OpenLDAP looks at them only where the policy says `pwdLockout: TRUE`."""
+        if policy is None:
+            return
+        try:
+            entry = self.client.read(policy, ("pwdLockout",))
+        except ProviderError as error:
+            states.error((ArtefactKind.ACCOUNT,), error)
+            return
+        if entry is None or not entry.values("pwdLockout"):
+            reason = f"pwdLockout of the password policy {policy} is not shown to the reader, or not set"
+            states.failed((ArtefactKind.ACCOUNT,), ReadState.DENIED, reason)
+        elif entry.text("pwdLockout") != "TRUE":
+            reason = f"locks have no effect: pwdLockout of the password policy {policy} is not TRUE"
+            states.failed((ArtefactKind.ACCOUNT,), ReadState.UNSUPPORTED, reason)
+
+    def of_account(self, entry: Entry, states: ReadStates) -> None:
+        """Prove that what an entry does not show is not there, rather than kept from us."""
+        for kind, attribute in (
+            (ArtefactKind.ACCOUNT, LOCK_ATTRIBUTE),
+            (ArtefactKind.SSH_KEY, self.ssh_key),
+        ):
+            if kind in states.exclude or entry.values(attribute):
+                continue
+            if not self._may_see(entry, attribute, states):
+                states.failed((kind,), ReadState.DENIED, f"{attribute} is not shown to the reader")
+
+    def of_members(self, groups: Sequence[Entry], states: ReadStates) -> None:
+        """Note groups whose members we are not shown: two classes demand some, the third is asked by `compare`."""
+        for name, attribute in _GROUP_CLASSES:
+            entries = [entry for entry in groups if entry.has_class(name)]
+            empty = [entry for entry in entries if not entry.values(attribute)]
+            if name == "posixGroup":
+                sample = empty[:1] if len(empty) == len(entries) else []
+                empty = [entry for entry in sample if not self._may_see(entry, attribute, states)]
+            if empty:
+                reason = f"{attribute} of {len(empty)} group(s), such as {empty[0].dn}, is not shown to the reader"
+                states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.DENIED, reason)
+
+    def _may_see(self, entry: Entry, attribute: str, states: ReadStates) -> bool:
+        try:
+            return self.client.may_see(entry.dn, attribute)
+        except ProviderError as error:
+            states.error(KINDS, error)
+            return True
+
+    def of_groups(self, shown: Collection[str], states: ReadStates) -> None:
+        """For each way of membership that showed none, look whether any group of that kind shows its members."""
+        for name, attribute in _GROUP_CLASSES:
+            if attribute in shown:
+                continue
+            for base in self.group_bases:
+                text = f"(&{self.group_filter}(objectClass={name}))"
+                sample = self.client.first(base, text, ("objectClass", attribute))
+                self.of_members([sample] if sample is not None else [], states)

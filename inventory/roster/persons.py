@@ -1,0 +1,163 @@
+"""From records to persons: who is one human, and whether *every* record of them has ended.
+
+Two records are one person when they share a worker id, or when HR links them by `rehire_of_employment_id`. A shared
+e-mail address links nobody: addresses are handed on. It only makes a case for a human.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+from inventory.roster.csv_settings import CsvRosterSettings
+from inventory.roster.ends import RecordEnd, end_of
+from inventory.roster.model import Worker, WorkerId
+from inventory.roster.records import EmploymentRecord
+
+SET_ASIDE_RULE = "row_set_aside"
+"""`access_end_rule` of a worker with a record that nobody understands: it could be open."""
+MAX_REHIRE_HINTS = 10
+"""So many holders of one address are named; a placeholder address in every row must not grow as its square."""
+
+_Node = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Person:
+    """The records of one human, while they are put together."""
+
+    records: list[EmploymentRecord] = field(default_factory=list)
+    tainted: bool = False
+
+
+def fold(
+    records: Sequence[EmploymentRecord], *, as_of: datetime, at: datetime, settings: CsvRosterSettings
+) -> tuple[Worker, ...]:
+    """Return one worker per person, sorted by id; the order of the rows plays no part.
+
+    `at` is the instant by which an end lies behind or ahead, for telling a possible rehire.
+    """
+    workers = [
+        _worker(person, as_of, settings)
+        for person in _persons(records)
+        if any(record.worker_id for record in person.records)
+    ]
+    return tuple(sorted(_with_shared_emails(workers, at), key=lambda worker: worker.worker_id))
+
+
+def _persons(records: Sequence[EmploymentRecord]) -> list[_Person]:
+    parents: dict[_Node, _Node] = {}
+    for record in records:
+        nodes = _nodes(record)
+        for node in nodes[1:]:
+            parents[_root(parents, node)] = _root(parents, nodes[0])
+    persons: defaultdict[_Node, _Person] = defaultdict(_Person)
+    nameless: set[str] = set()
+    for record in records:
+        nodes = _nodes(record)
+        if record.set_aside and not record.worker_id:
+            nameless.update(record.emails)
+        if nodes:
+            person = persons[_root(parents, nodes[0])]
+            person.records.append(record)
+            person.tainted = person.tainted or record.set_aside
+    for person in persons.values():
+        addresses = (address for record in person.records for address in record.emails)
+        person.tainted = person.tainted or not nameless.isdisjoint(addresses)
+    return list(persons.values())
+
+
+def _nodes(record: EmploymentRecord) -> list[_Node]:
+    named = (("worker", record.worker_id), ("employment", record.employment_id), ("employment", record.rehire_of))
+    return [node for node in named if node[1]]
+
+
+def _root(parents: dict[_Node, _Node], node: _Node) -> _Node:
+    while (parent := parents.setdefault(node, node)) != node:
+        parents[node] = parents[parent]
+        node = parents[node]
+    return node
+
+
+def _worker(person: _Person, as_of: datetime, settings: CsvRosterSettings) -> Worker:
+    ends = {id(one): None if one.set_aside else end_of(one, as_of, settings) for one in person.records}
+    ranked = sorted(
+        (record for record in person.records if record.worker_id),
+        key=lambda record: _weight(record, ends[id(record)]),
+        reverse=True,
+    )
+    counting = ranked[0]
+    known = [end for end in ends.values() if end is not None]
+    last = max(known, key=lambda end: (end.at, end.rule)) if len(known) == len(ends) and not person.tainted else None
+    return Worker(
+        worker_id=WorkerId(counting.worker_id),
+        former_ids=tuple(sorted({WorkerId(one.worker_id) for one in ranked} - {WorkerId(counting.worker_id)})),
+        status=counting.status,
+        kind=counting.kind,
+        display_name=counting.display_name,
+        emails=_first_then_rest(counting.emails, (one.emails for one in person.records)),
+        usernames=_first_then_rest(counting.usernames, (one.usernames for one in person.records)),
+        manager_id=WorkerId(counting.manager_id) if counting.manager_id else None,
+        department=counting.department,
+        access_end_at=None if last is None else last.at,
+        access_end_rule=SET_ASIDE_RULE if person.tainted else "" if last is None else last.rule,
+        records=len(person.records),
+    )
+
+
+def _weight(record: EmploymentRecord, end: RecordEnd | None) -> tuple[object, ...]:
+    """Return the rank of a record: open before ended, understood before set aside, later before earlier.
+
+    Every field takes part at last, so that equal ranks mean equal records and the order of rows cannot decide.
+    """
+    return (
+        end is None,
+        not record.set_aside,
+        datetime.min.replace(tzinfo=UTC) if end is None else end.at,
+        record.start or date.min,
+        record.worker_id,
+        record.employment_id,
+        (record.status, record.kind, record.display_name, record.emails),
+        (record.usernames, record.manager_id, record.department),
+    )
+
+
+def _first_then_rest(first: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    rest = sorted({text for texts in others for text in texts} - set(first))
+    return (*first, *rest)
+
+
+def _with_shared_emails(workers: list[Worker], at: datetime) -> list[Worker]:
+    holders: defaultdict[str, list[Worker]] = defaultdict(list)
+    for worker in workers:
+        for address in worker.emails:
+            holders[address].append(worker)
+    shared = {address: _Holders.of(those, at) for address, those in holders.items() if len(those) > 1}
+    return [_marked(worker, shared, at) for worker in workers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Holders:
+    """The persons of one address, ended and others; each list sorted and cut."""
+
+    ended: tuple[WorkerId, ...]
+    others: tuple[WorkerId, ...]
+
+    @classmethod
+    def of(cls, workers: list[Worker], at: datetime) -> "_Holders":
+        ended = sorted(worker.worker_id for worker in workers if _is_ended(worker, at))
+        others = sorted(worker.worker_id for worker in workers if not _is_ended(worker, at))
+        return cls(tuple(ended[:MAX_REHIRE_HINTS]), tuple(others[:MAX_REHIRE_HINTS]))
+
+
+def _marked(worker: Worker, shared: dict[str, _Holders], at: datetime) -> Worker:
+    mine = tuple(address for address in worker.emails if address in shared)
+    if not mine:
+        return worker
+    ended = _is_ended(worker, at)
+    counterparts = {one for address in mine for one in (shared[address].others if ended else shared[address].ended)}
+    return replace(worker, shared_emails=mine, possible_rehire_of=tuple(sorted(counterparts)))
+
+
+def _is_ended(worker: Worker, at: datetime) -> bool:
+    return worker.access_end_at is not None and worker.access_end_at <= at

@@ -1,0 +1,169 @@
+"""The parts of a statement that a verifier relies on, read from bytes that nobody trusts yet.
+
+Fields that are not named here are left alone: a later version may add some (in-toto's monotonic principle).
+"""
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from reconciler.core.canonical import dumps
+from reconciler.core.counting import Counts
+from reconciler.core.errors import EvidenceError
+
+_Count = Annotated[int, Field(ge=0)]
+_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_ADVICE = "the statement was not made by this program, or by a later version of it"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", alias_generator=to_camel)
+
+
+class DigestSet(_Model):
+    """An in-toto digest set with the one algorithm that is used here."""
+
+    sha256: _Hex
+
+
+class Subject(_Model):
+    """An evidence file that the statement speaks of."""
+
+    name: Annotated[str, Field(min_length=1)]
+    digest: DigestSet
+
+
+class Previous(_Model):
+    """The attestation that this one follows."""
+
+    sequence: Annotated[int, Field(ge=1)]
+    cycle_id: str
+    statement_digest: DigestSet
+
+
+class Tree(_Model):
+    """The Merkle root over the records of a section, and how many there are."""
+
+    merkle_root: DigestSet
+    leaf_count: _Count
+
+
+class Decisions(Tree):
+    """How many access items each decision was made for."""
+
+    total: _Count
+    keep: _Count
+    review: _Count
+    quarantine: _Count
+    revoke: _Count
+    waived: _Count
+    undecided: _Count
+    undecided_principals: _Count
+
+
+class Actions(Tree):
+    """How the actions ended."""
+
+    intended: _Count
+    attempted: _Count
+    succeeded: _Count
+    already_gone: _Count
+    failed: _Count
+    unknown: _Count
+    skipped: _Count
+    not_attempted: _Count
+    verified_gone: _Count
+
+
+class Scope(_Model):
+    """Whether one scope was read to its end."""
+
+    id: str
+    complete: bool
+
+
+class Inventory(_Model):
+    """The scopes that were read."""
+
+    providers: list[Scope]
+
+
+class RosterClaim(_Model):
+    """Whether the roster was recent enough."""
+
+    fresh: bool
+
+
+class Reconciler(_Model):
+    """Who made the statement, and how it says it is signed."""
+
+    version: str
+    instance_id: str
+    signing_mode: str
+    assurance: str
+
+
+class Predicate(_Model):
+    """What a cycle claims."""
+
+    cycle_id: str
+    sequence: Annotated[int, Field(ge=1)]
+    mode: Literal["observe", "quarantine", "enforce"]
+    outcome: Literal["complete", "partial", "held", "failed"]
+    started_at: str
+    finished_at: str
+    previous: Previous | None
+    chain_genesis: DigestSet
+    reconciler: Reconciler
+    roster: RosterClaim | None
+    inventory: Inventory
+    decisions: Decisions
+    actions: Actions
+
+    @property
+    def counts(self) -> Counts:
+        """Return the numbers that must agree with one another."""
+        scopes = self.inventory.providers
+        return Counts(
+            mode=self.mode,
+            outcome=self.outcome,
+            providers_complete=bool(scopes) and all(scope.complete for scope in scopes),
+            roster_fresh=self.roster is not None and self.roster.fresh,
+            undecided_principals=self.decisions.undecided_principals,
+            decisions=self.decisions.model_dump(exclude={"merkle_root"}, by_alias=True),
+            actions=self.actions.model_dump(exclude={"merkle_root"}, by_alias=True),
+        )
+
+
+class StatementDocument(_Model):
+    """An in-toto statement about one cycle."""
+
+    type_: Annotated[str, Field(alias="_type")]
+    predicate_type: str
+    subject: Annotated[list[Subject], Field(min_length=1)]
+    predicate: Predicate
+
+
+def read_statement(payload: bytes) -> StatementDocument:
+    """Read a statement from its bytes.
+
+    Raises `EvidenceError` when they are not canonical JSON, or lack a field that a verifier needs.
+    """
+    try:
+        document = json.loads(payload)
+        canonical = dumps(document)
+    except (ValueError, RecursionError) as error:
+        msg = "the statement is not JSON"
+        raise EvidenceError(msg, advice=_ADVICE) from error
+    if canonical != payload:
+        msg = "the statement is not in canonical form"
+        raise EvidenceError(msg, advice=_ADVICE)
+    try:
+        return StatementDocument.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        msg = f"the statement's field {place or '(document)'} is not usable: {first['msg']}"
+        raise EvidenceError(msg, advice=_ADVICE) from error

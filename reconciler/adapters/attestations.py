@@ -1,0 +1,373 @@
+"""Verifying a folder of attestations offline: each signature, each number, the chain, and that nothing is missing.
+
+Needs the folder and the signer's public key; no daemon, database, network or provider. Whose key is trusted is the
+auditor's decision: a key that was found in the same folder shows that the folder agrees with itself, and no more.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from reconciler.adapters.attestation_document import StatementDocument, Subject, read_statement
+from reconciler.adapters.evidence_store import (
+    ATTESTATIONS,
+    BUNDLE_SUFFIX,
+    STATEMENT_SUFFIX,
+    evidence_path,
+    parse_name,
+)
+from reconciler.adapters.key_signer import MODE
+from reconciler.adapters.sigstore_bundle import VerifyingKey, refusal
+from reconciler.core import merkle
+from reconciler.core.counting import contradictions
+from reconciler.core.errors import EvidenceError
+from reconciler.core.leaves import leaves_of
+from reconciler.core.statement import PREDICATE_TYPE, STATEMENT_TYPE, chain_genesis
+from reconciler.ports import CycleEntry
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HEAD = re.compile(r"(?P<sequence>[1-9][0-9]{0,15}):(?:sha256:)?(?P<hex>[0-9a-f]{64})\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, and with which cycle."""
+
+    cycle_id: str
+    """Empty where no cycle can be named."""
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The last attestation that somebody knows of: kept elsewhere, it shows when the tail of a chain was cut off."""
+
+    sequence: int
+    digest: str
+    """`sha256:` and hex of the statement's bytes."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `SEQUENCE:DIGEST`, with or without `sha256:`. Raises `EvidenceError`."""
+        match = _HEAD.match(text.strip())
+        if match is None:
+            msg = f"{text.strip()!r} is not SEQUENCE:DIGEST"
+            raise EvidenceError(
+                msg, advice="take the line that `attestations verify` printed as head, such as 12:sha256:ab…"
+            )
+        return cls(sequence=int(match["sequence"]), digest="sha256:" + match["hex"])
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """One pair of files, as named."""
+
+    sequence: int
+    cycle_id: str
+    statement: Path
+    bundle: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """An attestation after every check that it can pass alone."""
+
+    attestation: Attestation
+    document: StatementDocument | None
+    """None when something is wrong with it."""
+    digest: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What verification found."""
+
+    verified: bool
+    cycles: int
+    gaps: tuple[int, ...]
+    """Sequence numbers without an attestation that the chain itself accounts for: cycles that were interrupted."""
+    incomplete: tuple[str, ...]
+    """Ids of verified cycles whose outcome is `partial` or `failed`."""
+    problems: tuple[Problem, ...]
+    signer: str
+    """Fingerprint of the key that everything was checked against."""
+    mode: str
+    head: Head | None
+    evidence_checked: int
+    evidence_absent: int
+    """Evidence files that statements name and that are not here (destroyed, or not part of a pack)."""
+
+
+def attestation_root(folder: Path) -> Path:
+    """Return the folder that holds `attestations/`, given it or that folder itself. Raises `EvidenceError`."""
+    if (folder / ATTESTATIONS).is_dir():
+        return folder
+    if folder.name == ATTESTATIONS and folder.is_dir():
+        return folder.parent
+    msg = f"there are no attestations in {folder}"
+    raise EvidenceError(msg, advice="name the state folder or an unpacked evidence pack")
+
+
+def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem, ...]]:
+    """Return the attestations of a folder in order, and a problem for each file that does not belong there."""
+    found: dict[tuple[int, str], Attestation] = {}
+    problems: list[Problem] = []
+    folder = root / ATTESTATIONS
+    for path in sorted(folder.iterdir()):
+        name = parse_name(path.name)
+        if name is None or not path.is_file():
+            uuid = _UUID.search(path.name)
+            message = f"{path.name} is no file of an attestation"
+            problems.append(Problem(cycle_id=uuid[0] if uuid else "", code="unexpected_file", message=message))
+            continue
+        stem = path.name.removesuffix(name[2])
+        found[name[:2]] = Attestation(
+            sequence=name[0],
+            cycle_id=name[1],
+            statement=folder / (stem + STATEMENT_SUFFIX),
+            bundle=folder / (stem + BUNDLE_SUFFIX),
+        )
+    return tuple(found[key] for key in sorted(found)), tuple(problems)
+
+
+def check(attestation: Attestation, key: VerifyingKey) -> Checked:
+    """Check one attestation by itself: both files, signature, form, names, numbers. Raises nothing: it reports."""
+    digest = ""
+    document: StatementDocument | None = None
+    problems: tuple[Problem, ...] = ()
+    missing = [path for path in (attestation.statement, attestation.bundle) if not path.is_file()]
+    if missing:
+        code = "statement_missing" if missing[0] == attestation.statement else "bundle_missing"
+        problems = (_problem(attestation, code, f"{missing[0].name} is missing"),)
+    else:
+        payload = attestation.statement.read_bytes()
+        digest = "sha256:" + hashlib.sha256(payload).hexdigest()
+        document, problems = _check_content(attestation, payload, key)
+    return Checked(
+        attestation=attestation, document=None if problems else document, digest=digest, problems=tuple(problems)
+    )
+
+
+def _problem(attestation: Attestation, code: str, message: str) -> Problem:
+    named = f"cycle {attestation.sequence} ({attestation.cycle_id}): {message}"
+    return Problem(cycle_id=attestation.cycle_id, code=code, message=named)
+
+
+def _check_content(
+    attestation: Attestation, payload: bytes, key: VerifyingKey
+) -> tuple[StatementDocument | None, tuple[Problem, ...]]:
+    refused = refusal(attestation.bundle.read_bytes(), payload, key)
+    if refused is not None:
+        return None, (_problem(attestation, refused.code, refused.message),)
+    try:
+        document = read_statement(payload)
+    except EvidenceError as error:
+        return None, (_problem(attestation, "statement_malformed", str(error)),)
+    return document, tuple(_problem(attestation, code, text) for code, text in _claims(attestation, document))
+
+
+def _claims(attestation: Attestation, document: StatementDocument) -> Iterator[tuple[str, str]]:
+    predicate = document.predicate
+    if document.type_ != STATEMENT_TYPE:
+        yield "statement_type", f"the statement is of type {document.type_!r}"
+    if document.predicate_type != PREDICATE_TYPE:
+        yield "predicate_type", f"the predicate is of type {document.predicate_type!r}"
+    if (predicate.sequence, predicate.cycle_id) != (attestation.sequence, attestation.cycle_id):
+        yield "misplaced", f"these files hold the attestation of cycle {predicate.sequence} ({predicate.cycle_id})"
+    if predicate.reconciler.signing_mode != MODE:
+        yield "signing_mode", f"the statement claims mode {predicate.reconciler.signing_mode!r}, not {MODE!r}"
+    names = [subject.name for subject in document.subject]
+    if len(set(names)) != len(names):
+        yield "subjects", "two subjects have the same name"
+    for text in contradictions(predicate.counts):
+        yield "counting", text
+
+
+class _Chain:
+    """Follows attestations in their order, from the first one on."""
+
+    def __init__(self, key: VerifyingKey) -> None:
+        self._key = key
+        self._last: Checked | None = None
+        self._genesis = ""
+        self._cycle_ids: set[str] = set()
+        self.gaps: list[int] = []
+
+    def follow(self, checked: Checked) -> Iterator[Problem]:
+        """Yield what is wrong with an attestation's place; one that failed by itself only counts as being there."""
+        attestation, document = checked.attestation, checked.document
+        last, self._last = self._last, checked
+        if attestation.cycle_id in self._cycle_ids or (last and last.attestation.sequence == attestation.sequence):
+            yield _problem(attestation, "duplicate", "its sequence number or cycle id is there twice")
+        self._cycle_ids.add(attestation.cycle_id)
+        if document is None:
+            return
+        yield from self._origin(attestation, document)
+        yield from self._link(attestation, document, last)
+
+    def _origin(self, attestation: Attestation, document: StatementDocument) -> Iterator[Problem]:
+        predicate = document.predicate
+        genesis = predicate.chain_genesis.sha256
+        if predicate.previous is None:
+            expected = chain_genesis(predicate.reconciler.instance_id, self._key.fingerprint)
+            if genesis != expected:
+                yield _problem(attestation, "genesis", "the chain does not begin with this installation and this key")
+        if self._genesis not in {"", genesis}:
+            yield _problem(attestation, "genesis", "it belongs to another chain than the ones before")
+        self._genesis = self._genesis or genesis
+
+    def _link(self, attestation: Attestation, document: StatementDocument, last: Checked | None) -> Iterator[Problem]:
+        previous = document.predicate.previous
+        before = 0 if last is None else last.attestation.sequence
+        if previous is None and last is None:
+            self.gaps.extend(range(1, attestation.sequence))
+        elif previous is None:
+            yield _problem(attestation, "forked", "it says that it is the first, and is not")
+        elif previous.sequence > before:
+            text = (
+                f"cycle {previous.sequence} ({previous.cycle_id}) is missing: cycle {attestation.sequence} follows it"
+            )
+            if previous.sequence > before + 1:
+                text += f"; so are all others after cycle {before}"
+            yield Problem(cycle_id=previous.cycle_id, code="missing", message=text)
+        elif last is None or previous.sequence < before or _differs(last, previous.statement_digest.sha256):
+            yield _problem(attestation, "forked", f"it does not follow the statement of cycle {before} that is here")
+        else:
+            self.gaps.extend(range(before + 1, attestation.sequence))
+
+
+def _differs(last: Checked, hex_digest: str) -> bool:
+    """Say whether the statement here is another one; of a statement already found wrong nothing more is said."""
+    return last.document is not None and last.digest != "sha256:" + hex_digest
+
+
+class _Evidence:
+    """Checks the evidence files that statements name, each file once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._good: dict[str, bool] = {}
+        self.absent = 0
+
+    @property
+    def checked(self) -> int:
+        """Return how many files are here."""
+        return len(self._good)
+
+    def check(self, checked: Checked) -> Iterator[Problem]:
+        """Yield a problem for each subject of an attestation whose file is here and is another one."""
+        document = checked.document
+        for subject in () if document is None else document.subject:
+            path = evidence_path(self._root, subject.digest.sha256)
+            if not path.is_file():
+                self.absent += 1
+            elif not self._is_good(subject, path):
+                text = f"the evidence {subject.name} is not what the statement signed: {path.name}"
+                yield _problem(checked.attestation, "evidence_changed", text)
+            elif document is not None and _tree_differs(subject, document, path):
+                text = f"the records of {subject.name} do not have the Merkle root that the statement tells"
+                yield _problem(checked.attestation, "merkle_root", text)
+
+    def _is_good(self, subject: Subject, path: Path) -> bool:
+        digest = subject.digest.sha256
+        if digest not in self._good:
+            with path.open("rb") as source:
+                self._good[digest] = hashlib.file_digest(source, "sha256").hexdigest() == digest
+        return self._good[digest]
+
+
+def _tree_differs(subject: Subject, document: StatementDocument, path: Path) -> bool:
+    trees = {"decision-log": document.predicate.decisions, "action-log": document.predicate.actions}
+    tree = trees.get(subject.name)
+    if tree is None:
+        return False
+    try:
+        leaves = leaves_of(path.read_bytes())
+    except EvidenceError:
+        return True
+    return len(leaves) != tree.leaf_count or merkle.root(leaves).hex() != tree.merkle_root.sha256
+
+
+def verify(
+    root: Path, key: VerifyingKey, *, expected_head: Head | None = None, journal: Sequence[CycleEntry] = ()
+) -> Report:
+    """Verify all attestations under a root against the expected key.
+
+    A head or a journal shows what the folder alone cannot: that its last attestations were removed. Raises
+    `EvidenceError` when a file cannot be read at all.
+    """
+    try:
+        return _verify(root, key, expected_head=expected_head, journal=journal)
+    except OSError as error:
+        msg = f"the attestations under {root} cannot be read: {error.strerror or error}"
+        raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
+
+
+def _verify(root: Path, key: VerifyingKey, *, expected_head: Head | None, journal: Sequence[CycleEntry]) -> Report:
+    attestations, strays = attestations_in(root)
+    chain, evidence = _Chain(key), _Evidence(root)
+    problems = list(strays)
+    by_sequence: dict[int, Checked] = {}
+    incomplete: list[str] = []
+    for attestation in attestations:
+        checked = check(attestation, key)
+        problems.extend((*checked.problems, *chain.follow(checked), *evidence.check(checked)))
+        by_sequence[attestation.sequence] = checked
+        if checked.document is not None and checked.document.predicate.outcome in {"partial", "failed"}:
+            incomplete.append(attestation.cycle_id)
+    known = {problem.cycle_id for problem in problems}
+    problems.extend(problem for problem in _against_journal(by_sequence, journal) if problem.cycle_id not in known)
+    problems.extend(_against_head(by_sequence, expected_head))
+    if not attestations and not problems:
+        problems.append(Problem(cycle_id="", code="nothing", message="there is no attestation: nothing is shown"))
+    last = by_sequence[max(by_sequence)] if by_sequence else None
+    return Report(
+        verified=not problems,
+        cycles=len(attestations),
+        gaps=tuple(chain.gaps),
+        incomplete=tuple(incomplete),
+        problems=tuple(problems),
+        signer=key.fingerprint,
+        mode=MODE,
+        head=None if last is None or problems else Head(sequence=last.attestation.sequence, digest=last.digest),
+        evidence_checked=evidence.checked,
+        evidence_absent=evidence.absent,
+    )
+
+
+def _against_journal(found: Mapping[int, Checked], journal: Sequence[CycleEntry]) -> Iterator[Problem]:
+    for entry in journal:
+        checked = found.get(entry.sequence)
+        named = f"cycle {entry.sequence} ({entry.cycle_id})"
+        if not entry.statement_digest:
+            continue  # interrupted: it may have an attestation or not
+        if checked is None:
+            message = f"{named}: its attestation is missing; the journal knows it"
+            yield Problem(cycle_id=entry.cycle_id, code="missing", message=message)
+        elif checked.digest != entry.statement_digest:
+            message = f"{named}: the journal knows another statement"
+            yield Problem(cycle_id=entry.cycle_id, code="not_as_recorded", message=message)
+    recorded = {entry.sequence for entry in journal}
+    for sequence, checked in found.items():
+        if recorded and sequence not in recorded:
+            yield _problem(checked.attestation, "not_recorded", "the journal does not know it")
+
+
+def _against_head(found: Mapping[int, Checked], head: Head | None) -> Iterator[Problem]:
+    if head is None:
+        return
+    checked = found.get(head.sequence)
+    if checked is None:
+        last = max(found, default=0)
+        message = f"cycle {head.sequence} is missing: the chain here ends with cycle {last}, its tail was cut off"
+        yield Problem(cycle_id="", code="truncated", message=message)
+    elif checked.document is not None and checked.digest != head.digest:
+        yield _problem(checked.attestation, "forked", "it is not the statement of the expected head")

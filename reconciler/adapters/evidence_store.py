@@ -1,0 +1,234 @@
+"""Evidence on disk, by content: the same bytes have the same name, and bytes are checked whenever they are read.
+
+Under one root (folders 0700, files 0600):
+
+    evidence/sha256/ab/ab12…                       what statements name by digest
+    attestations/000001-<cycle id>.statement.json  the statement, canonical bytes
+    attestations/000001-<cycle id>.sigstore.json   the bundle that signs it
+    pseudonym-keys/000001-<cycle id>.key           destroy one to make that cycle's leaves anonymous
+    unfinished/                                    files being written; may be emptied while nothing runs
+
+Nothing is ever replaced. Attestations are chained, so a second one for a sequence number is refused.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.durable_file import create_file, make_folder, remove_file
+from reconciler.adapters.sigstore_bundle import read_bundle
+from reconciler.core.errors import EvidenceError
+from reconciler.core.leaves import KEY_BYTES
+from reconciler.core.model import CycleId
+from reconciler.core.statement import Link
+from reconciler.ports import CycleEntry, SignedStatement
+
+ATTESTATIONS = "attestations"
+EVIDENCE = "evidence"
+PSEUDONYM_KEYS = "pseudonym-keys"
+STATEMENT_SUFFIX = ".statement.json"
+BUNDLE_SUFFIX = ".sigstore.json"
+
+_DIGEST = re.compile(r"sha256:(?P<hex>[0-9a-f]{64})\Z")
+_CYCLE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
+_NAME = re.compile(
+    r"(?P<sequence>[0-9]{6,16})-(?P<cycle>[0-9A-Za-z][0-9A-Za-z-]{0,63})(?P<suffix>\.(?:statement|sigstore)\.json)\Z"
+)
+
+
+def attestation_stem(sequence: int, cycle_id: str) -> str:
+    """Return the file name of a cycle's attestation without its suffix.
+
+    Raises `EvidenceError` for a sequence number below 1 and for a cycle id that is no plain word.
+    """
+    if sequence < 1 or not _CYCLE_ID.match(cycle_id):
+        msg = f"no attestation can be named after sequence {sequence} and cycle {cycle_id!r}"
+        raise EvidenceError(msg, advice="cycles count from 1 and are named by UUIDs")
+    return f"{sequence:06d}-{cycle_id}"
+
+
+def parse_name(name: str) -> tuple[int, str, str] | None:
+    """Return (sequence, cycle id, suffix) of an attestation's file name, or None when it is none."""
+    match = _NAME.match(name)
+    if match is None or f"{int(match['sequence']):06d}-{match['cycle']}" + match["suffix"] != name:
+        return None
+    return int(match["sequence"]), match["cycle"], match["suffix"]
+
+
+def evidence_path(root: Path, hex_digest: str) -> Path:
+    """Return where bytes of this digest lie under a root."""
+    return root / EVIDENCE / "sha256" / hex_digest[:2] / hex_digest
+
+
+class FileEvidenceStore:
+    """Implements `reconciler.ports.EvidenceStore` in a folder. Raises `EvidenceError` for all that goes wrong."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._staging = root / "unfinished"
+
+    @property
+    def root(self) -> Path:
+        """Return the folder that holds everything."""
+        return self._root
+
+    def put(self, content: bytes, *, kind: str) -> str:
+        """Store durably and return `sha256:` and the hex digest; bytes that are there already are checked."""
+        hex_digest = hashlib.sha256(content).hexdigest()
+        digest = "sha256:" + hex_digest
+        path = evidence_path(self._root, hex_digest)
+        try:
+            self._create(path, content)
+        except FileExistsError:
+            self.get(digest)
+        except OSError as error:
+            _cannot("store", f"the {kind}", error)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return the bytes; raises `EvidenceError` when missing or not what the digest says."""
+        match = _DIGEST.match(digest)
+        if match is None:
+            msg = f"{digest!r} is no evidence digest"
+            raise EvidenceError(msg, advice="write sha256: and 64 lower-case hex digits")
+        path = evidence_path(self._root, match["hex"])
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            _cannot("read", f"evidence {digest}", error)
+        if hashlib.sha256(content).hexdigest() != match["hex"]:
+            msg = f"evidence {digest} is not what its digest says"
+            raise EvidenceError(msg, advice=f"{path} was changed after it was written; restore it from a backup")
+        return content
+
+    def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
+        """Store bundle and statement durably under their sequence number; return the bundle's path.
+
+        The bundle comes first, as the statement can be had from it: see `recover`.
+        """
+        stem = attestation_stem(sequence, cycle_id)
+        self._refuse_taken(sequence)
+        bundle = self._folder / (stem + BUNDLE_SUFFIX)
+        try:
+            self._create(bundle, signed.bundle)
+            self._create(self._folder / (stem + STATEMENT_SUFFIX), signed.payload)
+        except OSError as error:
+            _cannot("store", f"the attestation of cycle {cycle_id}", error)
+        return str(bundle)
+
+    def recover(self) -> tuple[str, ...]:
+        """Write the statements that a crash kept from following their bundle; return their file names."""
+        written = []
+        for path in self._attestation_files(BUNDLE_SUFFIX):
+            statement = path.with_name(path.name.removesuffix(BUNDLE_SUFFIX) + STATEMENT_SUFFIX)
+            if not statement.exists():
+                try:
+                    self._create(statement, read_bundle(path.read_bytes()).payload)
+                except OSError as error:
+                    _cannot("store", statement.name, error)
+                written.append(statement.name)
+        return tuple(written)
+
+    def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
+        """Return the last attestation, which the next statement follows; None when there is none.
+
+        `recorded` are the cycles that the journal knows: raises `EvidenceError` when it knows a later attestation or
+        another last one, so that a chain whose tail was cut off is never continued as if nothing had happened.
+        """
+        files = self._attestation_files(STATEMENT_SUFFIX)
+        last = max(files, key=lambda path: int(path.name.split("-")[0]), default=None)
+        found = None if last is None else self._link(last)
+        attested = [entry for entry in recorded if entry.statement_digest]
+        if attested:
+            latest = max(attested, key=lambda entry: entry.sequence)
+            if found is None or found.sequence < latest.sequence:
+                msg = f"the attestation of cycle {latest.sequence} ({latest.cycle_id}) is gone; the journal knows it"
+                raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
+            if found.sequence == latest.sequence and found.digest != latest.statement_digest:
+                msg = f"the attestation of cycle {latest.sequence} ({latest.cycle_id}) is not the one in the journal"
+                raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
+        return found
+
+    def attested(self, sequence: int) -> Link | None:
+        """Return the attestation of this sequence number, if there is one.
+
+        After a crash between storing it and noting it in the journal, this one counts and is not made again.
+        """
+        files = self._attestation_files(STATEMENT_SUFFIX)
+        return next((self._link(path) for path in files if int(path.name.split("-")[0]) == sequence), None)
+
+    def _link(self, statement: Path) -> Link:
+        sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
+        try:
+            payload = statement.read_bytes()
+        except OSError as error:
+            _cannot("read", statement.name, error)
+        return Link(
+            sequence=int(sequence),
+            cycle_id=CycleId(cycle_id),
+            digest="sha256:" + hashlib.sha256(payload).hexdigest(),
+            outcome=read_statement(payload).predicate.outcome,
+        )
+
+    def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
+        """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
+        if len(key) != KEY_BYTES:
+            msg = f"the pseudonym key of cycle {cycle_id} has {len(key)} bytes"
+            raise EvidenceError(msg, advice=f"hand in {KEY_BYTES} random bytes")
+        try:
+            self._create(self._key_path(sequence, cycle_id), key)
+        except OSError as error:
+            _cannot("store", f"the pseudonym key of cycle {cycle_id}", error)
+
+    def pseudonym_key(self, sequence: int, cycle_id: CycleId) -> bytes:
+        """Return a cycle's key; raises `EvidenceError` when it was destroyed."""
+        try:
+            return self._key_path(sequence, cycle_id).read_bytes()
+        except OSError as error:
+            _cannot("read", f"the pseudonym key of cycle {cycle_id}", error)
+
+    def destroy_pseudonym_key(self, sequence: int, cycle_id: CycleId) -> None:
+        """Make a cycle's leaves anonymous for good; digests, roots and proofs still verify.
+
+        The file is removed: keep this folder out of backups, or destroy the key there too.
+        """
+        try:
+            remove_file(self._key_path(sequence, cycle_id))
+        except OSError as error:
+            _cannot("destroy", f"the pseudonym key of cycle {cycle_id}", error)
+
+    @property
+    def _folder(self) -> Path:
+        return self._root / ATTESTATIONS
+
+    def _key_path(self, sequence: int, cycle_id: CycleId) -> Path:
+        return self._root / PSEUDONYM_KEYS / (attestation_stem(sequence, cycle_id) + ".key")
+
+    def _attestation_files(self, suffix: str) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        parsed = ((path, parse_name(path.name)) for path in sorted(self._folder.iterdir()))
+        return [path for path, name in parsed if name is not None and name[2] == suffix]
+
+    def _refuse_taken(self, sequence: int) -> None:
+        taken = [
+            path.name for path in self._attestation_files(BUNDLE_SUFFIX) if int(path.name.split("-")[0]) == sequence
+        ]
+        if taken:
+            msg = f"sequence {sequence} already has an attestation: {taken[0]}"
+            raise EvidenceError(msg, advice="attestations are never replaced; the journal is older than the store")
+
+    def _create(self, path: Path, content: bytes) -> None:
+        make_folder(self._staging)
+        make_folder(path.parent)
+        create_file(path, content, staging=self._staging)
+
+
+def _cannot(verb: str, what: str, error: OSError) -> NoReturn:
+    msg = f"cannot {verb} {what}: {error.strerror or error}"
+    raise EvidenceError(
+        msg, advice="check the evidence folder: its rights, its space, and whether it was moved"
+    ) from error

@@ -1,0 +1,138 @@
+"""The managed-key signing mode: statements signed by an ECDSA P-256 key in a file, made on first use.
+
+Says of itself what it is worth (`local-key`): whoever reads the key file can sign, and no outside clock or log bears
+witness. It never stands in for another mode; which mode signs is configured.
+"""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # re-exported, no __all__
+
+from reconciler.adapters.durable_file import create_file, make_folder
+from reconciler.adapters.sigstore_bundle import VerifyingKey, bundle_bytes, refusal
+from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.statement import PAYLOAD_TYPE
+from reconciler.ports import SignedStatement
+
+MODE = "managed-key"
+ASSURANCE = "local-key"
+PUBLIC_SUFFIX = ".pub"
+"""The public key lies beside the private one, under the same name with this suffix in place of its own."""
+_READABLE = 0o644
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def public_key_path(path: Path) -> Path:
+    """Return where the public half of a key file lies."""
+    return path.with_suffix(PUBLIC_SUFFIX)
+
+
+class KeySigner:
+    """Implements `reconciler.ports.Signer` with a private key in a file."""
+
+    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        pem = private_key.public_key().public_bytes(serialization.Encoding.PEM, form)
+        self._key = VerifyingKey.from_pem(pem)
+        public = SSlibKey.from_crypto(private_key.public_key(), keyid=self._key.key_id)
+        self._signer = CryptoSigner(private_key, public)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Return the signer of a key file, making the key when there is none yet.
+
+        Raises `SigningError` for a key that others may read, that is not P-256, or whose public file is another key's.
+        """
+        try:
+            if not path.exists():
+                _create(path)
+            signer = cls(_load(path))
+            _publish(public_key_path(path), signer.verifying_key)
+        except OSError as error:
+            msg = f"the signing key {path} cannot be used: {error.strerror}"
+            raise SigningError(
+                msg, advice="check that the folder exists and that this account may write to it"
+            ) from error
+        return signer
+
+    @property
+    def mode(self) -> str:
+        """Return `managed-key`."""
+        return MODE
+
+    @property
+    def assurance(self) -> str:
+        """Return `local-key`: no transparency log, no trusted time."""
+        return ASSURANCE
+
+    @property
+    def verifying_key(self) -> VerifyingKey:
+        """Return the public half."""
+        return self._key
+
+    @property
+    def identity(self) -> str:
+        """Return who signs: `sha256:` and the fingerprint of the public key."""
+        return self._key.fingerprint
+
+    def sign(self, payload: bytes) -> SignedStatement:
+        """Sign, put the signature in its bundle, and check the bundle as a stranger would. Raises `SigningError`."""
+        signature = Envelope(payload, PAYLOAD_TYPE, {}).sign(self._signer)
+        bundle = bundle_bytes(payload, bytes.fromhex(signature.signature), self._key)
+        refused = refusal(bundle, payload, self._key)
+        if refused is not None:
+            msg = f"the fresh signature does not verify: {refused.message}"
+            raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")
+        return SignedStatement(payload=payload, bundle=bundle)
+
+
+def _create(path: Path) -> None:
+    """Make a key; when another process makes one at the same time, the one that got the name is the key."""
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    make_folder(path.parent)
+    with contextlib.suppress(FileExistsError):
+        create_file(path, pem)
+
+
+def _load(path: Path) -> ec.EllipticCurvePrivateKey:
+    with path.open("rb") as source:
+        facts = os.fstat(source.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_mode & _OTHERS:
+            msg = f"the signing key {path} may be read by others (mode {stat.S_IMODE(facts.st_mode):04o})"
+            raise SigningError(
+                msg, advice=f"make it 0600: chmod 600 {path}; if others may have read it, make a new key"
+            )
+        pem = source.read()
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        msg = f"{path} is not an unencrypted PEM private key"
+        raise SigningError(msg, advice="give a PKCS#8 file; move a damaged one away to have a new key made") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        msg = f"{path} is not an ECDSA key on P-256"
+        raise SigningError(msg, advice="make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256")
+    return key
+
+
+def _publish(path: Path, key: VerifyingKey) -> None:
+    """Write the public key beside the private one; the file of another key there is a finding and stays."""
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            create_file(path, key.pem, mode=_READABLE)
+    try:
+        found = VerifyingKey.from_file(path)
+    except EvidenceError as error:
+        raise SigningError(f"{path}: {error}", advice=f"remove {path}; it is written again") from error
+    if found != key:
+        msg = f"{path} is the public half of another key"
+        raise SigningError(msg, advice="find out who changed it; remove it to have it written again")

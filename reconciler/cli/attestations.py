@@ -1,0 +1,298 @@
+"""`access-reconciler attestations`: list, verify, show and export what was signed.
+
+Works on a folder alone: without daemon, database, network or provider. Exit codes: 0 verified; 1 not verified, or an
+error; 3 verified, yet cycles were interrupted or could not see everything, or the key came from the same folder.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.attestations import (
+    Attestation,
+    Head,
+    Report,
+    attestation_root,
+    attestations_in,
+    verify,
+)
+from reconciler.adapters.evidence_pack import PUBLIC_KEY, write_pack
+from reconciler.adapters.sigstore_bundle import VerifyingKey
+from reconciler.core.canonical import sha256_hex
+from reconciler.core.errors import EvidenceError
+from reconciler.ports import CycleEntry
+
+VERIFIED = 0
+FAILED = 1
+WITH_GAPS = 3
+
+_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
+
+
+class Output(StrEnum):
+    """How to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class KeySource(StrEnum):
+    """Where the trusted key came from."""
+
+    GIVEN = "given"
+    """By the auditor, with --key."""
+    CONFIGURED = "configured"
+    """The operator's own signing key, as the configuration names it."""
+    STORE = "store"
+    """From the folder that is being verified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a configuration says of the attestations it makes."""
+
+    root: Path
+    """Holds `attestations/` and `evidence/`."""
+    public_key: Path
+    journal: tuple[CycleEntry, ...] = ()
+    """The cycles that the journal knows, oldest first."""
+
+
+Locate = Callable[[Path | None], Place]
+"""Reads a configuration (None: the usual one) and says where its attestations are."""
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
+DirOption = Annotated[
+    Path | None, typer.Option("--dir", help="State folder or unpacked evidence pack, instead of a configuration.")
+]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="Public key (PEM) of the signer that you trust.")]
+OutputOption = Annotated[Output, typer.Option("--output", help="How to print.")]
+HeadOption = Annotated[
+    str | None,
+    typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
+]
+
+
+class _Commands:
+    """The four commands; `locate` is how they find a configured store."""
+
+    def __init__(self, locate: Locate | None) -> None:
+        self._locate = locate
+
+    def verify(
+        self,
+        config: ConfigOption = None,
+        folder: DirOption = None,
+        key: KeyOption = None,
+        expect_head: HeadOption = None,
+        output: OutputOption = Output.TEXT,
+    ) -> None:
+        """Verify every signature, every count and the chain; say which cycle is wrong.
+
+        Example: access-reconciler attestations verify --dir pack --key signer.pub --expect-head 12:sha256:ab12…
+        """
+        place = self._place(config, folder)
+        trusted, source = _trusted(place, key, from_store=config is None and folder is not None)
+        report = verify(place.root, trusted, expected_head=_head(expect_head), journal=place.journal)
+        if output is Output.JSON:
+            typer.echo(json.dumps(_document(report, source), indent=2))
+        else:
+            _print_report(report, source)
+        raise typer.Exit(_exit_code(report, source))
+
+    def list(self, config: ConfigOption = None, folder: DirOption = None, output: OutputOption = Output.TEXT) -> None:
+        """List the attestations as they lie there, unverified.
+
+        Example: access-reconciler attestations list --output json
+        """
+        attestations, _ = attestations_in(self._place(config, folder).root)
+        rows = [_row(attestation) for attestation in attestations]
+        if output is Output.JSON:
+            typer.echo(json.dumps({"attestations": rows}, indent=2))
+            return
+        table = Table("sequence", "cycle", "mode", "outcome", "finished")
+        for row in rows:
+            table.add_row(
+                *(str(row[name] or "?") for name in ("sequence", "cycle_id", "mode", "outcome", "finished_at"))
+            )
+        Console().print(table)
+
+    def show(
+        self,
+        cycle: Annotated[str, typer.Argument(help="Sequence number, cycle id, or the beginning of one.")],
+        config: ConfigOption = None,
+        folder: DirOption = None,
+    ) -> None:
+        """Print the statement of one cycle, unverified.
+
+        Example: access-reconciler attestations show 12
+        """
+        attestations, _ = attestations_in(self._place(config, folder).root)
+        attestation = _find(attestations, cycle)
+        try:
+            statement = json.loads(_bytes(attestation))
+        except ValueError as error:
+            msg = f"{attestation.statement.name} is not JSON any more"
+            raise EvidenceError(msg, advice="run `attestations verify`") from error
+        typer.echo(json.dumps(statement, indent=2, ensure_ascii=False))
+
+    def export(
+        self,
+        out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+        config: ConfigOption = None,
+        folder: DirOption = None,
+        key: KeyOption = None,
+    ) -> None:
+        """Verify, then write all attestations with the means to check them into one zip file for an auditor.
+
+        Example: access-reconciler attestations export --out attestations.zip
+        """
+        place = self._place(config, folder)
+        trusted, _ = _trusted(place, key, from_store=config is None and folder is not None)
+        report = verify(place.root, trusted, journal=place.journal)
+        for problem in report.problems:
+            typer.echo(problem.message, err=True)
+        write_pack(place.root, trusted, report, out)
+        typer.echo(f"{report.cycles} attestations written to {out}; signer {report.signer}; head {report.head}")
+
+    def _place(self, config: Path | None, folder: Path | None) -> Place:
+        if folder is not None and config is None:
+            root = attestation_root(folder)
+            return Place(root=root, public_key=root / PUBLIC_KEY)
+        if self._locate is None:
+            msg = "which attestations are meant is not known"
+            raise EvidenceError(msg, advice="give --dir")
+        place = self._locate(config)
+        root = attestation_root(place.root if folder is None else folder)
+        ours = root.resolve() == place.root.resolve()  # a pack may be older than the journal
+        return Place(root=root, public_key=place.public_key, journal=place.journal if ours else ())
+
+
+def build_app(locate: Locate | None = None) -> typer.Typer:
+    """Return the command group; without `locate` its commands need `--dir`."""
+    commands = _Commands(locate)
+    group = typer.Typer(name="attestations", no_args_is_help=True, help="List, verify, show and export attestations.")
+    group.command("verify")(commands.verify)
+    group.command("list")(commands.list)
+    group.command("show")(commands.show)
+    group.command("export")(commands.export)
+    return group
+
+
+app = build_app()
+
+
+def _trusted(place: Place, given: Path | None, *, from_store: bool) -> tuple[VerifyingKey, KeySource]:
+    if given is not None:
+        return VerifyingKey.from_file(given), KeySource.GIVEN
+    source = KeySource.STORE if from_store else KeySource.CONFIGURED
+    return VerifyingKey.from_file(place.public_key), source
+
+
+def _head(text: str | None) -> Head | None:
+    if text is None:
+        return None
+    path = Path(text)
+    try:
+        return Head.parse(path.read_text(encoding="utf-8") if path.is_file() else text)
+    except OSError as error:
+        msg = f"the head file {path} cannot be read: {error.strerror}"
+        raise EvidenceError(msg, advice="give SEQUENCE:DIGEST itself") from error
+
+
+def _exit_code(report: Report, source: KeySource) -> int:
+    if not report.verified:
+        return FAILED
+    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else VERIFIED
+
+
+def _document(report: Report, source: KeySource) -> dict[str, object]:
+    return {
+        "verified": report.verified,
+        "cycles": report.cycles,
+        "gaps": list(report.gaps),
+        "incomplete": list(report.incomplete),
+        "problems": [asdict(problem) for problem in report.problems],
+        "signer": report.signer,
+        "mode": report.mode,
+        "key_source": source.value,
+        "self_consistent_only": source is KeySource.STORE,
+        "head": None if report.head is None else str(report.head),
+        "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
+    }
+
+
+def _print_report(report: Report, source: KeySource) -> None:
+    for problem in report.problems:
+        typer.echo(f"{problem.code}: {problem.message}")
+    typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
+    typer.echo(f"signer {report.signer} ({report.mode}; key {source.value})")
+    if report.gaps:
+        typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
+    if report.incomplete:
+        typer.echo(f"cycles that could not see, decide or do everything: {len(report.incomplete)}")
+        for cycle_id in report.incomplete:
+            typer.echo(f"  {cycle_id}")
+    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    if report.head is not None:
+        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
+    typer.echo(_NO_WITNESS)
+    if source is KeySource.STORE:
+        typer.echo(_SELF_CONSISTENT)
+
+
+def _bytes(attestation: Attestation) -> bytes:
+    try:
+        return attestation.statement.read_bytes()
+    except OSError as error:
+        _unreadable(attestation, error)
+
+
+def _unreadable(attestation: Attestation, error: OSError) -> NoReturn:
+    msg = f"the statement of cycle {attestation.sequence} ({attestation.cycle_id}) cannot be read: {error.strerror}"
+    raise EvidenceError(msg, advice="run `attestations verify`") from error
+
+
+def _row(attestation: Attestation) -> dict[str, object]:
+    row: dict[str, object] = {
+        "sequence": attestation.sequence,
+        "cycle_id": attestation.cycle_id,
+        "mode": None,
+        "outcome": None,
+        "finished_at": None,
+        "digest": None,
+        "bundle": str(attestation.bundle),
+        "problem": None,
+    }
+    try:
+        payload = _bytes(attestation)
+        predicate = read_statement(payload).predicate
+    except EvidenceError as error:
+        return row | {"problem": str(error)}
+    return row | {
+        "mode": predicate.mode,
+        "outcome": predicate.outcome,
+        "finished_at": predicate.finished_at,
+        "digest": "sha256:" + sha256_hex(payload),
+    }
+
+
+def _find(attestations: tuple[Attestation, ...], wanted: str) -> Attestation:
+    found = [
+        attestation
+        for attestation in attestations
+        if str(attestation.sequence) == wanted or attestation.cycle_id == wanted
+    ] or [attestation for attestation in attestations if attestation.cycle_id.startswith(wanted)]
+    if len(found) != 1:
+        msg = f"{len(found)} attestations are of a cycle {wanted!r}"
+        raise EvidenceError(msg, advice="see `attestations list` for sequence numbers and ids")
+    return found[0]

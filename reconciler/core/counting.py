@@ -1,0 +1,68 @@
+"""What the numbers of one statement must say of each other, checked before signing and again by whoever verifies.
+
+A cycle that claims to be complete while a provider was not, or more removals than attempts, is caught here, whichever
+side of the signature the mistake or the lie was made on.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The numbers and claims of one statement."""
+
+    mode: str
+    outcome: str
+    providers_complete: bool
+    """Every scope is complete, and there is one."""
+    roster_fresh: bool
+    undecided_principals: int
+    decisions: Mapping[str, int]
+    """The whole numbers of the section `decisions`, by field name."""
+    actions: Mapping[str, int]
+    """The whole numbers of the section `actions`, by field name."""
+
+
+def contradictions(counts: Counts) -> tuple[str, ...]:
+    """Return one sentence for each rule that the numbers break; none when they agree. A missing number counts as 0."""
+    return (*_decisions(counts), *_actions(counts), *_outcome(counts))
+
+
+def _decisions(counts: Counts) -> Iterator[str]:
+    told = counts.decisions
+    parts = sum(told.get(name, 0) for name in ("keep", "review", "quarantine", "revoke", "waived", "undecided"))
+    if parts != told.get("total", 0):
+        yield f"decisions add up to {parts}, not to the total of {told.get('total', 0)}"
+    if told.get("leafCount", parts) != told.get("total", 0):
+        yield f"{told.get('leafCount', 0)} decision leaves for {told.get('total', 0)} decisions"
+
+
+def _actions(counts: Counts) -> Iterator[str]:
+    told = counts.actions
+    number = told.get
+    ended = sum(number(name, 0) for name in ("succeeded", "alreadyGone", "failed", "unknown"))
+    if ended != number("attempted", 0):
+        yield f"{number('attempted', 0)} actions attempted, {ended} with an outcome"
+    settled = number("attempted", 0) + number("skipped", 0) + number("notAttempted", 0)
+    if settled != number("intended", 0):
+        yield f"{number('intended', 0)} actions intended, {settled} accounted for"
+    if number("verifiedGone", 0) > number("succeeded", 0):
+        yield f"{number('verifiedGone', 0)} removals verified of {number('succeeded', 0)} made"
+    if number("leafCount", number("intended", 0)) != number("intended", 0):
+        yield f"{number('leafCount', 0)} action leaves for {number('intended', 0)} intended actions"
+
+
+def _outcome(counts: Counts) -> Iterator[str]:
+    attempted = counts.actions.get("attempted", 0)
+    if counts.outcome == "complete":
+        if not counts.providers_complete:
+            yield "outcome is complete while a provider is not"
+        if not counts.roster_fresh:
+            yield "outcome is complete while the roster is not fresh"
+        if counts.undecided_principals:
+            yield f"outcome is complete while {counts.undecided_principals} principals are undecided"
+    if attempted and counts.outcome == "held":
+        yield f"outcome is held, yet {attempted} actions were attempted"
+    if attempted and counts.mode == "observe":
+        yield f"{attempted} actions were attempted in observe mode"

@@ -1,0 +1,380 @@
+"""What can be taken away at AWS IAM, and given back.
+
+Contain: keys, SSH keys, certificates and service-specific credentials become inactive; an account gets an inline
+policy that denies everything, which also stops sessions already issued to the user. Remove: everything but role
+trust, which is never changed automatically, because a trust policy holds others too. Every act first makes sure that
+the user name still belongs to the planned principal, and no act is repeated by the client library.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from botocore.client import BaseClient
+from botocore.config import Config
+
+from inventory.aws.connection import AwsAccounts, AwsConnection, calling
+from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
+from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.model import ArtefactKind, ProviderName
+from inventory.provider import Clock, Permission
+from reconciler.core.canonical import dumps, plain
+from reconciler.core.model import Action, BeforeImage, Effect, OutcomeState, Receipt
+from reconciler.ports import Capabilities
+from reconciler.revokers.declaration import RevokerType
+
+NAME: Final = "aws_iam"
+
+DELETE_ORDER: Final = (
+    ArtefactKind.PASSWORD,
+    ArtefactKind.ACCESS_KEY,
+    ArtefactKind.SIGNING_CERTIFICATE,
+    ArtefactKind.SSH_KEY,
+    ArtefactKind.SERVICE_CREDENTIAL,
+    ArtefactKind.MFA_DEVICE,
+    ArtefactKind.INLINE_POLICY,
+    ArtefactKind.ATTACHED_POLICY,
+    ArtefactKind.GROUP_MEMBERSHIP,
+    ArtefactKind.ACCOUNT,
+)
+"""The order in which AWS lets a user's belongings be removed; the user itself answers DeleteConflict before its turn.
+
+Source: "Removing an IAM user" in the IAM user guide.
+"""
+
+QUARANTINE_DOCUMENT: Final = dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Sid": "AccessReconcilerQuarantine", "Effect": "Deny", "Action": "*", "Resource": "*"}],
+    }
+).decode()
+"""Denies everything; an explicit deny beats every allow and reaches sessions that the user already holds."""
+
+
+class Settings(AwsConnection):
+    """The `revoker:` block of an `aws_iam` provider: credentials of its own, never the reader's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """The item of an action, addressed."""
+
+    client: BaseClient
+    where: str
+    address: Mapping[str, str]
+
+    @property
+    def user_name(self) -> str:
+        return self.address["user_name"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One writing operation: its method, its AWS name, and which parts of the address it takes as what."""
+
+    method: str
+    operation: str
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    def on(self, target: _Target, **more: str) -> str:
+        """Make the call on the target and return the request id. Raises `inventory.errors.ProviderError`."""
+        request = {"UserName": target.user_name, **more}
+        request |= {name: target.address[part] for name, part in self.parameters}
+        with calling(self.operation, target.where):
+            reply: Mapping[str, Any] = getattr(target.client, self.method)(**request)
+        return str(reply.get("ResponseMetadata", {}).get("RequestId", ""))
+
+
+_SUSPEND: Final[Mapping[ArtefactKind, _Call]] = {
+    ArtefactKind.ACCESS_KEY: _Call(
+        method="update_access_key", operation="UpdateAccessKey", parameters=(("AccessKeyId", "access_key_id"),)
+    ),
+    ArtefactKind.SSH_KEY: _Call(
+        method="update_ssh_public_key",
+        operation="UpdateSSHPublicKey",
+        parameters=(("SSHPublicKeyId", "ssh_public_key_id"),),
+    ),
+    ArtefactKind.SIGNING_CERTIFICATE: _Call(
+        method="update_signing_certificate",
+        operation="UpdateSigningCertificate",
+        parameters=(("CertificateId", "certificate_id"),),
+    ),
+    ArtefactKind.SERVICE_CREDENTIAL: _Call(
+        method="update_service_specific_credential",
+        operation="UpdateServiceSpecificCredential",
+        parameters=(("ServiceSpecificCredentialId", "service_specific_credential_id"),),
+    ),
+}
+"""Calls that switch a credential off and on by `Status`."""
+
+_REMOVE: Final[Mapping[ArtefactKind, _Call]] = {
+    ArtefactKind.PASSWORD: _Call(method="delete_login_profile", operation="DeleteLoginProfile"),
+    ArtefactKind.ACCESS_KEY: _Call(
+        method="delete_access_key", operation="DeleteAccessKey", parameters=(("AccessKeyId", "access_key_id"),)
+    ),
+    ArtefactKind.SIGNING_CERTIFICATE: _Call(
+        method="delete_signing_certificate",
+        operation="DeleteSigningCertificate",
+        parameters=(("CertificateId", "certificate_id"),),
+    ),
+    ArtefactKind.SSH_KEY: _Call(
+        method="delete_ssh_public_key",
+        operation="DeleteSSHPublicKey",
+        parameters=(("SSHPublicKeyId", "ssh_public_key_id"),),
+    ),
+    ArtefactKind.SERVICE_CREDENTIAL: _Call(
+        method="delete_service_specific_credential",
+        operation="DeleteServiceSpecificCredential",
+        parameters=(("ServiceSpecificCredentialId", "service_specific_credential_id"),),
+    ),
+    ArtefactKind.MFA_DEVICE: _Call(
+        method="deactivate_mfa_device",
+        operation="DeactivateMFADevice",
+        parameters=(("SerialNumber", "serial_number"),),
+    ),
+    ArtefactKind.INLINE_POLICY: _Call(
+        method="delete_user_policy", operation="DeleteUserPolicy", parameters=(("PolicyName", "policy_name"),)
+    ),
+    ArtefactKind.ATTACHED_POLICY: _Call(
+        method="detach_user_policy", operation="DetachUserPolicy", parameters=(("PolicyArn", "policy_arn"),)
+    ),
+    ArtefactKind.GROUP_MEMBERSHIP: _Call(
+        method="remove_user_from_group",
+        operation="RemoveUserFromGroup",
+        parameters=(("GroupName", "group_name"),),
+    ),
+    ArtefactKind.ACCOUNT: _Call(method="delete_user", operation="DeleteUser"),
+}
+"""Calls that remove an item for good."""
+
+_PUT_POLICY: Final = _Call(method="put_user_policy", operation="PutUserPolicy")
+_DELETE_POLICY: Final = _Call(method="delete_user_policy", operation="DeleteUserPolicy")
+
+_GIVE_BACK: Final[Mapping[ArtefactKind, _Call]] = {
+    ArtefactKind.INLINE_POLICY: _Call(
+        method="put_user_policy", operation="PutUserPolicy", parameters=(("PolicyName", "policy_name"),)
+    ),
+    ArtefactKind.ATTACHED_POLICY: _Call(
+        method="attach_user_policy", operation="AttachUserPolicy", parameters=(("PolicyArn", "policy_arn"),)
+    ),
+    ArtefactKind.GROUP_MEMBERSHIP: _Call(
+        method="add_user_to_group", operation="AddUserToGroup", parameters=(("GroupName", "group_name"),)
+    ),
+}
+"""Calls that give back what was removed; a deleted key's, password's or device's secret is lost."""
+
+
+class AwsIamRevoker:
+    """Takes access away at IAM. Holds the revoker's credentials; sends every write exactly once."""
+
+    def __init__(self, name: ProviderName, settings: Settings, clock: Clock) -> None:
+        self._name = name
+        self._settings = settings
+        config = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        self._accounts = AwsAccounts(settings, clock, config=config)
+
+    def before_image(self, action: Action) -> BeforeImage:
+        """Read what `undo` would need: a status, a policy document, or the fact itself."""
+        target = self._target(action)
+        kind = action.item.kind
+        facts: dict[str, Any] = {"kind": kind.value, "effect": action.effect.value}
+        if kind in _SUSPEND:
+            facts["enabled"] = getattr(action.item, "enabled", None)
+            return _image(facts, restorable=action.effect is Effect.QUARANTINE)
+        if kind is ArtefactKind.ACCOUNT and action.effect is Effect.QUARANTINE:
+            facts["document"] = _policy_document(target, QUARANTINE_POLICY)
+            return _image(facts, restorable=True)
+        if kind is ArtefactKind.INLINE_POLICY:
+            facts["document"] = _policy_document(target, target.address["policy_name"])
+            return _image(facts, restorable=facts["document"] is not None)
+        return _image(facts, restorable=kind in _GIVE_BACK)
+
+    def quarantine(self, action: Action) -> Receipt:
+        """Suspend: credentials become inactive, an account is denied everything."""
+        kind = action.item.kind
+        if kind in _SUSPEND:
+            return self._write(action, partial(_SUSPEND[kind].on, Status="Inactive"))
+        if kind is ArtefactKind.ACCOUNT:
+            put = partial(_PUT_POLICY.on, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
+            return self._write(action, put)
+        raise _beyond(action)
+
+    def revoke(self, action: Action) -> Receipt:
+        """Remove for good."""
+        kind = action.item.kind
+        if kind not in _REMOVE:
+            raise _beyond(action)
+        special = {ArtefactKind.MFA_DEVICE: _remove_device, ArtefactKind.ACCOUNT: _delete_user}
+        return self._write(action, special.get(kind, _REMOVE[kind].on))
+
+    def undo(self, action: Action, before: BeforeImage) -> Receipt:
+        """Give back what was suspended or removed.
+
+        Raises `Unsupported` when the before-image is not restorable, `ObjectMissing` when the user is gone.
+        """
+        if not before.restorable:
+            raise Unsupported(
+                f"{action.item.kind.value} of principal {action.principal.principal_id} cannot be given back",
+                advice="AWS does not return a deleted secret: issue a new one",
+            )
+        facts = json.loads(before.document)
+        target = self._target(action)
+        if not self._still_there(target, action):
+            raise ObjectMissing(f"principal {action.principal.principal_id} no longer exists")
+        return _restore(target, action, facts)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._accounts.close()
+
+    def _target(self, action: Action) -> _Target:
+        scope = action.scope
+        configured = scope if scope in self._settings.scopes() else None
+        if configured is None or self._settings.role_of(configured) is None:
+            account = self._accounts.caller(configured).account_id
+            if account != scope:
+                raise Denied(
+                    f"the revoker's credentials are of account {account}, not of {scope}",
+                    advice="configure the account with a role, or give credentials of that account",
+                )
+        client = self._accounts.iam(configured)
+        return _Target(client=client, where=scope, address=dict(action.item.address))
+
+    def _write(self, action: Action, act: Callable[[_Target], str]) -> Receipt:
+        target = self._target(action)
+        if not self._still_there(target, action):
+            return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the user does not exist")
+        try:
+            request_id = act(target)
+        except ObjectMissing as error:
+            return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail=str(error))
+        return Receipt(outcome=OutcomeState.DONE, request_id=request_id)
+
+    def _still_there(self, target: _Target, action: Action) -> bool:
+        """Say whether the user exists; a name that now belongs to somebody else stops the act."""
+        try:
+            with calling("GetUser", target.where):
+                found = str(target.client.get_user(UserName=target.user_name)["User"]["UserId"])
+        except ObjectMissing:
+            return False
+        if found != action.principal.principal_id:
+            raise ObjectChanged(
+                f"the user name of principal {action.principal.principal_id} now belongs to {found}",
+                advice="nothing was done; the next cycle reads again and plans anew",
+            )
+        return True
+
+
+def _beyond(action: Action) -> Unsupported:
+    return Unsupported(f"{action.effect.value} of {action.item.kind.value} is not done automatically at AWS IAM")
+
+
+def _image(facts: Mapping[str, Any], *, restorable: bool) -> BeforeImage:
+    return BeforeImage(restorable=restorable, document=dumps(plain(facts)).decode())
+
+
+def _policy_document(target: _Target, policy_name: str) -> str | None:
+    """Return an inline policy's document as canonical JSON; None when there is no such policy."""
+    try:
+        with calling("GetUserPolicy", target.where):
+            reply = target.client.get_user_policy(UserName=target.user_name, PolicyName=policy_name)
+    except ObjectMissing:
+        return None
+    return dumps(document_of(reply["PolicyDocument"])).decode()
+
+
+def _remove_device(target: _Target) -> str:
+    """Deactivate an MFA device and delete it when it is virtual.
+
+    The virtual device is deleted only after our own deactivation: a serial that is not the user's any more may by now
+    be somebody else's.
+    """
+    request_id = _REMOVE[ArtefactKind.MFA_DEVICE].on(target)
+    serial = target.address["serial_number"]
+    if ":mfa/" in serial:
+        try:
+            with calling("DeleteVirtualMFADevice", target.where):
+                target.client.delete_virtual_mfa_device(SerialNumber=serial)
+        except ObjectMissing:
+            return request_id
+    return request_id
+
+
+def _delete_user(target: _Target) -> str:
+    """Delete a user; our quarantine policy stands in the way, and is put back when the user cannot be deleted."""
+    try:
+        _DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY)
+    except ObjectMissing:
+        return _REMOVE[ArtefactKind.ACCOUNT].on(target)
+    try:
+        return _REMOVE[ArtefactKind.ACCOUNT].on(target)
+    except ObjectMissing:
+        raise
+    except ProviderError:
+        _PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
+        raise
+
+
+def _restore(target: _Target, action: Action, facts: Mapping[str, Any]) -> Receipt:
+    kind = action.item.kind
+    if kind is ArtefactKind.ACCOUNT:
+        return _lift(target, facts["document"])
+    if kind in _SUSPEND:
+        if facts["enabled"] is not True:
+            return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="it was inactive before")
+        return _done(_SUSPEND[kind].on(target, Status="Active"))
+    more = {"PolicyDocument": str(facts["document"])} if kind is ArtefactKind.INLINE_POLICY else {}
+    return _done(_GIVE_BACK[kind].on(target, **more))
+
+
+def _lift(target: _Target, document: str | None) -> Receipt:
+    """Lift the quarantine of an account; a policy of that name that was there before comes back."""
+    if document is not None:
+        return _done(_PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=document))
+    try:
+        return _done(_DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY))
+    except ObjectMissing as error:
+        return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail=str(error))
+
+
+def _done(request_id: str) -> Receipt:
+    return Receipt(outcome=OutcomeState.DONE, request_id=request_id)
+
+
+REVOKER: Final = RevokerType(
+    name=NAME,
+    settings=Settings,
+    build=AwsIamRevoker,
+    capabilities=Capabilities(
+        effects=frozenset(
+            {(kind, Effect.QUARANTINE) for kind in (*_SUSPEND, ArtefactKind.ACCOUNT)}
+            | {(kind, Effect.REVOKE) for kind in _REMOVE}
+        ),
+        account_contains=True,
+        revoke_permissions=(
+            Permission(name="sts:AssumeRole", purpose="enter the configured accounts"),
+            Permission(name="iam:GetUser", purpose="make sure that a name still belongs to the planned principal"),
+            Permission(name="iam:GetUserPolicy", purpose="keep an inline policy so that it can be given back"),
+            Permission(name="iam:PutUserPolicy", purpose="quarantine an account; give back an inline policy"),
+            Permission(name="iam:DeleteUserPolicy", purpose="lift a quarantine; remove an inline policy"),
+            Permission(name="iam:UpdateAccessKey", purpose="switch an access key off and on"),
+            Permission(name="iam:DeleteAccessKey", purpose="remove an access key"),
+            Permission(name="iam:UpdateSSHPublicKey", purpose="switch an SSH public key off and on"),
+            Permission(name="iam:DeleteSSHPublicKey", purpose="remove an SSH public key"),
+            Permission(name="iam:UpdateSigningCertificate", purpose="switch a signing certificate off and on"),
+            Permission(name="iam:DeleteSigningCertificate", purpose="remove a signing certificate"),
+            Permission(name="iam:UpdateServiceSpecificCredential", purpose="switch a service credential off and on"),
+            Permission(name="iam:DeleteServiceSpecificCredential", purpose="remove a service credential"),
+            Permission(name="iam:DeleteLoginProfile", purpose="remove a console password"),
+            Permission(name="iam:DeactivateMFADevice", purpose="take an MFA device from a user"),
+            Permission(name="iam:DeleteVirtualMFADevice", purpose="remove a virtual MFA device"),
+            Permission(name="iam:DetachUserPolicy", purpose="remove an attached policy"),
+            Permission(name="iam:AttachUserPolicy", purpose="give back an attached policy"),
+            Permission(name="iam:RemoveUserFromGroup", purpose="remove a group membership"),
+            Permission(name="iam:AddUserToGroup", purpose="give back a group membership"),
+            Permission(name="iam:DeleteUser", purpose="remove an account"),
+        ),
+    ),
+)

@@ -1,0 +1,423 @@
+"""Reading AWS IAM from moto's server, calls counted on the server's side."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from inventory.errors import Denied, Misconfigured, Throttled, Unavailable
+from inventory.model import (
+    ArtefactKind,
+    Credential,
+    Extent,
+    Grant,
+    Principal,
+    PrincipalKind,
+    ProviderInventory,
+    ProviderName,
+    ReadState,
+)
+from inventory.providers.aws_iam import AwsIamCollector, Settings
+from reconciler.core.evidence import item_evidence
+from reconciler.demo import moto_server
+from tests import peers
+from tests.fakes.aws_world import KEYS, AwsWorld, document, reset, trust
+from tests.fakes.clock import FakeClock
+from tests.fakes.counting_proxy import DROP, HTML, THROTTLED, CountingProxy, Fault, error_reply, paged_bulk, refuse
+
+ACCOUNT = moto_server.ACCOUNT_ID
+OTHER = "210987654321"
+NAME = ProviderName("corp-aws")
+SSC = ArtefactKind.SERVICE_CREDENTIAL
+
+
+def nobody(_: Principal) -> bool:
+    """Take interest in nobody."""
+    return False
+
+
+def everybody(_: Principal) -> bool:
+    """Take interest in everybody."""
+    return True
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run moto's server."""
+    peers.require("moto_server")
+    with moto_server.start(tmp_path_factory.mktemp("moto"), managed_policies=False) as running:
+        yield running.url
+
+
+@pytest.fixture
+def proxy(server: str) -> Iterator[CountingProxy]:
+    """Stand between the collector and an empty account."""
+    reset(server)
+    with CountingProxy(server) as running:
+        yield running
+
+
+@pytest.fixture
+def world(proxy: CountingProxy) -> AwsWorld:
+    """Give the account, without the proxy seeing what is seeded."""
+    return AwsWorld(proxy.upstream)
+
+
+Build = Callable[..., AwsIamCollector]
+
+
+@pytest.fixture
+def collector(proxy: CountingProxy, tmp_path: Any) -> Iterator[Build]:
+    """Build collectors that go through the proxy and are closed at the end."""
+    secret = tmp_path / "secret"
+    secret.write_text("testing\n")
+    with ExitStack() as stack:
+
+        def build(**changes: Any) -> AwsIamCollector:
+            values: dict[str, Any] = {
+                "endpoint_url": proxy.url,
+                "access_key_id": KEYS["aws_access_key_id"],
+                "secret_access_key_file": secret,
+                "max_attempts": 1,
+                "exclude": (SSC,),
+            }
+            made = AwsIamCollector(NAME, Settings(**(values | changes)), FakeClock())
+            stack.callback(made.close)
+            return made
+
+        yield build
+
+
+def states(inventory: ProviderInventory) -> dict[ArtefactKind, ReadState]:
+    """Return the state of every kind."""
+    return {entry.kind: entry.state for entry in inventory.coverage}
+
+
+def kinds_of(inventory: ProviderInventory, principal_id: str) -> set[ArtefactKind]:
+    """Return the kinds of items that a principal holds."""
+    return {item.kind for item in inventory.items if item.principal_id == principal_id}
+
+
+def test_whole_account_is_read_live_for_whom_it_concerns(world: AwsWorld, collector: Build) -> None:
+    """Everything a person of interest holds is read live; the others come from the bulk facts, marked as such."""
+    mara = world.full_user("mara", "E1")
+    joan = world.full_user("joan", "E2")
+    world.user("deploy", "/service/", owner="E1")
+    (inventory,) = collector().collect(lambda principal: principal.employee_ids == ("E1",))
+    assert inventory.complete
+    assert inventory.errors == ()
+    by_name = {principal.login_names[0]: principal for principal in inventory.principals}
+    assert by_name["mara"].read.whole
+    assert by_name["mara"].read.gaps == (SSC,)
+    assert not by_name["joan"].read.live
+    assert by_name["deploy"].kind is PrincipalKind.SERVICE
+    everything = set(ArtefactKind) - {ArtefactKind.PRINCIPAL, ArtefactKind.SESSION, SSC}
+    assert kinds_of(inventory, mara["UserId"]) == everything
+    assert all(item.live for item in inventory.items if item.principal_id == mara["UserId"])
+    assert kinds_of(inventory, joan["UserId"]) == everything - {ArtefactKind.SSH_KEY}
+    reported = {item.kind for item in inventory.items if item.principal_id == joan["UserId"] and not item.live}
+    assert reported == {ArtefactKind.PASSWORD, ArtefactKind.ACCESS_KEY, ArtefactKind.SIGNING_CERTIFICATE}
+    assert len({item.access_id for item in inventory.items}) == len(inventory.items)
+
+
+def test_bulk_calls_do_not_grow_with_the_number_of_users(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """Without anybody of interest the picture costs the same few calls, as the server and the inventory both count."""
+    for index in range(12):
+        world.user(f"u{index}", employee_id=f"E{index}")
+    (inventory,) = collector().collect(nobody)
+    assert proxy.counts() == {
+        "GetCallerIdentity": 1,
+        "GetAccountAuthorizationDetails": 1,
+        "GenerateCredentialReport": 1,
+        "GetCredentialReport": 1,
+        "ListVirtualMFADevices": 1,
+    }
+    assert inventory.api_calls == 5
+
+
+def test_evidence_is_the_same_in_bulk_and_in_a_reading(world: AwsWorld, collector: Build) -> None:
+    """A precondition read of an unchanged world gives every item the evidence that the plan was made on."""
+    world.full_user("mara", "E1")
+    world.group("admins", "mara", admin=True)
+    world.iam.put_user_policy(UserName="mara", PolicyName="all", PolicyDocument=document("*"))
+    reader = collector()
+    (inventory,) = reader.collect(everybody)
+    (mara,) = inventory.principals
+    reading = reader.read_principal(mara)
+    assert reading.principal is not None
+    assert reading.principal.read.whole
+    assert reading.principal.privileged
+    assert mara.privileged
+    planned = {item.access_id: item_evidence(item) for item in inventory.items}
+    assert {item.access_id: item_evidence(item) for item in reading.items} == planned
+
+
+def test_memberships_know_the_last_member(world: AwsWorld, collector: Build) -> None:
+    """A membership tells how many hold it, in bulk and read alone."""
+    for name in ("mara", "joan"):
+        world.user(name, employee_id=name)
+    world.group("alone", "mara")
+    world.group("both", "mara", "joan")
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    mara = next(one for one in inventory.principals if one.login_names == ("mara",))
+    for items in (inventory.items, reader.read_principal(mara).items):
+        held = {
+            item.role: item.holders
+            for item in items
+            if isinstance(item, Grant) and item.principal_id == mara.principal_id
+        }
+        assert held == {"alone": 1, "both": 2}
+
+
+def test_gone_renamed_and_replaced_users_are_told_apart(world: AwsWorld, collector: Build) -> None:
+    """A deleted user is gone, also when the name is used again; a renamed one is still there under the new name."""
+    for name in ("gone", "reused", "renamed"):
+        world.user(name, employee_id=name)
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    by_name = {one.login_names[0]: one for one in inventory.principals}
+    world.iam.delete_user(UserName="gone")
+    world.iam.delete_user(UserName="reused")
+    world.user("reused")
+    world.iam.update_user(UserName="renamed", NewUserName="new-name")
+    assert reader.read_principal(by_name["gone"]).principal is None
+    assert reader.read_principal(by_name["reused"]).principal is None
+    renamed = reader.read_principal(by_name["renamed"]).principal
+    assert renamed is not None
+    assert renamed.login_names == ("new-name",)
+    assert renamed.principal_id == by_name["renamed"].principal_id
+
+
+def test_quarantined_user_is_disabled(world: AwsWorld, collector: Build) -> None:
+    """The quarantine policy shows as a disabled account and as no policy, in bulk and read alone."""
+    world.user("mara", employee_id="E1")
+    world.iam.put_user_policy(UserName="mara", PolicyName="access-reconciler-quarantine", PolicyDocument=document())
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    (principal,) = inventory.principals
+    assert principal.enabled is False
+    for items in (inventory.items, reader.read_principal(principal).items):
+        (account,) = items
+        assert isinstance(account, Credential)
+        assert account.enabled is False
+
+
+def test_service_credentials_that_cannot_be_listed_leave_the_rest_whole(world: AwsWorld, collector: Build) -> None:
+    """A server that answers HTML for service-specific credentials makes that kind incomplete, and nothing else."""
+    world.full_user("mara", "E1")
+    reader = collector(exclude=())
+    (inventory,) = reader.collect(everybody)
+    assert inventory.state_of(SSC) is ReadState.PARTIAL
+    assert not inventory.complete
+    assert {kind for kind, state in states(inventory).items() if state is not ReadState.COMPLETE} == {SSC}
+    (mara,) = inventory.principals
+    assert mara.read.partial == (SSC,)
+    assert not mara.read.whole
+    assert reader.read_principal(mara).state_of(SSC) is ReadState.PARTIAL
+    (without,) = reader.collect(nobody)
+    assert without.state_of(SSC) is ReadState.PARTIAL
+
+
+def test_failed_second_page_still_reads_known_people_live(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """When the second bulk page fails, no kind is complete, and people known from the first are read live and whole."""
+    for index in range(6):
+        world.user(f"u{index}", employee_id=f"E{index}")
+    world.group("team", "u0", "u5")
+    proxy.rewrite = paged_bulk(size=3)
+    proxy.fault = refuse("GetAccountAuthorizationDetails", error_reply("ServiceUnavailable", 503), after=1)
+    (inventory,) = collector().collect(lambda one: one.employee_ids == ("E0",))
+    assert {one.login_names[0] for one in inventory.principals} == {"u0", "u1", "u2"}
+    assert set(states(inventory).values()) == {ReadState.PARTIAL, ReadState.EXCLUDED}
+    known = next(one for one in inventory.principals if one.login_names == ("u0",))
+    assert known.read.whole
+    membership = next(item for item in inventory.items if item.kind is ArtefactKind.GROUP_MEMBERSHIP)
+    assert isinstance(membership, Grant)
+    assert membership.holders == 2
+    assert any("ServiceUnavailable" in error for error in inventory.errors)
+
+
+def test_pages_are_followed_to_the_end(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
+    """Every page of the bulk read is taken in."""
+    for index in range(7):
+        world.user(f"u{index}", employee_id=f"E{index}")
+    proxy.rewrite = paged_bulk(size=3)
+    (inventory,) = collector().collect(nobody)
+    assert len(inventory.principals) == 7
+    assert proxy.counts()["GetAccountAuthorizationDetails"] == 3
+    assert inventory.complete
+
+
+def test_refused_kind_is_denied_and_the_rest_goes_on(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
+    """A refused artefact kind is a gap with a name: the principal stays actionable, the inventory is not complete."""
+    world.full_user("mara", "E1")
+    proxy.fault = refuse("ListAccessKeys")
+    reader = collector()
+    (inventory,) = reader.collect(everybody)
+    assert inventory.state_of(ArtefactKind.ACCESS_KEY) is ReadState.DENIED
+    assert not inventory.complete
+    (mara,) = inventory.principals
+    assert mara.read.whole
+    assert set(mara.read.gaps) == {SSC, ArtefactKind.ACCESS_KEY}
+    reading = reader.read_principal(mara)
+    assert reading.state_of(ArtefactKind.ACCESS_KEY) is ReadState.DENIED
+    assert reading.state_of(ArtefactKind.PASSWORD) is ReadState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("GetLoginProfile", ArtefactKind.PASSWORD),
+        ("ListMFADevices", ArtefactKind.MFA_DEVICE),
+        ("GetSSHPublicKey", ArtefactKind.SSH_KEY),
+        ("ListSigningCertificates", ArtefactKind.SIGNING_CERTIFICATE),
+        ("GetGroup", ArtefactKind.GROUP_MEMBERSHIP),
+        ("ListAttachedUserPolicies", ArtefactKind.ATTACHED_POLICY),
+        ("ListRoles", ArtefactKind.ROLE_TRUST),
+    ],
+)
+def test_kind_that_drops_out_of_a_reading_is_partial(
+    world: AwsWorld, collector: Build, proxy: CountingProxy, action: str, kind: ArtefactKind
+) -> None:
+    """A call that gets no reply makes exactly its kind partial in a reading, and its items are not made up."""
+    world.full_user("mara", "E1")
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    proxy.fault = refuse(action, DROP)
+    reading = reader.read_principal(inventory.principals[0])
+    assert {entry.kind for entry in reading.coverage if entry.state is ReadState.PARTIAL} == {kind}
+    assert kind not in {item.kind for item in reading.items}
+    assert reading.principal is not None
+    assert not reading.principal.read.whole
+
+
+def test_unread_inline_policies_leave_the_standing_unknown(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """Whether an account is quarantined is known by its inline policies: unread, the account is not called enabled."""
+    world.full_user("mara", "E1")
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    proxy.fault = refuse("ListUserPolicies", DROP)
+    reading = reader.read_principal(inventory.principals[0])
+    assert reading.state_of(ArtefactKind.ACCOUNT) is ReadState.PARTIAL
+    assert ArtefactKind.ACCOUNT not in {item.kind for item in reading.items}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (refuse("GetUser"), Denied),
+        (refuse("GetUser", THROTTLED), Throttled),
+        (refuse("GetUser", HTML), Unavailable),
+        (refuse("GetUser", DROP), Unavailable),
+        (refuse("ListUsers", DROP), Unavailable),
+    ],
+)
+def test_a_failed_look_is_never_an_absence(
+    world: AwsWorld, collector: Build, proxy: CountingProxy, fault: Fault, error: type[Exception]
+) -> None:
+    """When existence cannot be read, an error says so; nobody is reported as gone."""
+    world.user("mara", employee_id="E1")
+    reader = collector()
+    (inventory,) = reader.collect(nobody)
+    world.iam.delete_user(UserName="mara")
+    proxy.fault = fault
+    with pytest.raises(error):
+        reader.read_principal(inventory.principals[0])
+
+
+def test_report_that_cannot_be_read_costs_only_what_it_tells(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """Without a credential report the kinds it enriches cover people of interest only, and stay complete for them."""
+    world.full_user("mara", "E1")
+    proxy.fault = refuse("GetCredentialReport")
+    (inventory,) = collector().collect(everybody)
+    assert inventory.complete
+    keys = next(entry for entry in inventory.coverage if entry.kind is ArtefactKind.ACCESS_KEY)
+    assert (keys.extent, keys.count) == (Extent.OF_INTEREST, 1)
+    assert any(error.startswith("no credential report") for error in inventory.errors)
+    assert proxy.counts()["GetAccessKeyLastUsed"] == 1
+
+
+def test_own_user_is_known_by_its_unique_id(world: AwsWorld, collector: Build, tmp_path: Any) -> None:
+    """The user whose key we use, and the configured other users of ours, are our own principals."""
+    reader = world.user("reader")
+    revoker = world.user("revoker")
+    world.user("mara")
+    key = world.iam.create_access_key(UserName="reader")["AccessKey"]
+    secret = tmp_path / "key"
+    secret.write_text(key["SecretAccessKey"])
+    made = collector(access_key_id=key["AccessKeyId"], secret_access_key_file=secret, own_user_names=("revoker",))
+    (inventory,) = made.collect(nobody)
+    assert set(inventory.own_principals) == {reader["UserId"], revoker["UserId"]}
+    assert inventory.identity_known
+
+
+def test_unknown_identity_is_said(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
+    """When STS does not answer, the account is still read and the identity is called unknown."""
+    world.user("mara", employee_id="E1")
+    proxy.fault = refuse("GetCallerIdentity", DROP)
+    (inventory,) = collector().collect(nobody)
+    assert not inventory.identity_known
+    assert inventory.scope == ACCOUNT
+    assert len(inventory.principals) == 1
+
+
+def test_many_accounts_are_entered_by_role(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
+    """Accounts of a role pattern are read each under its own id; one that refuses us is said to be denied."""
+    world.user("mara", employee_id="E1")
+    shut = "333333333333"
+
+    def fault(form: dict[str, str], earlier: int) -> Any:
+        return refuse("AssumeRole")(form, earlier) if shut in form.get("RoleArn", "") else None
+
+    proxy.fault = fault
+    reader = collector(account_ids=(ACCOUNT, OTHER, shut), role_name="access-reconciler-reader", external_id="x-1")
+    here, other, closed = reader.collect(nobody)
+    assert [one.scope for one in (here, other, closed)] == [ACCOUNT, OTHER, shut]
+    assert [len(one.principals) for one in (here, other, closed)] == [1, 0, 0]
+    assert set(states(closed).values()) == {ReadState.DENIED, ReadState.EXCLUDED}
+    assumed = [form for form in proxy.requests if form["Action"] == "AssumeRole"]
+    assert {form["RoleArn"] for form in assumed} == {
+        f"arn:aws:iam::{account}:role/access-reconciler-reader" for account in (ACCOUNT, OTHER, shut)
+    }
+    assert {form["ExternalId"] for form in assumed} == {"x-1"}
+    assert reader.read_principal(here.principals[0]).principal is not None
+    assert proxy.counts()["AssumeRole"] == 3
+
+
+def test_users_are_not_looked_for_in_another_account(world: AwsWorld, collector: Build) -> None:
+    """A principal of an account that our credentials are not of is refused, instead of being reported as gone."""
+    world.user("mara", employee_id="E1")
+    (inventory,) = collector().collect(nobody)
+    reader = collector(accounts=({"account_id": OTHER},))
+    (elsewhere,) = reader.collect(nobody)
+    assert set(states(elsewhere).values()) == {ReadState.PARTIAL, ReadState.EXCLUDED}
+    with pytest.raises(Misconfigured, match="not of"):
+        collector(accounts=({"account_id": OTHER},)).read_principal(_moved(inventory.principals[0], OTHER))
+
+
+def _moved(principal: Principal, scope: str) -> Principal:
+    from dataclasses import replace  # noqa: PLC0415 - one use
+
+    return replace(principal, scope=scope)  # type: ignore[arg-type]  # a plain text is a scope id
+
+
+def test_role_trust_is_found_for_the_named_user_only(world: AwsWorld, collector: Build) -> None:
+    """A role that names one user is that user's grant and nobody else's."""
+    mara = world.user("mara")
+    world.user("joan")
+    world.iam.create_role(RoleName="by-id", AssumeRolePolicyDocument=trust(mara["UserId"]))
+    world.iam.create_role(RoleName="all", AssumeRolePolicyDocument=trust("*"))
+    (inventory,) = collector().collect(nobody)
+    trusted = [item for item in inventory.items if item.kind is ArtefactKind.ROLE_TRUST]
+    assert [(item.principal_id, item.role) for item in trusted if isinstance(item, Grant)] == [
+        (mara["UserId"], "by-id")
+    ]
