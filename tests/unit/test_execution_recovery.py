@@ -184,7 +184,7 @@ def test_the_same_answer_is_recorded_once() -> None:
     stage.intended(credential(), DONE)
     stage.recover()
     recorded: list[VerificationState] = []
-    stage.journal.record_verification = lambda *args: recorded.append(args[1])  # type: ignore[method-assign]  # counts
+    stage.journal.record_verification = lambda *args: recorded.append(args[1])  # type: ignore[method-assign]  # counts what is written
     assert stage.recover() == [(DONE, THERE)]
     assert recorded == []
 
