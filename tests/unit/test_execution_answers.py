@@ -16,7 +16,7 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.model import Principal, PrincipalId
-from reconciler.core.model import Action, OutcomeState
+from reconciler.core.model import Action, OutcomeState, Receipt
 from tests.builders import NOW, action, credential, grant, principal
 from tests.fakes.stage import (
     ABSENT,
@@ -54,6 +54,15 @@ def test_answers_become_outcomes(error: ProviderError, outcome: OutcomeState) ->
     assert len(stage.aws.calls) == 1
     assert [entry.outcome for entry in stage.journal.entries()] == [outcome]
     assert result.effective_by is None or outcome is not FAILED
+
+
+def test_a_receipt_that_is_none_is_unknown() -> None:
+    """A revoker may answer done or already absent; anything else is not believed, and reading tells."""
+    stage = Stage()
+    stage.aws.revoke = lambda action: Receipt(outcome=FAILED, detail="odd")  # type: ignore[method-assign]  # breaks its contract
+    (result,) = stage.run(stage.key())
+    assert ends([result]) == [(LOST, THERE)]
+    assert result.detail == "the revoker answered failed: odd"
 
 
 def test_a_conflict_says_changed() -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ from inventory.errors import (
 )
 from inventory.model import Principal, PrincipalId, PrincipalReading
 from reconciler.core.errors import JournalError, LeaseLost
+from reconciler.core.model import Action, ActionId, Receipt
 from reconciler.execution import execute
 from tests.builders import NOW
+from tests.fakes.journal import MemoryJournal
 from tests.fakes.stage import (
     DONE,
     FAILED,
@@ -111,6 +114,28 @@ def test_a_failing_journal_stops_everything(verb: str, calls: int, error: Except
     with pytest.raises(type(error), match=str(error)):
         stage.run()
     assert len(stage.aws.calls) == calls
+
+
+def test_the_first_error_is_raised_and_later_ones_noted() -> None:
+    """When two principals under way both fail to write, the caller gets one error that tells of the other."""
+    stage = Stage("alice", "bob")
+    stage.parallel = 2
+    both, real = threading.Barrier(2, timeout=10), stage.aws.revoke
+
+    def revoke(action: Action) -> Receipt:
+        both.wait()
+        return real(action)
+
+    class Full(MemoryJournal):
+        def record_outcome(self, action_id: ActionId, *rest: Any) -> None:
+            raise JournalError(f"disk full at {len(action_id)}")
+
+    stage.aws.revoke = revoke  # type: ignore[method-assign]  # both are called before either is recorded
+    stage.journal = Full()
+    stage.epoch = stage.journal.take_over(NOW)
+    with pytest.raises(JournalError) as raised:
+        stage.run(stage.key("alice"), stage.key("bob"))
+    assert raised.value.__notes__ == ["afterwards: JournalError: disk full at 64"]
 
 
 def test_an_old_epoch_calls_nobody() -> None:
