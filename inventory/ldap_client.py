@@ -242,7 +242,7 @@ class LdapClient:
             connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
         self.calls += 1
         if settings.start_tls:
-            connection.start_tls_s()
+            _encrypt(connection, settings.uri)
         connection.simple_bind_s(settings.bind_dn, self._password())
         return connection
 
@@ -269,6 +269,13 @@ class LdapClient:
         """Unbind; a later call would open a new connection."""
         with self._lock:
             self._forget()
+
+
+def _encrypt(connection: LdapObject, uri: str) -> None:
+    try:
+        connection.start_tls_s()
+    except (ldap.PROTOCOL_ERROR, ldap.UNAVAILABLE, ldap.UNWILLING_TO_PERFORM) as error:
+        raise Misconfigured(f"{uri} offers no StartTLS", advice="use ldaps://, or give the server a key") from error
 
 
 def invisible(base: str) -> Denied:

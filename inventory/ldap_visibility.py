@@ -26,6 +26,22 @@ class Visibility:
     group_bases: tuple[str, ...]
     group_filter: str
 
+    def of_locks(self, policy: str | None, states: ReadStates) -> None:
+        """Note when locks have no effect: OpenLDAP looks at them only where the policy says `pwdLockout: TRUE`."""
+        if policy is None:
+            return
+        try:
+            entry = self.client.read(policy, ("pwdLockout",))
+        except ProviderError as error:
+            states.error((ArtefactKind.ACCOUNT,), error)
+            return
+        if entry is None or not entry.values("pwdLockout"):
+            reason = f"pwdLockout of the password policy {policy} is not shown to the reader, or not set"
+            states.failed((ArtefactKind.ACCOUNT,), ReadState.DENIED, reason)
+        elif entry.text("pwdLockout") != "TRUE":
+            reason = f"locks have no effect: pwdLockout of the password policy {policy} is not TRUE"
+            states.failed((ArtefactKind.ACCOUNT,), ReadState.UNSUPPORTED, reason)
+
     def of_account(self, entry: Entry, states: ReadStates) -> None:
         """Prove that what an entry does not show is not there, rather than kept from us."""
         for kind, attribute in (

@@ -4,65 +4,41 @@ Each verb is a module of its own and each arrow a frozen value; this file alone 
 ends with a record and an attestation: an empty, held or failed cycle is evidence too.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
-from inventory.collection import Source, collect
 from inventory.errors import ProviderError
-from inventory.model import Principal, ProviderName, Snapshot
-from inventory.provider import Clock, Interest
-from inventory.roster.model import Roster, RosterVerdict
-from inventory.roster.source import RosterSource
-from reconciler.attestation import Attested, Attester
+from inventory.roster.csv_file import accepted_of
+from reconciler.attestation import Attested
 from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds
-from reconciler.core.correlation import CorrelationSettings, RosterIndex, correlate, correlate_one, index_roster
-from reconciler.core.document import EvaluationWorld
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.evidence import snapshot_digest
-from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, Limits, guard
-from reconciler.core.model import (
-    ActionResult,
-    Approval,
-    Correlation,
-    CorrelationState,
-    CycleId,
-    Evaluation,
-    HoldReason,
-    Mode,
-    Plan,
-    PolicySet,
-    VerificationState,
-    Waiver,
-)
-from reconciler.core.planning import PlanningWorld, Protection, Reach, make_plan
-from reconciler.core.record import (
-    CycleOutcome,
-    CycleRecord,
-    LeaverVerdict,
-)
-from reconciler.core.verdicts import VerdictWorld, judge_leavers, leavers_of
-from reconciler.evaluation import evaluate
+from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
+from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
+from reconciler.core.model import CycleId, Mode
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict
+from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
-from reconciler.ports import Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
 from reconciler.recovery import interrupted_cycles, recover
-
-__all__ = ["CycleHouse", "CycleRules", "run_cycle"]
 
 
 def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
     """Run one cycle and attest it; a failure inside is recorded, attested and returned as a failed cycle.
 
-    Raises `JournalError`, `EvidenceError` or `SigningError` when the record itself cannot be kept.
+    Raises `JournalError`, `LeaseLost`, `EvidenceError` or `SigningError` when the record itself cannot be kept; the
+    next cycle then closes this one.
     """
     now = house.clock.now()
     epoch = house.journal.take_over(now)
     _close_interrupted(house, rules)
     cycle_id = CycleId(house.new_cycle_id())
     sequence = house.journal.begin_cycle(cycle_id, rules.mode, now)
-    notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now)
+    notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, decide_at=house.decide_at or now)
     try:
         _story(notes, house, rules, epoch)
+    except (JournalError, LeaseLost):
+        raise
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}")
@@ -80,7 +56,8 @@ def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> No
 
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:
     world, plan = picture.world, picture.plan
-    approval = house.journal.approval_for(plan.digest, world.now)
+    observing = rules.mode is Mode.OBSERVE
+    approval = None if observing else house.journal.approval_for(plan.digest, world.now)
     decision = guard(
         plan,
         Circumstances(
@@ -89,7 +66,7 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
             populations=populations(world.snapshot),
             touched=tuple(house.journal.touched_since(world.now - timedelta(seconds=rules.limits.window_seconds))),
             roster_holds=roster_holds(notes.roster),
-            novelties=() if rules.mode is Mode.OBSERVE else novelties(house.journal, rules.version, plan),
+            novelties=() if observing else novelties(house.journal, rules.version, plan),
             approval=approval,
         ),
     )
@@ -164,7 +141,7 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         guard=guard_facts(rules.limits, notes.holds, notes.approval),
         results=notes.results,
         leavers=_verdicts(notes),
-        waivers=sum(notes.started_at < waiver.expires_at for waiver in notes.waivers),
+        waivers=sum(notes.decide_at < waiver.expires_at for waiver in notes.waivers),
         errors=tuple(notes.errors),
     )
 
@@ -174,7 +151,7 @@ def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
         return ()
     return judge_leavers(
         VerdictWorld(
-            now=notes.started_at,
+            now=notes.decide_at,
             workers=notes.roster.roster.workers,
             snapshot=notes.snapshot,
             correlations=notes.correlations,
@@ -198,7 +175,7 @@ def _outcome(notes: Notes) -> CycleOutcome:
 
 def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
     say(house, "attest", f"signing the statement of cycle {record.sequence}")
-    attested = house.attester.attest(record, last_statement(house.journal.cycles()))
+    attested = house.attester.attest(record, house.journal.cycles())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
     return attested
 
@@ -208,8 +185,16 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
     collectors = {name: source.collector for name, source in house.sources.items()}
     settled_results = recover(house.journal, collectors, house.clock, rules.patience)
     for entry in interrupted_cycles(house.journal):
+        stored = house.attester.attested_already(entry)
+        if stored is not None:
+            ended = CycleOutcome(stored.outcome)
+            house.journal.finish_cycle(entry.cycle_id, ended, stored.digest, house.clock.now())
+            continue
         say(house, "recover", f"closing cycle {entry.sequence}, which was interrupted")
-        notes = Notes(cycle_id=entry.cycle_id, sequence=entry.sequence, started_at=entry.started_at, failed=True)
+        notes = Notes(
+            cycle_id=entry.cycle_id, sequence=entry.sequence, started_at=entry.started_at, decide_at=entry.started_at
+        )
+        notes.failed = True
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
         began = {one.intent.action.action_id for one in house.journal.entries(entry.cycle_id)}
         notes.results = tuple(one for one in settled_results if one.action.action_id in began)

@@ -74,15 +74,19 @@ class CycleHouse:
     sources: Mapping[ProviderName, Source]
     revokers: Mapping[ProviderName, Revoker]
     observer: Observer
+    decide_at: datetime | None = None
+    """Another instant to decide as of; only in observe mode."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Notes:
-    """What is known so far: filled as the story goes on, so that a failure can be attested with all that came before."""
+    """What is known so far: filled as the story goes on, so that a failure is attested with all that came before."""
 
     cycle_id: CycleId
     sequence: int
     started_at: datetime
+    decide_at: datetime
+    """The instant that the policies decide as of: the start, but for a rehearsal."""
     roster: RosterVerdict | None = None
     leavers: int = 0
     snapshot: Snapshot | None = None
@@ -119,7 +123,7 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
     Raises `RosterRefused`, `PolicyError`, or a `ProviderError` that hits everything.
     """
     roster, index = _read_roster(notes, house, rules)
-    snapshot = _collect(notes, house, rules, _interest(index, roster, notes.started_at))
+    snapshot = _collect(notes, house, rules, _interest(index, roster, notes.decide_at))
     notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
     world = _world(notes, house, snapshot, roster)
     evaluation = _evaluate(notes, house, world)
@@ -133,7 +137,7 @@ def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Ro
         first = verdict.refused[0] if verdict.refused else None
         where = f"line {first.line}, column {first.column}: {first.message}" if first else "nothing was read"
         raise RosterRefused(f"the roster was refused: {where}", advice="see docs/roster.md for the code")
-    notes.leavers = len(leavers_of(verdict.roster.workers, notes.started_at))
+    notes.leavers = len(leavers_of(verdict.roster.workers, notes.decide_at))
     return verdict.roster, index_roster(verdict.roster, rules.correlation)
 
 
@@ -167,10 +171,10 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
 
 def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
-    notes.waivers = waivers = house.load_waivers(notes.started_at)
+    notes.waivers = waivers = house.load_waivers(notes.decide_at)
     return EvaluationWorld(
         cycle_id=notes.cycle_id,
-        now=notes.started_at,
+        now=notes.decide_at,
         snapshot=snapshot,
         correlations=notes.correlations,
         roster=roster,
@@ -205,5 +209,3 @@ def _plan(notes: Notes, rules: CycleRules, world: EvaluationWorld, evaluation: E
         )
     )
     return plan
-
-

@@ -28,6 +28,7 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome
+from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
 
@@ -224,6 +225,10 @@ class Signer(Protocol):
     def assurance(self) -> str:
         """Return what the mode is worth, such as `local-key`."""
 
+    @property
+    def identity(self) -> str:
+        """Return who signs: in managed-key mode `sha256:` and the fingerprint of the public key."""
+
     def sign(self, payload: bytes) -> SignedStatement:
         """Sign and verify the result at once; raises `SigningError`."""
 
@@ -239,6 +244,15 @@ class EvidenceStore(Protocol):
 
     def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
         """Store statement and bundle durably under their sequence number; return the bundle's path."""
+
+    def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
+        """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
+
+    def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
+        """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
+
+    def attested(self, sequence: int) -> Link | None:
+        """Return the attestation of one cycle, if it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

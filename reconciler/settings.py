@@ -5,16 +5,17 @@ files of their own, and a setting holds the path.
 """
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from inventory.roster.csv_settings import CsvRosterSettings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from inventory.roster.csv_settings import CsvRosterSettings
 from reconciler.core.canonical import digest_of
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
@@ -252,6 +253,11 @@ def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSett
         }
 
     return provider.model_copy(update={"reader": anchored(provider.reader), "revoker": anchored(provider.revoker)})
+
+
+def settings_schema() -> str:
+    """Return the JSON Schema of the configuration, for editors."""
+    return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
 
 
 def log_level() -> str:

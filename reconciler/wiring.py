@@ -4,40 +4,43 @@ In observe mode no write client is built: what takes access away does not exist 
 """
 
 import os
-import shutil
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from inventory.roster.csv_file import CsvRosterSource
 from pydantic import BaseModel, ValidationError
 
 from inventory.collection import Source
 from inventory.model import PrincipalId, ProviderName
-from inventory.provider import Clock
+from inventory.provider import Clock, Collector
 from inventory.registry import load_provider
+from inventory.roster.csv_file import CsvRosterSource
 from inventory.roster.model import WorkerId
+from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
-from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.lease import FileLease
 from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.planning import Protection, Reach
-from reconciler.cycle import CycleHouse, CycleRules
-from reconciler.ports import Observer, PolicyEngine, Revoker
+from reconciler.engines import build_engine
+from reconciler.observation import CycleHouse, CycleRules
+from reconciler.ports import Observer, Revoker
+from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
-from reconciler.settings import EngineSettings, ProviderSettings, Settings
+from reconciler.settings import ProviderSettings, Settings
 
 DISTRIBUTION = "access-reconciler"
 
@@ -168,7 +171,7 @@ def build_rules(settings: Settings, ceiling: Mode) -> CycleRules:
         config_digest=settings.digest(),
         roster_max_age_seconds=settings.roster.max_age_hours * 3600,
         approval_ttl_seconds=settings.guard.approval_ttl_hours * 3600,
-        verification_window_seconds=settings.verification.window_seconds,
+        patience=Patience(window_seconds=settings.verification.window_seconds),
         collect_deadline_seconds=settings.collect_deadline_seconds,
     )
 
@@ -182,61 +185,6 @@ def correlation_settings(settings: Settings) -> CorrelationSettings:
         ),
         username_patterns=settings.correlation.username_patterns,
     )
-
-
-def find_opa(engine: EngineSettings) -> Path | None:
-    """Return the `opa` binary: as set, on PATH, or in the project's tool folder."""
-    if engine.executable is not None:
-        return engine.executable if engine.executable.exists() else None
-    tools = Path(sys.prefix).parent / ".tools" / "bin"
-    found = shutil.which("opa") or shutil.which("opa", path=str(tools))
-    return None if found is None else Path(found)
-
-
-def build_engine(settings: Settings, mode: Mode) -> PolicyEngine:
-    """Build the configured policy engine; never another one. Raises `SettingsError` when it cannot be used."""
-    engine = settings.engine
-    if engine.kind == "embedded":
-        return _embedded(engine, mode)
-    from reconciler.adapters.opa import ManagedOpa, OpaServer  # noqa: PLC0415 - loads HTTP clients: on demand
-
-    if engine.kind == "url":
-        if not engine.url:
-            raise SettingsError("engine.url is not set", advice="name the OPA server, or use kind: managed")
-        token = engine.token_file.read_text().strip() if engine.token_file else None
-        return OpaServer(
-            engine.url,
-            token,
-            decide_timeout_seconds=engine.decide_timeout_seconds,
-            control_timeout_seconds=engine.control_timeout_seconds,
-        )
-    executable = find_opa(engine)
-    if executable is None:
-        raise SettingsError(
-            "engine: `opa` was not found on PATH or in .tools/bin",
-            advice="install OPA 1.21.3 or later, or set engine.kind: url or embedded",
-        )
-    return ManagedOpa(
-        executable,
-        directory=state_path(settings, "opa"),
-        decide_timeout_seconds=engine.decide_timeout_seconds,
-        control_timeout_seconds=engine.control_timeout_seconds,
-    )
-
-
-def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:
-    if mode is not Mode.OBSERVE and not engine.allow_enforce:
-        raise SettingsError(
-            "engine: the embedded engine is not OPA and grounds no actions by default",
-            advice="use OPA, or set engine.allow_enforce: true knowing that",
-        )
-    try:
-        from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - needs an optional library
-    except ImportError as error:
-        raise SettingsError(
-            "engine: the embedded engine is not installed", advice="pip install 'access-reconciler[embedded]'"
-        ) from error
-    return EmbeddedRego(deadline_seconds=engine.decide_timeout_seconds)
 
 
 def build_attester(settings: Settings) -> Attester:
@@ -270,14 +218,17 @@ class Assembly:
 
 @contextmanager
 def assemble(
-    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str, clock: Clock | None = None
+    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str, at: datetime | None = None
 ) -> Iterator[Assembly]:
     """Take the lease, join everything for one cycle, and release it all at the end.
 
-    Raises `LeaseLost` when another process is the writer, `SettingsError` when the settings cannot work.
+    `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the
+    writer, `SettingsError` when the settings cannot work.
     """
-    time = clock or SystemClock()
     rules = build_rules(settings, ceiling)
+    if at is not None and rules.mode is not Mode.OBSERVE:
+        raise SettingsError("--at needs a cycle that only observes", advice="add --mode observe, or use `plan`")
+    time = SystemClock()
     with ExitStack() as stack:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
@@ -295,7 +246,8 @@ def assemble(
                 journal=journal,
                 attester=build_attester(settings),
                 engine=engine,
-                roster=CsvRosterSource(settings.roster, time),
+                roster=CsvRosterSource(settings.roster, time, at=at),
+                decide_at=at,
                 load_policies=lambda: load_policies(settings.policies),
                 load_waivers=lambda now: load_waivers(settings.policies, now),
                 sources=sources,
@@ -319,3 +271,49 @@ def _build_revokers(
 
 def _new_id() -> str:
     return str(uuid.uuid4())  # noqa: TID251 - the wiring is where ids come from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoTools:
+    """What undoing one act needs."""
+
+    settings: Settings
+    journal: SqlJournal
+    clock: Clock
+    stack: ExitStack
+
+    def collector(self, name: ProviderName) -> Collector:
+        """Build the collector of one instance; closed with the tools."""
+        only = self.settings.model_copy(update={"providers": {name: self.settings.providers[name]}})
+        collector = build_sources(only, self.clock)[name].collector
+        self.stack.callback(collector.close)
+        return collector
+
+    def revoker(self, name: ProviderName) -> Revoker:
+        """Build the write client of one instance; closed with the tools."""
+        revoker = build_revoker(self.settings, name, self.clock)
+        self.stack.callback(revoker.close)
+        return revoker
+
+
+@contextmanager
+def undo_tools(settings: Settings, clock: Clock) -> Iterator[UndoTools]:
+    """Take the lease and open the journal for undoing; raises `LeaseLost` when another process is the writer."""
+    with ExitStack() as stack:
+        stack.enter_context(FileLease(settings.state_dir, purpose="undo", now=clock.now()))
+        journal = stack.enter_context(open_journal(settings))
+        yield UndoTools(settings=settings, journal=journal, clock=clock, stack=stack)
+
+
+def verify_own(settings: Settings) -> Report:
+    """Verify the attestations of this installation against its own key and journal."""
+    with open_journal(settings) as journal:
+        cycles = journal.cycles()
+    key = VerifyingKey.from_file(public_key_path(key_path(settings)))
+    return verify(state_path(settings, "evidence"), key, journal=cycles)
+
+
+def starter_policies() -> Path:
+    """Return the policies that came with the program: inside the wheel, or the repository's own in a checkout."""
+    packaged = Path(__file__).parent / "starter" / "policies"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "policies"

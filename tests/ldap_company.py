@@ -29,11 +29,9 @@ PASSWORD = "correct horse battery staple"
 
 def ldif(dn: str, **attributes: Any) -> str:
     """Return one LDIF record; values may be text, bytes, or lists of them, and are all sent in base64."""
-    lines = [f"dn:: {_b64(dn)}"]
-    for name, values in attributes.items():
-        for value in values if isinstance(values, list | tuple) else [values]:
-            lines.append(f"{name}:: {_b64(value)}")
-    return "\n".join(lines) + "\n\n"
+    lists = {name: values if isinstance(values, list | tuple) else [values] for name, values in attributes.items()}
+    lines = [f"{name}:: {_b64(value)}" for name, values in lists.items() for value in values]
+    return "\n".join([f"dn:: {_b64(dn)}", *lines]) + "\n\n"
 
 
 def _b64(value: str | bytes) -> str:
@@ -118,6 +116,7 @@ class Company:
             "group_bases": (slapd.GROUPS_DN,),
             "admin_groups": (group_dn("admins"),),
             "own_dns": (slapd.REVOKER_DN,),
+            "password_policy": slapd.POLICY_DN,
         }
         collector = PROVIDER.build(CORP, PROVIDER.settings.model_validate(values | changes), FakeClock())
         assert isinstance(collector, LdapCollector)

@@ -1,33 +1,47 @@
 """Builders of the record of a whole cycle and its parts, and of a chain of signed attestations."""
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.key_signer import KeySigner
+from reconciler.core.canonical import sha256_hex
 from reconciler.core.model import (
     ActionResult,
     CycleId,
-    CycleOutcome,
-    CycleRecord,
     EngineInfo,
-    GuardFacts,
-    InventoryFacts,
-    LeaverState,
-    LeaverVerdict,
     Mode,
     Need,
     OutcomeState,
     Plan,
     PlanDigest,
     PolicySet,
-    RosterFacts,
     Rule,
     Severity,
     VerificationState,
     Withheld,
 )
+from reconciler.core.record import (
+    CycleOutcome,
+    CycleRecord,
+    GuardFacts,
+    InventoryFacts,
+    LeaverState,
+    LeaverVerdict,
+    RosterFacts,
+)
+from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
+from reconciler.ports import CycleEntry
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, grant, principal
+
+KEY = b"k" * 32
+"""A pseudonym key for tests."""
 
 
 def policy_set(**changes: Any) -> PolicySet:
@@ -175,3 +189,73 @@ def cycle_record(**changes: Any) -> CycleRecord:
         "waivers": 1,
     }
     return CycleRecord(**(values | changes))
+
+
+def nonces() -> Iterator[bytes]:
+    """Yield distinct nonces without end."""
+    return (number.to_bytes(16, "big") for number in itertools.count())
+
+
+def statement_facts(record: CycleRecord, **changes: Any) -> StatementFacts:
+    """Build the facts that go with a record, as the first of its chain."""
+    values: dict[str, Any] = {
+        "documents": documents(record, KEY, nonces()),
+        "key": KEY,
+        "previous": None,
+        "genesis": chain_genesis("test-installation", "sha256:" + "0" * 64),
+        "instance_id": "test-installation",
+        "signing_mode": "managed-key",
+        "assurance": "local-key",
+    }
+    return StatementFacts(**(values | changes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A store with a chain of signed attestations."""
+
+    store: FileEvidenceStore
+    signer: KeySigner
+    links: tuple[Link, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the attestations."""
+        return self.store.root / "attestations"
+
+    def files(self, sequence: int) -> tuple[Path, Path]:
+        """Return statement and bundle of a cycle."""
+        stem = f"{sequence:06d}-{cycle_id(sequence)}"
+        return self.folder / f"{stem}.statement.json", self.folder / f"{stem}.sigstore.json"
+
+
+def attested_chain(root: Path, *records: CycleRecord) -> Chain:
+    """Attest records one after another with a key of their own, as a cycle does, and keep all evidence."""
+    store, signer = FileEvidenceStore(root), KeySigner.open(root / "keys" / "attestation.pem")
+    links: list[Link] = []
+    for record in records:
+        facts = statement_facts(
+            record, previous=store.head(), genesis=chain_genesis("test-installation", signer.identity)
+        )
+        for name, content in facts.documents.files:
+            store.put(content, kind=name)
+        payload = build_statement(record, facts)
+        store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
+        links.append(Link(sequence=record.sequence, cycle_id=record.cycle_id, digest="sha256:" + sha256_hex(payload)))
+    return Chain(store=store, signer=signer, links=tuple(links))
+
+
+def journal_of(chain: Chain) -> tuple[CycleEntry, ...]:
+    """Return what the journal of an undamaged chain holds."""
+    return tuple(
+        CycleEntry(
+            sequence=link.sequence,
+            cycle_id=link.cycle_id,
+            mode=Mode.ENFORCE,
+            started_at=NOW,
+            outcome=CycleOutcome.COMPLETE,
+            finished_at=NOW,
+            statement_digest=link.digest,
+        )
+        for link in chain.links
+    )

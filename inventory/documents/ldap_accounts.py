@@ -115,18 +115,15 @@ class Held:
     above: tuple[tuple[Group, Group], ...]
     """Groups held only through another one, with that one."""
     privileged: frozenset[str]
-    """Keys of those groups that are, or lie within, an administrators' group."""
+    """Keys of those groups that are, or are held by, an administrators' group."""
 
     @classmethod
-    def of(cls, graph: GroupGraph, direct: Iterable[Membership], admin_groups: frozenset[str]) -> "Held":
-        """Follow the groups of an account upwards."""
+    def of(cls, graph: GroupGraph, direct: Iterable[Membership], privileged: frozenset[str]) -> "Held":
+        """Follow the groups of an account upwards; `privileged` are the keys of all groups that give such rights."""
         own = tuple(sorted(direct, key=lambda one: (one.group.key, one.attribute)))
         above = graph.above({one.group.key: one.group for one in own}.values())
-        keys = {one.group.key: one.group for one in own} | {key: group for key, (group, _) in above.items()}
-        privileged = frozenset(
-            key for key, group in keys.items() if key in admin_groups or admin_groups & graph.above([group]).keys()
-        )
-        return cls(direct=own, above=tuple(above[key] for key in sorted(above)), privileged=privileged)
+        keys = {one.group.key for one in own} | above.keys()
+        return cls(direct=own, above=tuple(above[key] for key in sorted(above)), privileged=privileged & keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +255,16 @@ def owner_hints(schema: AccountSchema, entry: Entry, look_up: Callable[[str], En
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """What the joining of one account to its groups depends on beyond the two."""
+
+    disputed: frozenset[str] = frozenset()
+    """Case-folded login names that several accounts have."""
+    privileged: frozenset[str] = frozenset()
+    """Keys of the groups that give administrator rights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One account entry with the groups that hold it."""
 
@@ -267,16 +274,16 @@ class Account:
     """A group names its login name, and another account has the same one: that membership is nobody's."""
 
     @classmethod
-    def of(cls, entry: Entry, graph: GroupGraph, ambiguous: frozenset[str], schema: AccountSchema) -> "Account":
-        """Join an account to its groups; `ambiguous` are case-folded login names that several accounts have."""
+    def of(cls, entry: Entry, graph: GroupGraph, schema: AccountSchema, joining: Joining) -> "Account":
+        """Join an account to its groups."""
         direct = list(graph.naming_dn(normal_dn(entry.dn)))
         disputed = False
         for uid in entry.texts(schema.login):
-            if uid.casefold() in ambiguous:
+            if uid.casefold() in joining.disputed:
                 disputed = disputed or bool(graph.naming_uid(uid))
             else:
                 direct.extend(graph.naming_uid(uid))
-        return cls(entry=entry, held=Held.of(graph, direct, schema.admin_groups), ambiguous=disputed)
+        return cls(entry=entry, held=Held.of(graph, direct, joining.privileged), ambiguous=disputed)
 
 
 def join(entries: Iterable[Entry], graph: GroupGraph, schema: AccountSchema) -> tuple[list[Account], int]:
@@ -286,8 +293,11 @@ def join(entries: Iterable[Entry], graph: GroupGraph, schema: AccountSchema) -> 
     for entry in accounts:
         for uid in {text.casefold() for text in entry.texts(schema.login)}:
             holders[uid] = holders.get(uid, 0) + 1
-    ambiguous = frozenset(uid for uid, count in holders.items() if count > 1)
+    joining = Joining(
+        disputed=frozenset(uid for uid, count in holders.items() if count > 1),
+        privileged=graph.within_any(schema.admin_groups),
+    )
     keys = {normal_dn(entry.dn) for entry in accounts} | {group.key for group in graph.groups}
     dangling = graph.named_dns() - keys
     strangers = {uid for uid in graph.named_uids() if uid.casefold() not in holders}
-    return [Account.of(entry, graph, ambiguous, schema) for entry in accounts], len(dangling) + len(strangers)
+    return [Account.of(entry, graph, schema, joining) for entry in accounts], len(dangling) + len(strangers)

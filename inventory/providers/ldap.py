@@ -18,7 +18,7 @@ from inventory.documents.ldap import (
     parse_group,
     within,
 )
-from inventory.documents.ldap_accounts import Account, AccountParser, AccountSchema, join, owner_hints
+from inventory.documents.ldap_accounts import Account, AccountParser, AccountSchema, Joining, join, owner_hints
 from inventory.documents.ldap_coverage import ACCOUNT_KINDS, KINDS, ReadStates
 from inventory.errors import Misconfigured, ProviderError
 from inventory.ldap_client import ConnectionSettings, LdapClient, invisible
@@ -77,6 +77,9 @@ class Settings(ConnectionSettings):
     break_glass: tuple[str, ...] = Field(default=(), description="emergency entries or subtrees: never touched")
     admin_groups: tuple[str, ...] = Field(default=(), description="groups whose members administer this directory")
     own_dns: tuple[str, ...] = Field(default=(), description="our other bind DNs, such as the revoker's: never touched")
+    password_policy: str | None = Field(
+        default=None, description="DN of the default password policy; without its pwdLockout no lock has an effect"
+    )
     exclude: tuple[ArtefactKind, ...] = Field(default=(), description="kinds to leave out: ssh_key, group_membership")
 
     @field_validator("exclude")
@@ -94,7 +97,8 @@ class Settings(ConnectionSettings):
             if not within(_dn(dn), base):
                 msg = f"{dn} does not lie within base_dn {self.base_dn}"
                 raise ValueError(msg)
-        for dn in (*self.human_bases, *self.shared, *self.break_glass, *self.admin_groups, *self.own_dns):
+        named = (*self.human_bases, *self.shared, *self.break_glass, *self.admin_groups, *self.own_dns)
+        for dn in (*named, *([self.password_policy] if self.password_policy else [])):
             _dn(dn)
         return self
 
@@ -157,6 +161,7 @@ class LdapCollector:
         self._client.connect()
         states = ReadStates(self._settings.exclude)
         own, identity_known, errors = self._identity()
+        self._visibility.of_locks(self._settings.password_policy, states)
         entries = self._accounts(states)
         graph = self._groups(states)
         accounts, strangers = join(entries, graph, self._schema)
@@ -187,6 +192,7 @@ class LdapCollector:
         entry = self._current(principal)
         if entry is None:
             return PrincipalReading(principal=None, items=(), coverage=states.coverage(0, ()))
+        self._visibility.of_locks(self._settings.password_policy, states)
         self._visibility.of_account(entry, states)
         account = self._joined_alone(entry, states)
         hints = owner_hints(self._schema, entry, lambda dn: self._owner(dn, states))
@@ -317,7 +323,8 @@ class LdapCollector:
         if ambiguous:
             reason = "memberUid names this account by a login name that another account has too"
             states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.UNSUPPORTED, reason)
-        return Account.of(entry, graph, others, self._schema)
+        joining = Joining(disputed=others, privileged=graph.within_any(self._schema.admin_groups))
+        return Account.of(entry, graph, self._schema, joining)
 
     def _shown(self, entry: Entry, graph: GroupGraph) -> set[str]:
         """Return by which attributes groups name this account, disputed login names included."""
@@ -368,6 +375,7 @@ PROVIDER = Provider(
     build=_build,
     read_permissions=(
         Permission(name="read entry", purpose="find accounts and groups; also `search` on the base's own entry"),
+        Permission(name="read ref", purpose="be told that a part of the tree is on another server"),
         Permission(name="read objectClass", purpose="tell accounts, groups and service accounts apart"),
         Permission(
             name="read entryUUID", purpose="know an entry again after a rename, and a new one under an old name"
@@ -375,6 +383,7 @@ PROVIDER = Provider(
         Permission(name="read entryCSN", purpose="tell versions of an entry apart"),
         Permission(name="read createTimestamp", purpose="age of an account"),
         Permission(name="read pwdAccountLockedTime", purpose="tell locked accounts"),
+        Permission(name="read pwdLockout", purpose="know whether locks have an effect (password_policy)"),
         Permission(name="read pwdLastSuccess", purpose="last use of an account (`lastbind on`)"),
         Permission(name="read uid", purpose="login names, which memberUid names"),
         Permission(name="read cn", purpose="names of accounts and groups"),

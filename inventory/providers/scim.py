@@ -26,7 +26,6 @@ from inventory.documents.scim_membership import Memberships
 from inventory.documents.scim_shape import Conventions, Shape
 from inventory.errors import (
     Denied,
-    Disposition,
     Misconfigured,
     ObjectMissing,
     ProviderError,
@@ -274,11 +273,7 @@ class ScimCollector:
             told = True
         except (ObjectMissing, Unsupported, Denied):
             pass  # The service has no /Me, or our token belongs to no user: the settings have to tell.
-        except Malformed as error:
-            errors.append(f"Me: {error}")
-        except ProviderError as error:
-            if error.disposition is not Disposition.RETRY:
-                raise
+        except (Malformed, ProviderError) as error:
             errors.append(f"Me: {error}")
         named = {entry.user_name.casefold(): entry.user_id for entry in users.entries}
         wanted = [name.casefold() for name in self._settings.own_user_names]

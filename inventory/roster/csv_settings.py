@@ -114,6 +114,9 @@ class CsvRosterSettings(BaseModel):
         default=(),
         description="Further canonical columns that must be in the feed, beside worker_id, status and one end of work.",
     )
+    other_columns: tuple[str, ...] = Field(
+        default=(), description="Headers that look like a canonical column and are something else."
+    )
     status_values: dict[str, EmploymentStatus] = Field(
         default_factory=dict, description="HR's words for the status, added to the defaults; case does not count."
     )
@@ -173,6 +176,9 @@ class CsvRosterSettings(BaseModel):
     )
     expected_count: int | None = Field(default=None, ge=1, description="Number of rows that the feed must have.")
     max_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="A larger file is refused unread.")
+    max_rows: int = Field(
+        default=250_000, ge=1, description="A feed of more rows is refused; a row takes about 1.3 kB of memory."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -188,6 +194,10 @@ class CsvRosterSettings(BaseModel):
     def header_of(self, column: Column) -> str:
         """Return the header of a canonical column in the form in which headers are compared."""
         return self.columns.get(column, column.value).strip().casefold()
+
+    def headers_of_no_concern(self) -> frozenset[str]:
+        """Return the headers that are no canonical column however much they look like one."""
+        return frozenset(header.strip().casefold() for header in self.other_columns)
 
     def must_have(self) -> tuple[Column, ...]:
         """Return the columns without which a feed is refused, in canonical order."""

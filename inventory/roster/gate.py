@@ -10,6 +10,7 @@ from inventory.roster.model import AcceptedRoster, Roster, RosterProblem
 
 STALE = "roster_stale"
 SHRUNKEN = "roster_shrunken"
+MASS_TERMINATION = "mass_termination"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,12 @@ def held_reasons(
 ) -> tuple[RosterProblem, ...]:
     """Return why a feed is held at an instant; empty when it passes.
 
-    `previous` is the last feed that passed; None on the first, which is measured by its age alone.
+    `previous` is the last feed that passed; None on the first, which is measured by its age alone. So is the same feed
+    seen again: what it says was measured when it came, and confirmed if it was held.
     """
     found = _freshness(roster, at, limits)
     if previous is not None and previous.digest != roster.digest:
         found += _order(roster, previous, limits) + _shrinkage(roster, previous, limits)
-    if previous is not None:
         found += _mass_leaving(roster, previous, at, limits)
     return tuple(found)
 
@@ -92,7 +93,7 @@ def _mass_leaving(roster: Roster, previous: AcceptedRoster, at: datetime, limits
     if leavers > limits.max_leavers_floor and leavers * 100 > previous.open_workers * limits.max_leavers_percent:
         return [
             _held(
-                SHRUNKEN,
+                MASS_TERMINATION,
                 f"{leavers} of {previous.open_workers} open workers ended at once since the last accepted roster "
                 f"(allowed: {limits.max_leavers_percent} %): confirm with HR",
             )

@@ -20,7 +20,6 @@ from inventory.roster.zones import NotADate, parse_date, parse_instant, zone_of
 _FLOAT_ID = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+\.0+")
 _ADDRESS = re.compile(r"[^@\s<>\"(),:;\\=]+@[^@\s<>\"(),:;\\=]+")
 _FORMULA_STARTS = ("=", "+", "-", "@")
-_INVISIBLE = ("Cc", "Cf", "Cn", "Co", "Cs")
 
 Value = TypeVar("Value")
 
@@ -137,7 +136,7 @@ class RowReader:
             return "id_lost_digits", f"a spreadsheet turned {column.value} into a number: export it as text"
         if text.startswith(_FORMULA_STARTS):
             return "id_invalid", f"{column.value} looks like a formula: export it as plain text"
-        if _has_invisible(text) or any(letter.isspace() for letter in text):
+        if " " in text or not text.isprintable():
             return "id_invalid", f"{column.value} has white space or invisible characters inside: correct it"
         pattern = self._id_pattern if column is Column.WORKER_ID else None
         if pattern is not None and pattern.fullmatch(text) is None:
@@ -188,7 +187,7 @@ class RowReader:
         for column in (Column.WORK_EMAIL, Column.ALTERNATE_EMAILS):
             for text in _listed(self._row.text(column)):
                 address = _nfc(text.lower())
-                if _ADDRESS.fullmatch(address) is None or _has_invisible(address):
+                if not address.isprintable() or _ADDRESS.fullmatch(address) is None:
                     self.note(
                         self._row.line,
                         column,
@@ -201,12 +200,10 @@ class RowReader:
 
 
 def _listed(text: str) -> tuple[str, ...]:
+    if not text:
+        return ()
     parts = (_nfc(part.strip()) for part in re.split(r"[;|]", text))
     return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def _has_invisible(text: str) -> bool:
-    return any(unicodedata.category(letter) in _INVISIBLE for letter in text)
 
 
 def _nfc(text: str) -> str:

@@ -10,8 +10,11 @@ from inventory.roster.csv_settings import ENDING, Column, CsvRosterSettings
 from inventory.roster.feed import FeedRefused
 
 DELIMITERS = (",", ";", "\t", "|")
-LOOKALIKE = 0.85
-"""From this likeness (difflib's ratio) on, an unknown header beside a missing column is taken for a renamed one."""
+LOOKALIKE = 0.9
+"""From this likeness on, an unknown header beside a missing column is taken for a renamed one.
+
+difflib's ratio over letters and digits alone: finds a plural, a slip and `Last Day Of Work`, not `termination_type`.
+"""
 DECISIVE = (
     Column.WORKER_ID,
     Column.EMPLOYMENT_ID,
@@ -115,21 +118,26 @@ class Table:
             found = None if trailer is None else trailer.fullmatch(cells[0].strip())
             if found is not None:
                 in_trailer = True
-                self._note_count(found)
+                self._note_count(found, line)
                 continue
             if in_trailer:
                 raise FeedRefused("row_after_trailer", "a row follows a trailer row: the feed is two files", line=line)
             self.rows_read += 1
+            if self.rows_read > self._settings.max_rows:
+                raise FeedRefused("too_many_rows", f"there are more than {self._settings.max_rows} rows", line=line)
             yield self._row(line, cells)
         if self._trailer_count is not None and self._trailer_count != self.rows_read:
             raise FeedRefused(
                 "count_mismatch", f"the trailer counts {self._trailer_count} rows, {self.rows_read} came: rows are lost"
             )
 
-    def _note_count(self, found: re.Match[str]) -> None:
+    def _note_count(self, found: re.Match[str], line: int) -> None:
         count = found.groupdict().get("count")
-        if count is not None and count.isdecimal():
-            self._trailer_count = int(count)
+        if count is None:
+            return
+        if not count.isdecimal():
+            raise FeedRefused("count_mismatch", "the trailer's count is no number", line=line, column=1)
+        self._trailer_count = int(count)
 
     def _next(self) -> list[str] | None:
         start = self._reader.line_num + 1
@@ -159,7 +167,7 @@ class Table:
                 line=line,
                 column=min(len(cells), width) + 1,
             )
-        if tuple(cell.strip().casefold() for cell in cells) == self.header.names:
+        if cells[0].strip().casefold() == self.header.names[0] and _names(cells) == self.header.names:
             raise FeedRefused("header_repeated", "the header comes again: several files were joined", line=line)
         return RawRow(line=line, cells={column: cells[at].strip() for column, at in self.header.places.items()})
 
@@ -214,15 +222,21 @@ def _refuse_doubled(names: tuple[str, ...]) -> None:
 
 
 def _refuse_renamed(names: tuple[str, ...], places: Mapping[Column, int], settings: CsvRosterSettings) -> None:
-    known = set(places.values())
+    known = {*places.values(), *(at for at, name in enumerate(names) if name in settings.headers_of_no_concern())}
     for column in DECISIVE:
         if column in places:
             continue
         for at, name in enumerate(names):
-            if at not in known and difflib.SequenceMatcher(None, name, column.value).ratio() >= LOOKALIKE:
+            if at not in known and _likeness(name, column.value) >= LOOKALIKE:
                 raise FeedRefused(
                     "header_renamed",
-                    f"the column looks like a renamed {settings.header_of(column)}: map it under columns",
+                    f"the column looks like a renamed {settings.header_of(column)}: map it under columns, "
+                    "or list it under other_columns",
                     line=1,
                     column=at + 1,
                 )
+
+
+def _likeness(one: str, other: str) -> float:
+    first, second = ("".join(letter for letter in text if letter.isalnum()) for text in (one, other))
+    return difflib.SequenceMatcher(None, first, second).ratio()

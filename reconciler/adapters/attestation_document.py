@@ -91,9 +91,8 @@ class Inventory(_Model):
 
 
 class RosterClaim(_Model):
-    """Whether the roster could ground actions."""
+    """Whether the roster was recent enough."""
 
-    accepted: bool
     fresh: bool
 
 
@@ -131,7 +130,7 @@ class Predicate(_Model):
             mode=self.mode,
             outcome=self.outcome,
             providers_complete=bool(scopes) and all(scope.complete for scope in scopes),
-            roster_fresh=self.roster is not None and self.roster.accepted and self.roster.fresh,
+            roster_fresh=self.roster is not None and self.roster.fresh,
             undecided_principals=self.decisions.undecided_principals,
             decisions=self.decisions.model_dump(exclude={"merkle_root"}, by_alias=True),
             actions=self.actions.model_dump(exclude={"merkle_root"}, by_alias=True),

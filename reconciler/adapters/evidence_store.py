@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from reconciler.adapters.attestation_document import read_statement
 from reconciler.adapters.durable_file import create_file, make_folder, remove_file
 from reconciler.adapters.sigstore_bundle import read_bundle
 from reconciler.core.errors import EvidenceError
@@ -151,13 +152,26 @@ class FileEvidenceStore:
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
         return found
 
+    def attested(self, sequence: int) -> Link | None:
+        """Return the attestation of this sequence number, if there is one.
+
+        After a crash between storing it and noting it in the journal, this one counts and is not made again.
+        """
+        files = self._attestation_files(STATEMENT_SUFFIX)
+        return next((self._link(path) for path in files if int(path.name.split("-")[0]) == sequence), None)
+
     def _link(self, statement: Path) -> Link:
         sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
         try:
-            digest = hashlib.sha256(statement.read_bytes()).hexdigest()
+            payload = statement.read_bytes()
         except OSError as error:
             _cannot("read", statement.name, error)
-        return Link(sequence=int(sequence), cycle_id=CycleId(cycle_id), digest="sha256:" + digest)
+        return Link(
+            sequence=int(sequence),
+            cycle_id=CycleId(cycle_id),
+            digest="sha256:" + hashlib.sha256(payload).hexdigest(),
+            outcome=read_statement(payload).predicate.outcome,
+        )
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence."""

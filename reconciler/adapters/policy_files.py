@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.core.canonical import Json, dumps
-from reconciler.core.document import Waiver
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
-from reconciler.core.model import PolicySet, Rule
+from reconciler.core.model import PolicySet, Rule, Waiver
 from reconciler.core.schemas import ConfigDocument, WaiverEntry
 
 MAX_FILE_BYTES = 1_000_000
@@ -164,7 +163,7 @@ def _answer(command: list[str]) -> str | None:
 def load_waivers(path: Path, now: datetime) -> tuple[Waiver, ...]:
     """Return the waivers of a policy folder (`waivers/*.yaml`), expired ones included, sorted by id.
 
-    An expired waiver is returned so that it can be counted; `Waiver.in_force` says that it waives nothing. Raises
+    An expired waiver is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Raises
     `PolicyError` naming file and line when one is malformed, runs longer than 90 days, is approved by its owner, or
     names nothing narrower than a rule.
     """

@@ -1,18 +1,19 @@
 """`access-reconciler cycle`: one pass of the loop, acted upon as far as the modes allow."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from reconciler.attestation import Attested
-from reconciler.cli.documents import action_counts, cycle_document
 from reconciler.cli.display import StderrProgress, print_json, print_line, print_table
+from reconciler.cli.documents import action_counts, cycle_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, HELD, OK, ConfigOption, Output, OutputOption
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState
 from reconciler.cycle import run_cycle
 from reconciler.settings import Settings, load_settings
-from reconciler.wiring import assemble, verify_attestations
+from reconciler.wiring import assemble, verify_own
 
 ModeOption = Annotated[Mode | None, typer.Option("--mode", "-m", help="Lower the modes of the settings to this one.")]
 AtOption = Annotated[str, typer.Option("--at", metavar="INSTANT", help="RFC 3339 instant to plan for; observe only.")]
@@ -37,7 +38,7 @@ def cycle(
     """
     settings = load_settings(config)
     attested = perform(settings, mode or Mode.ENFORCE, at=at, quiet=quiet)
-    verified = verify_attestations(settings).verified
+    verified = verify_own(settings).verified
     if output is Output.JSON:
         print_json(cycle_document(attested, verified=verified))
     else:
@@ -48,8 +49,19 @@ def cycle(
 def perform(settings: Settings, ceiling: Mode, *, at: str = "", quiet: bool = False) -> Attested:
     """Run one cycle under the settings; `at` moves the clock of a cycle that only observes."""
     observer = StderrProgress(quiet=quiet)
-    with assemble(settings, ceiling, observer, purpose=f"cycle --mode {ceiling.value}", at=at) as assembly:
+    instant = _instant(at) if at else None
+    with assemble(settings, ceiling, observer, purpose=f"cycle --mode {ceiling.value}", at=instant) as assembly:
         return run_cycle(assembly.house, assembly.rules)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no RFC 3339 instant such as 2026-12-01T00:00:00Z") from error
+    if instant.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no zone: add Z or an offset")
+    return instant.astimezone(UTC)
 
 
 def exit_code(record: CycleRecord) -> int:

@@ -57,3 +57,8 @@ class StderrProgress:
             return
         count = f" [{step.done}/{step.total}]" if step.total else ""
         self._console.print(Text(f"{step.stage:>9}{count}  {clean(step.message)}", style="dim"))
+
+
+def say(message: str) -> None:
+    """Print one line of progress on stderr."""
+    StderrProgress().progress(Progress(stage="demo", message=message))

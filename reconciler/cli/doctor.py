@@ -16,11 +16,11 @@ from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output
 from reconciler.core.canonical import Json
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import Mode
+from reconciler.engines import build_engine
 from reconciler.settings import Settings, load_settings
 from reconciler.wiring import (
     DISTRIBUTION,
     build_attester,
-    build_engine,
     build_sources,
     cycle_mode,
     open_journal,

@@ -8,6 +8,7 @@ import typer
 
 from reconciler.cli.display import print_line
 from reconciler.core.errors import SettingsError
+from reconciler.settings import settings_schema
 from reconciler.wiring import starter_policies
 
 CONFIGURATION = """\

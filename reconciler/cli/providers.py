@@ -16,7 +16,9 @@ from reconciler.core.canonical import Json, plain
 from reconciler.settings import load_settings
 from reconciler.wiring import build_sources, revoker_type
 
-app = typer.Typer(name="providers", help="What can be read and taken away, and with which rights.", no_args_is_help=True)
+app = typer.Typer(
+    name="providers", help="What can be read and taken away, and with which rights.", no_args_is_help=True
+)
 
 
 class TypeRow(TypedDict):
@@ -138,6 +140,9 @@ def _scope_row(inventory: ProviderInventory) -> dict[str, Json]:
     }
 
 
+_ENTRY_KEYS = ("kind", "state", "count", "reason")
+
+
 def _print_coverage(rows: list[dict[str, Json]]) -> None:
     lines = []
     for row in rows:
@@ -145,9 +150,6 @@ def _print_coverage(rows: list[dict[str, Json]]) -> None:
         if not isinstance(entries, list):
             print_line(f"{row['provider']}: {row['problem']}")
             continue
-        for entry in entries:
-            if isinstance(entry, dict):
-                lines.append(
-                    (row["provider"], row["scope"], entry["kind"], entry["state"], entry["count"], entry["reason"])
-                )
+        known = [entry for entry in entries if isinstance(entry, dict)]
+        lines += [(row["provider"], row["scope"], *(entry[key] for key in _ENTRY_KEYS)) for entry in known]
     print_table("Coverage", ("provider", "scope", "artefact", "state", "count", "why"), lines)

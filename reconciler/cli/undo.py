@@ -12,7 +12,7 @@ from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import ActionId
 from reconciler.settings import load_settings
 from reconciler.undo import undo as undo_entry
-from reconciler.wiring import acting
+from reconciler.wiring import undo_tools
 
 
 class NoSuchAction(ReconcilerError):
@@ -33,7 +33,7 @@ def undo(
     """
     settings = load_settings(config)
     clock = SystemClock()
-    with acting(settings, clock, purpose="undo") as tools:
+    with undo_tools(settings, clock) as tools:
         entry = tools.journal.entry(ActionId(action_id))
         if entry is None:
             raise NoSuchAction(f"there is no action {action_id}", advice="see `access-reconciler explain`")

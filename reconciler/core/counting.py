@@ -59,10 +59,10 @@ def _outcome(counts: Counts) -> Iterator[str]:
         if not counts.providers_complete:
             yield "outcome is complete while a provider is not"
         if not counts.roster_fresh:
-            yield "outcome is complete while the roster is not accepted and fresh"
+            yield "outcome is complete while the roster is not fresh"
         if counts.undecided_principals:
             yield f"outcome is complete while {counts.undecided_principals} principals are undecided"
-    if attempted and counts.outcome in {"held", "failed"}:
-        yield f"outcome is {counts.outcome}, yet {attempted} actions were attempted"
+    if attempted and counts.outcome == "held":
+        yield f"outcome is held, yet {attempted} actions were attempted"
     if attempted and counts.mode == "observe":
         yield f"{attempted} actions were attempted in observe mode"

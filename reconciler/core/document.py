@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from inventory.model import (
-    AccessId,
     AccessItem,
     Credential,
     Grant,
@@ -28,7 +27,7 @@ from inventory.model import (
 from inventory.roster.model import Roster, Worker, WorkerId
 from reconciler.core.canonical import Json, digest_of, rfc3339
 from reconciler.core.errors import PolicyError
-from reconciler.core.model import Correlation, CorrelationState, CycleId, Finding, PolicySet
+from reconciler.core.model import Correlation, CorrelationState, CycleId, PolicySet, Waiver
 from reconciler.core.schemas import REQUEST_SCHEMA, UnitDocument
 
 CHUNK_ITEMS = 500
@@ -36,39 +35,6 @@ CHUNK_ITEMS = 500
 as larger ones with a tenth of the memory (docs/policies.md, "Requests")."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiver:
-    """A dated, owned, approved permission to ignore the findings of one rule on one thing."""
-
-    waiver_id: str
-    rule: str
-    provider: ProviderName | None = None
-    access_id: AccessId | None = None
-    principal_id: PrincipalId | None = None
-    worker_id: WorkerId | None = None
-    reason: str
-    owner: str
-    approved_by: str
-    """Never the owner."""
-    expires_at: datetime
-    """From this instant on it waives nothing."""
-
-    def in_force(self, now: datetime) -> bool:
-        """Say whether it has not expired yet."""
-        return now < self.expires_at
-
-    def covers(self, finding: Finding) -> bool:
-        """Say whether every field that it names is the finding's; whether it is in force is another question."""
-        wanted = (
-            (self.rule, finding.rule),
-            (self.provider, finding.provider),
-            (self.access_id, finding.access_id),
-            (self.principal_id, finding.principal_id),
-            (self.worker_id, finding.worker_id),
-        )
-        return all(named is None or named == actual for named, actual in wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +123,7 @@ def waivers_document(waivers: Iterable[Waiver], now: datetime) -> dict[str, Json
         }
         for waiver in known
     }
-    in_force = sum(waiver.in_force(now) for waiver in known)
+    in_force = sum(now < waiver.expires_at for waiver in known)
     meta: dict[str, Json] = {"digest": digest_of(items), "count": len(known), "in_force": in_force}
     return {"meta": meta, "items": items}
 

@@ -13,7 +13,8 @@ from hashlib import sha256
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName, ScopeId
 from reconciler.core.canonical import Json, dumps, rfc3339
 from reconciler.core.errors import EvidenceError
-from reconciler.core.model import Action, ActionResult, CycleRecord, Effect, Finding
+from reconciler.core.model import Action, ActionResult, Effect, Finding
+from reconciler.core.record import CycleRecord
 
 KEY_BYTES = 32
 """Length of a cycle key: the block strength of HMAC-SHA256 (RFC 2104 section 3)."""
@@ -26,6 +27,8 @@ UNDECIDED = "undecided"
 """A cycle without a plan found something and settled nothing."""
 NOT_ATTEMPTED = "not_attempted"
 """A planned action that the cycle never came to: observed, held or stopped."""
+_CONTAINED = frozenset({"already_contained", "contained_with_account"})
+"""Withholding codes of items that a quarantine already covers: the decision is `quarantine`, and it is in place."""
 
 Subject = tuple[ProviderName, PrincipalId, AccessId]
 
@@ -95,11 +98,13 @@ def _state(
         return planned.value
     if record.plan is None:
         return UNDECIDED
-    waived = {finding.rule for finding, code in withheld if code == WAIVED}
     asking = {finding.rule for finding in findings if finding.effect is not Effect.KEEP}
     if not asking:
         return Effect.KEEP.value
-    return WAIVED if asking <= waived else Effect.REVIEW.value
+    if asking <= {finding.rule for finding, code in withheld if code == WAIVED}:
+        return WAIVED
+    contained = {finding.rule for finding, code in withheld if code in _CONTAINED}
+    return Effect.QUARANTINE.value if asking <= contained else Effect.REVIEW.value
 
 
 def decision_leaves(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -6,42 +6,37 @@ pseudonyms, and the rest is numbers, instants, digests and the operator's own na
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import timedelta
 
 from inventory.model import ArtefactKind, Coverage, ReadState
 from reconciler.core.canonical import Json, plain, rfc3339
 from reconciler.core.leaves import decisions, reference
-from reconciler.core.model import (
-    CycleOutcome,
-    CycleRecord,
-    InventoryFacts,
-    LeaverState,
-    OutcomeState,
-    VerificationState,
-)
+from reconciler.core.model import OutcomeState, VerificationState
+from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, LeaverState
 
-ERROR_CODES = frozenset(
-    (
-        "roster",
-        "collect",
-        "inventory",
-        "correlate",
-        "policy",
-        "engine",
-        "evaluate",
-        "plan",
-        "guard",
-        "execute",
-        "verify",
-        "journal",
-        "lease",
-        "attest",
-        "configuration",
-        "interrupted",
-    )
-)
-"""What an error line of a record begins with, before a colon, to be told apart in the statement."""
+ERROR_CODES = {
+    "interrupted": "interrupted",
+    "SettingsError": "settings",
+    "PolicyError": "policy_engine",
+    "JournalError": "journal",
+    "LeaseLost": "lease_lost",
+    "LimitExceeded": "limit_exceeded",
+    "EvidenceError": "evidence",
+    "SigningError": "signing",
+    "ApprovalRefused": "approval_refused",
+    "ProviderError": "provider",
+    "Throttled": "provider_throttled",
+    "Unavailable": "provider_unavailable",
+    "Denied": "provider_denied",
+    "Misconfigured": "provider_misconfigured",
+    "Unsupported": "provider_unsupported",
+    "ObjectMissing": "object_missing",
+    "ObjectChanged": "object_changed",
+}
+"""The words an error line of a record begins with, before its colon (mostly error types), and their codes."""
+READ_FAILED = "read_failed"
+"""The code of an error line that begins with a provider's name and scope."""
 UNCLASSIFIED = "unclassified"
 """Stands for every text that is no known code."""
 
@@ -80,7 +75,7 @@ def cycle(record: CycleRecord) -> dict[str, Json]:
     """Return which cycle it was, how it ended, and how old its data were; error lines become a count and codes."""
     started = [facts.started_at for facts in record.inventories]
     finished = [facts.finished_at for facts in record.inventories]
-    heads = (line.split(":", 1)[0] if ":" in line else "" for line in record.errors)
+    providers = {facts.provider for facts in record.inventories}
     return {
         "cycleId": record.cycle_id,
         "sequence": record.sequence,
@@ -95,9 +90,15 @@ def cycle(record: CycleRecord) -> dict[str, Json]:
         },
         "errors": {
             "count": len(record.errors),
-            "codes": _tally(head if head in ERROR_CODES else UNCLASSIFIED for head in heads),
+            "codes": _tally(_error_code(line, providers) for line in record.errors),
         },
     }
+
+
+def _error_code(line: str, providers: Container[str]) -> str:
+    """Return the code of an error line; its text never leaves the record."""
+    head = line.split(":", 1)[0]
+    return READ_FAILED if line.split("/", 1)[0] in providers else ERROR_CODES.get(head, UNCLASSIFIED)
 
 
 def policy(record: CycleRecord) -> Json:
@@ -116,9 +117,9 @@ def policy(record: CycleRecord) -> Json:
 
 
 def roster_fresh(record: CycleRecord) -> bool:
-    """Say whether an accepted roster was no older than its limit when it was fetched."""
+    """Say whether the roster was no older than its limit when it was fetched."""
     facts = record.roster
-    if facts is None or facts.as_of is None or not facts.accepted:
+    if facts is None or facts.as_of is None:
         return False
     return (facts.fetched_at - facts.as_of).total_seconds() <= facts.max_age_seconds
 

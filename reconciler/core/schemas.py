@@ -5,7 +5,7 @@ before it is sent and every decision that comes back.
 """
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictInt, StrictStr
 
@@ -133,15 +133,27 @@ class StaleCredentialConfig(_Document):
     kinds: Annotated[list[Annotated[ArtefactKind, Field(strict=False)]], Field(min_length=1)]
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    """Publish the type without null, which blinds OPA's check of references."""
+    schema.update(schema.pop("anyOf")[0])
+    schema.pop("default", None)
+
+
+_NEVER_NULL = Field(json_schema_extra=_without_null)
+
+
 class ConfigDocument(BaseModel):
-    """`data.access.config`: the thresholds of the rules. Rules of your own add sections of their own."""
+    """`data.access.config`: the thresholds of the rules. Rules of your own add sections of their own.
+
+    A section may be missing together with its rule.
+    """
 
     model_config = ConfigDict(extra="allow", title="Thresholds of the rules, data.access.config")
 
     schema_: Literal["access.config/v1"] = Field(alias="schema")
-    leaver: LeaverConfig | None = None
-    orphan: OrphanConfig | None = None
-    stale_credential: StaleCredentialConfig | None = None
+    leaver: Annotated[LeaverConfig | None, _NEVER_NULL] = None
+    orphan: Annotated[OrphanConfig | None, _NEVER_NULL] = None
+    stale_credential: Annotated[StaleCredentialConfig | None, _NEVER_NULL] = None
 
 
 class FindingDocument(BaseModel):

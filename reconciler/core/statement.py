@@ -13,7 +13,8 @@ from reconciler.core.canonical import Json, dumps, plain, sha256_hex
 from reconciler.core.counting import Counts, contradictions
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import action_leaves, decision_leaves, key_commitment, leaf_file
-from reconciler.core.model import CycleId, CycleRecord
+from reconciler.core.model import CycleId
+from reconciler.core.record import CycleRecord
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://access-reconciler.dev/attestation/access-reconciliation/v1"
@@ -31,6 +32,8 @@ class Link:
     cycle_id: CycleId
     digest: str
     """`sha256:` and hex of the previous statement's bytes, not of its signature."""
+    outcome: str = ""
+    """How that cycle ended, where it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +101,10 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
     Raises `EvidenceError` when the record contradicts itself (see `core.counting`) or the chain does not continue.
     """
     _check_link(record, facts)
-    decided, acted = predicate.decision_counts(record), predicate.action_counts(record)
-    _check_counts(record, decided, acted)
     made = facts.documents
+    decided = {**predicate.decision_counts(record), **_tree(made.decisions_root, made.decision_leaves)}
+    acted = {**predicate.action_counts(record), **_tree(made.actions_root, made.action_leaves)}
+    _check_counts(record, decided, acted)
     told: dict[str, Json] = {
         **predicate.cycle(record),
         **_chain(facts),
@@ -108,9 +112,9 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
         "policy": predicate.policy(record),
         "roster": predicate.roster(record),
         "inventory": predicate.inventory(record, facts.key),
-        "decisions": {**decided, **_tree(made.decisions_root, made.decision_leaves)},
+        "decisions": decided,
         "plan": predicate.plan(record, facts.key),
-        "actions": {**acted, **_tree(made.actions_root, made.action_leaves)},
+        "actions": acted,
         "guardrails": predicate.guardrails(record),
         "leavers": predicate.leavers(record),
         "waivers": {"inForce": record.waivers},

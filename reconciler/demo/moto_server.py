@@ -13,11 +13,11 @@ ACCOUNT_ID = "123456789012"
 """The account that moto serves to credentials it does not know."""
 
 
-def start(directory: Path) -> RunningServer:
+def start(directory: Path, *, managed_policies: bool = True) -> RunningServer:
     """Start a moto server that logs into a folder; raises `ServerFailed` when it is not installed or does not answer.
 
-    AWS's managed policies are loaded, so that AdministratorAccess and its like can be attached. The data lives in the
-    server's memory and ends with it.
+    AWS's managed policies are loaded, so that AdministratorAccess and its like can be attached; that takes a second or
+    two, in the first call to an account. The data lives in the server's memory and ends with it.
     """
     executable = _executable()
     port = free_port()
@@ -26,7 +26,7 @@ def start(directory: Path) -> RunningServer:
         name="moto",
         command=(executable, "-H", "127.0.0.1", "-p", str(port)),
         url=url,
-        environment={"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+        environment={"MOTO_IAM_LOAD_MANAGED_POLICIES": "true" if managed_policies else "false"},
         details={"account_id": ACCOUNT_ID, "region": "us-east-1"},
     )
     return start_server(command, log=directory / "moto.log", ready=lambda: _answers(url))

@@ -22,6 +22,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server answers, and what a client needs besides."""
+
+    url: str
+    details: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class RunningServer:
     """A child process of ours and the address it answers on."""
@@ -32,6 +40,11 @@ class RunningServer:
     log: Path
     details: Mapping[str, str] = field(default_factory=dict)
     """What a client needs besides the URL, such as a bind DN. Throw-away secrets of the demo only."""
+
+    @property
+    def address(self) -> Address:
+        """Return where it answers, without the process."""
+        return Address(url=self.url, details=self.details)
 
     def stop(self) -> None:
         """End the child: politely, then after five seconds by force."""

@@ -15,7 +15,7 @@ TOKEN_FILE: Final = "scim.token"
 _LAUNCHER: Final = """
 import pathlib, sys
 from scim2_server.testserver.cli import main
-sys.argv[1:] = [*sys.argv[2:], "--bearer-token", pathlib.Path(sys.argv[1]).read_text().strip()]
+sys.argv[1:] = [*sys.argv[2:], "--bearer-token=" + pathlib.Path(sys.argv[1]).read_text().strip()]
 main()
 """
 """The server takes its token as an argument only, where every account of the machine could read it. So its entry point

@@ -22,6 +22,8 @@ BASE_DN = "dc=example,dc=com"
 PEOPLE_DN = f"ou=people,{BASE_DN}"
 GROUPS_DN = f"ou=groups,{BASE_DN}"
 SERVICES_DN = f"ou=services,{BASE_DN}"
+POLICY_DN = f"cn=default,ou=policies,{BASE_DN}"
+"""The default password policy."""
 ADMIN_DN = f"cn=admin,{BASE_DN}"
 READER_DN = f"cn=access-reconciler-reader,{SERVICES_DN}"
 REVOKER_DN = f"cn=access-reconciler-revoker,{SERVICES_DN}"
@@ -36,11 +38,11 @@ objectclass ( 1.3.6.1.4.1.24552.500.1.1.2.0 NAME 'ldapPublicKey' SUP top AUXILIA
 """
 
 ACCOUNT_ATTRIBUTES = (
-    "entry,objectClass,entryUUID,entryCSN,createTimestamp,pwdAccountLockedTime,pwdLastSuccess,"
+    "entry,ref,objectClass,entryUUID,entryCSN,createTimestamp,pwdAccountLockedTime,pwdLastSuccess,"
     "uid,cn,mail,employeeNumber,owner,manager,seeAlso,sshPublicKey"
 )
 """What the reader is shown of an account."""
-GROUP_ATTRIBUTES = "entry,objectClass,entryUUID,entryCSN,cn,member,uniqueMember,memberUid"
+GROUP_ATTRIBUTES = "entry,ref,objectClass,entryUUID,entryCSN,cn,member,uniqueMember,memberUid"
 """What the reader is shown of a group."""
 
 
@@ -51,6 +53,7 @@ def reader_access() -> str:
         f'access to dn.base="{BASE_DN}" attrs=entry,objectClass\n{by}'
         + "".join(f'access to dn.subtree="{dn}" attrs={ACCOUNT_ATTRIBUTES}\n{by}' for dn in (PEOPLE_DN, SERVICES_DN))
         + f'access to dn.subtree="{GROUPS_DN}" attrs={GROUP_ATTRIBUTES}\n{by}'
+        f'access to dn.base="{POLICY_DN}" attrs=entry,objectClass,pwdLockout\n{by}'
     )
 
 
@@ -72,11 +75,15 @@ def revoker_access() -> str:
 
 
 def revoker_delete_access() -> str:
-    """Return the additional rules without which the revoker cannot delete accounts: for `revoke` of an account."""
+    """Return the rules with which the revoker may also delete accounts; they stand before `revoker_access`.
+
+    Deleting needs `z` on the entry and on its parent's `children`; reading all attributes is for the before-image.
+    """
     who = f'  by dn.exact="{REVOKER_DN}" '
     return "".join(
         f'access to dn.base="{dn}" attrs=children\n{who}=z\n  by * break\n'
         f'access to dn.children="{dn}" attrs=entry\n{who}=zrscxd\n  by * break\n'
+        f'access to dn.children="{dn}" attrs=sshPublicKey,pwdAccountLockedTime\n{who}write\n  by * break\n'
         f'access to dn.children="{dn}"\n{who}read\n  by * break\n'
         for dn in (PEOPLE_DN, SERVICES_DN)
     )
@@ -120,6 +127,7 @@ def start(directory: Path, options: Options | None = None) -> RunningServer:
     directory.mkdir(parents=True, exist_ok=True)
     passwords = {name: secrets.token_urlsafe(24) for name in ("admin", "reader", "revoker")}
     details = {"base_dn": BASE_DN, "admin_dn": ADMIN_DN, "reader_dn": READER_DN, "revoker_dn": REVOKER_DN}
+    details["policy_dn"] = POLICY_DN
     for name, password in passwords.items():
         details[f"{name}_password_file"] = str(_private_file(directory / f"{name}.password", password))
     configuration = _configure(directory, passwords, options)
@@ -180,9 +188,9 @@ def _configure(directory: Path, passwords: Mapping[str, str], options: Options) 
         f"directory {directory / 'data'}\nmaxsize 268435456\nlastbind on\n"
         "index objectClass,entryUUID,uid,mail,employeeNumber,member,uniqueMember,memberUid eq\n"
         f"{options.extra_access}access to attrs=userPassword by anonymous auth by * none\n"
-        f"{reader_access()}{revoker_access()}{revoker_delete_access() if options.may_delete else ''}"
+        f"{reader_access()}{revoker_delete_access() if options.may_delete else ''}{revoker_access()}"
         "access to * by * none\n"
-        f'overlay ppolicy\nppolicy_default "cn=default,ou=policies,{BASE_DN}"\n'
+        f'overlay ppolicy\nppolicy_default "{POLICY_DN}"\n'
         "overlay accesslog\nlogdb cn=accesslog\nlogops writes\nlogsuccess TRUE\n"
     )
     return _private_file(directory / "slapd.conf", text)
@@ -200,7 +208,7 @@ def _base_tree(passwords: Mapping[str, str], *, lockout: bool) -> str:
     )
     return (
         f"dn: {BASE_DN}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n\n{units}"
-        f"dn: cn=default,ou=policies,{BASE_DN}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: default\n"
+        f"dn: {POLICY_DN}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: default\n"
         f"pwdAttribute: userPassword\npwdLockout: {'TRUE' if lockout else 'FALSE'}\n\n{binds}"
     )
 

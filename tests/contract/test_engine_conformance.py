@@ -9,7 +9,7 @@ import pytest
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.opa import ManagedOpa
 from reconciler.core.canonical import Json
-from reconciler.core.document import request, roster_document, units, waivers_document
+from reconciler.core.document import Unit, request, roster_document, units, waivers_document
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.model import EngineInfo, Evaluation, PolicySet
 from reconciler.evaluation import evaluate
@@ -44,7 +44,7 @@ def documents() -> dict[str, Json]:
 def asked() -> dict[str, Json]:
     """Return a request for the whole sample company."""
     sample = company()
-    return request(sample.cycle_id, "0", NOW, [unit for unit in units(sample) if hasattr(unit, "document")])
+    return request(sample.cycle_id, "0", NOW, [unit for unit in units(sample) if isinstance(unit, Unit)])
 
 
 def verdicts(evaluation: Evaluation) -> set[tuple[str, str, str]]:
@@ -104,7 +104,7 @@ def test_a_missing_document_is_undefined(engine: PolicyEngine, missing: str) -> 
 def test_old_syntax_is_refused_by_name(engine: PolicyEngine) -> None:
     """Rego v0 is refused when it is loaded, naming the file, and is never rewritten."""
     source = rule_source("old", "finding[x] { x := 1 }")
-    with pytest.raises(PolicyError, match="access/rules/old/old.rego"):
+    with pytest.raises(PolicyError, match=r"access/rules/old/old\.rego"):
         engine.load(with_modules(starter(), access__rules__old__old=source), documents())
 
 

@@ -2,13 +2,13 @@
 
 import http.client
 import threading
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
-from xml.etree import ElementTree
 
 Form = dict[str, str]
 
@@ -153,8 +153,8 @@ def paged_bulk(size: int | None = None) -> Rewrite:
     def rewrite(form: Form, content: bytes) -> bytes:
         if form["Action"] != "GetAccountAuthorizationDetails" or b"ErrorResponse" in content[:200]:
             return content
-        ElementTree.register_namespace("", _NAMESPACE)
-        root = ElementTree.fromstring(content)  # noqa: S314 - from our own server
+        ET.register_namespace("", _NAMESPACE)
+        root = ET.fromstring(content)  # noqa: S314 - from our own server
         result = next(iter(root.iter(f"{{{_NAMESPACE}}}GetAccountAuthorizationDetailsResult")))
         lists = [result.find(f"{{{_NAMESPACE}}}{name}") for name in _LISTS]
         entries = [(group, entry) for group in lists if group is not None for entry in list(group)]
@@ -166,13 +166,13 @@ def paged_bulk(size: int | None = None) -> Rewrite:
         _set(result, "IsTruncated", "true" if end < len(entries) else "false")
         if end < len(entries):
             _set(result, "Marker", str(end))
-        return ElementTree.tostring(root)
+        return ET.tostring(root)
 
     return rewrite
 
 
-def _set(parent: ElementTree.Element, name: str, text: str) -> None:
+def _set(parent: ET.Element, name: str, text: str) -> None:
     child = parent.find(f"{{{_NAMESPACE}}}{name}")
     if child is None:
-        child = ElementTree.SubElement(parent, f"{{{_NAMESPACE}}}{name}")
+        child = ET.SubElement(parent, f"{{{_NAMESPACE}}}{name}")
     child.text = text

@@ -26,9 +26,9 @@ class Behaviour:
     ignore_active: bool = False
     """PATCH of `active` answers 204 and changes nothing."""
     missing_page: int | None = None
-    """Answers 500 to the page that begins at or after this position, of `Groups` or `Users` as `broken` says."""
+    """Answers 500 to the page that begins at or after this position, of the listing that `broken` names."""
     broken: str = "Users"
-    """The listing that the misbehaviour of pages concerns."""
+    """The listing (`Users` or `Groups`, unfiltered) that the misbehaviour of pages concerns."""
     ignore_start_index: bool = False
     """Every page is the first one."""
     total_of_page: bool = False
@@ -42,6 +42,8 @@ class Behaviour:
     lose_replies: int = 0
     """How many more writes are carried out and then answered by closing the connection."""
     forbid_groups: bool = False
+    forbidden_user: str = ""
+    """The id of a user that is listed and may not be read by itself."""
     html: bool = False
     """Everything is a web page with status 200."""
     vanished: bool = False
@@ -51,6 +53,8 @@ class Behaviour:
     """`right`, `ignored` (all groups), `empty` (no group, in silence) or `refused` (400)."""
     me: str = ""
     """The id of the user that our token belongs to; without it /Me answers 501."""
+    redirect_me: bool = False
+    """/Me answers 308, as RFC 7644, section 3.11, allows."""
     refuse_beyond_end: bool = False
     """A page beyond the last entry is answered with 400."""
 
@@ -127,13 +131,16 @@ class Vendor:
         return self._one(method, kind, unquote(object_id), headers, body)
 
     def _me(self) -> tuple[int, dict[str, Any]]:
+        if self.behaviour.redirect_me:
+            raise Refusal(308, "see the user")
         if not self.behaviour.me:
             raise Refusal(501, "no /Me")
         return 200, self._shown("Users", self.objects["Users"][self.behaviour.me])
 
     def _list(self, kind: str, query: dict[str, str]) -> dict[str, Any]:
         found = list(self._filtered(kind, query.get("filter", "")))
-        behaviour = self.behaviour if self.behaviour.broken == kind else Behaviour(page_cap=self.behaviour.page_cap)
+        broken = self.behaviour.broken == kind and "filter" not in query
+        behaviour = self.behaviour if broken else Behaviour(page_cap=self.behaviour.page_cap)
         start = int(query.get("startIndex", "1"))
         if behaviour.missing_page is not None and start >= behaviour.missing_page:
             raise Refusal(500, "a page is missing")
@@ -164,6 +171,8 @@ class Vendor:
     def _one(
         self, method: str, kind: str, object_id: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, Any]]:
+        if object_id == self.behaviour.forbidden_user:
+            raise Refusal(403, "no right")
         found = self.objects[kind].get(object_id)
         if found is None:
             raise Refusal(404, "no such object")

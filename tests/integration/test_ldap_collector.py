@@ -1,14 +1,27 @@
 """The LDAP collector against a real OpenLDAP server."""
 
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ldap
 import pytest
 
+from inventory.documents.ldap import Entry
+from inventory.documents.ldap_coverage import KINDS
 from inventory.errors import Denied, Misconfigured, Unavailable
-from inventory.model import ArtefactKind, Credential, Grant, PrincipalKind, ProviderInventory, ReadState
+from inventory.model import (
+    ArtefactKind,
+    Credential,
+    Grant,
+    Principal,
+    PrincipalKind,
+    PrincipalReading,
+    ProviderInventory,
+    ReadState,
+)
 from reconciler.demo import slapd
 from tests import peers
 from tests.ldap_company import (
@@ -389,3 +402,115 @@ def test_the_sample_company_is_what_the_tests_say(corp: Company) -> None:
     """The seed holds four accounts of its own beside our two binds."""
     assert COMPANY.count("dn::") == 10
     assert len(corp.inventory().principals) == 6
+
+
+def test_locks_without_effect_leave_nobody_clean() -> None:
+    """Where the policy ignores locks, or is not shown, accounts are a gap: a locked leaver could still bind."""
+    with company(lockout=False) as corp:
+        inventory = corp.inventory()
+        reading = corp.collector().read_principal(principal_of(inventory, ALICE))
+        unnamed = corp.inventory(password_policy=None)
+        wrong = corp.inventory(password_policy=f"cn=other,{slapd.BASE_DN}")
+
+    assert inventory.state_of(ArtefactKind.ACCOUNT) is ReadState.UNSUPPORTED
+    assert reading.state_of(ArtefactKind.ACCOUNT) is ReadState.UNSUPPORTED
+    assert principal_of(inventory, ALICE).read.gaps == (ArtefactKind.ACCOUNT,)
+    assert unnamed.complete
+    assert wrong.state_of(ArtefactKind.ACCOUNT) is ReadState.DENIED
+
+
+def test_a_referral_makes_the_scope_partial(corp: Company) -> None:
+    """A part of the tree that lies on another server was not read, and is not passed over in silence."""
+    entry = {"objectClass": [b"referral", b"extensibleObject"], "ou": [b"far"], "ref": [b"ldap://far.example.com/"]}
+    corp.bound("admin").add_s(f"ou=far,{slapd.PEOPLE_DN}", list(entry.items()))
+
+    inventory = corp.inventory()
+
+    assert inventory.state_of(ArtefactKind.ACCOUNT) is ReadState.PARTIAL
+    assert any("another server" in error for error in inventory.errors)
+
+
+def test_a_server_that_hangs_is_given_up(corp: Company) -> None:
+    """No answer within the time limit is an error that may be tried again, and the next read works again."""
+    collector = corp.collector(timeout_seconds=0.3)
+    alice = principal_of(corp.inventory(), ALICE)
+    collector.read_principal(alice)
+    corp.server.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable):
+            collector.read_principal(alice)
+    finally:
+        corp.server.process.send_signal(signal.SIGCONT)
+
+    assert collector.read_principal(alice).principal == alice
+
+
+def test_many_may_read_at_once(corp: Company) -> None:
+    """One collector serves several threads; each gets its own principal, whole."""
+    inventory = corp.inventory()
+    collector = corp.collector()
+    people = inventory.principals * 5
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        readings = list(pool.map(collector.read_principal, people))
+
+    assert [reading.principal for reading in readings] == list(people)
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ("search_all", {ArtefactKind.GROUP_MEMBERSHIP}),
+        ("first", {ArtefactKind.GROUP_MEMBERSHIP}),
+        ("may_see", set(KINDS)),
+    ],
+)
+def test_a_read_that_breaks_off_midway_is_partial(
+    corp: Company, monkeypatch: pytest.MonkeyPatch, broken: str, expected: set[ArtefactKind]
+) -> None:
+    """Existence was read, the rest failed: what failed is partial, so nothing is acted upon or called gone."""
+    carol = principal_of(corp.inventory(), CAROL)
+    collector = corp.collector()
+
+    def fail(*_: object) -> None:
+        raise Unavailable("the line went dead")
+
+    monkeypatch.setattr(collector._client, broken, fail)
+    reading = collector.read_principal(carol)
+
+    assert reading.principal is not None
+    assert set(reading.principal.read.partial) == expected
+    assert {entry.kind for entry in reading.coverage if entry.state is ReadState.PARTIAL} == expected
+
+
+def test_an_owner_that_cannot_be_read_is_told(corp: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service account whose owner's entry fails to be read is not taken for one without owner."""
+    backup = principal_of(corp.inventory(), f"uid=backup,{slapd.SERVICES_DN}")
+    collector = corp.collector()
+    read = collector._client.read
+
+    def fail_for_the_owner(dn: str, attributes: Sequence[str]) -> Entry | None:
+        if dn == ALICE:
+            raise Unavailable("the line went dead")
+        return read(dn, attributes)
+
+    monkeypatch.setattr(collector._client, "read", fail_for_the_owner)
+    reading = collector.read_principal(backup)
+
+    assert reading.state_of(ArtefactKind.PRINCIPAL) is ReadState.PARTIAL
+
+
+def test_a_leaver_who_cannot_be_read_singly_stays_partial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the bulk read is cut off and the single read fails too, the leaver is known and nothing is acted upon."""
+    with company(_many(1200), paged_total="hard") as corp:
+        collector = corp.collector()
+
+        def fail(_: Principal) -> PrincipalReading:
+            raise Unavailable("the line went dead")
+
+        monkeypatch.setattr(collector, "read_principal", fail)
+        (inventory,) = collector.collect(lambda one: "p7" in one.login_names)
+
+    leaver = principal_of(inventory, person_dn("p7"))
+    assert not leaver.read.whole
+    assert items_of(inventory, person_dn("p7")) == ()
+    assert "the line went dead" in inventory.errors

@@ -51,7 +51,7 @@ def test_a_changed_proof_is_refused(leaves: list[bytes], data: st.DataObject) ->
     """A proof with a step more, a step less or another hash does not verify."""
     index = data.draw(st.integers(0, len(leaves) - 1))
     proof = merkle.inclusion_proof(leaves, index)
-    forged = [proof[:-1], (*proof, b"\x00" * 32)] if proof else [(b"\x00" * 32,)]
+    forged: list[tuple[bytes, ...]] = [proof[:-1], (*proof, b"\x00" * 32)] if proof else [(b"\x00" * 32,)]
     if proof:
         forged.append((bytes(32), *proof[1:]))
     for candidate in forged:

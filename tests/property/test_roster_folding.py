@@ -83,19 +83,12 @@ def _ended(stint: Stint) -> bool:
 
 def _same_person(stints: Sequence[Stint]) -> list[set[Stint]]:
     """Group stints into persons by merging until nothing moves."""
-    groups = [{stint} for stint in stints]
-    moved = True
-    while moved:
-        moved = False
-        for one in groups:
-            for other in groups:
-                if one is not other and _touch(one, other):
-                    one |= other
-                    groups.remove(other)
-                    moved = True
-                    break
-            if moved:
-                break
+    groups: list[set[Stint]] = []
+    for stint in stints:
+        groups.append({stint})
+        for _ in groups:
+            touching = [group for group in groups if _touch(group, groups[-1])]
+            groups = [group for group in groups if group not in touching] + [set().union(*touching)]
     return groups
 
 

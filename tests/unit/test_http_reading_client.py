@@ -238,6 +238,8 @@ def test_a_retry_after_beyond_the_deadline_is_not_waited_for(
         ("1.5", 1.5),
         ("Mon, 02 Mar 2026 09:00:30 GMT", 30.0),
         ("Mon, 02 Mar 2026 08:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2026 09:00:30", 30.0),
+        ("Mon, 02 Mar 2026 10:00:30 +0100", 30.0),
         ("", None),
         ("soon", None),
         ("-5", None),
@@ -285,6 +287,13 @@ def test_an_unusable_token_file_is_named_but_not_shown(
     with pytest.raises(Misconfigured, match="token") as caught:
         client(answering(httpx.Response(200, json={}))).get("Users")
     assert not content.strip() or content not in str(caught.value)
+
+
+def test_a_token_file_that_is_no_text_is_misconfigured(client: Callable[..., ReadingClient], token_file: Path) -> None:
+    """Bytes that are no text are refused like any other unusable token."""
+    token_file.write_bytes(b"\xff\xfe")
+    with pytest.raises(Misconfigured, match="printable ASCII"):
+        client(answering(httpx.Response(200, json={}))).get("Users")
 
 
 def test_a_missing_token_file_is_misconfigured(client: Callable[..., ReadingClient], token_file: Path) -> None:

@@ -171,3 +171,15 @@ def test_a_token_that_cannot_be_read_stops_the_write_before_it_is_sent(tmp_path:
     with pytest.raises(Misconfigured):
         RestClient(settings, FakeClock(), network).write("DELETE", "Users/1")
     assert network.requests == []
+
+
+def test_a_read_without_an_answer_is_unavailable(client: Callable[..., RestClient]) -> None:
+    """Nothing was written yet, so nothing is unknown."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout(CANARY, request=request)
+
+    with pytest.raises(Unavailable, match="ReadTimeout") as caught:
+        client(ScriptedTransport(handler)).get("Users/1")
+    assert not isinstance(caught.value, ReplyLost)
+    assert CANARY not in str(caught.value)

@@ -24,7 +24,7 @@ def _people(count: int, *, ended: int = 0, day: str = "2026-02-28") -> str:
 
 
 def _before(workers: int, open_workers: int | None = None, **changes: Any) -> AcceptedRoster:
-    values = {
+    values: dict[str, Any] = {
         "digest": "sha256:" + "b" * 64,
         "as_of": NOW - timedelta(days=1),
         "workers": workers,
@@ -106,8 +106,14 @@ def test_side_file_without_time_is_not_enough_where_it_is_asked_for(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("before", "now", "held"),
-    [(100, 90, []), (100, 89, ["roster_shrunken"]), (9, 8, ["roster_shrunken"]), (100, 130, []), (2000, 1900, [])]
-    + [(2000, 1899, ["roster_shrunken"])],
+    [
+        (100, 90, []),
+        (100, 89, ["roster_shrunken"]),
+        (9, 8, ["roster_shrunken"]),
+        (100, 130, []),
+        (2000, 1900, []),
+        (2000, 1899, ["roster_shrunken"]),
+    ],
 )
 def test_shrinkage_is_held(before: int, now: int, held: list[str], tmp_path: Path) -> None:
     """More than 10 % of the workers missing, or more than 100 of them, holds the feed at any size."""
@@ -122,7 +128,9 @@ def test_shrinkage_limits_are_settings(tmp_path: Path) -> None:
     assert _codes(path, before, max_shrink_percent=20, max_shrink=19) == ["roster_shrunken"]
 
 
-@pytest.mark.parametrize(("ended", "held"), [(10, []), (11, ["roster_shrunken"]), (100, ["roster_shrunken"])], ids=str)
+@pytest.mark.parametrize(
+    ("ended", "held"), [(10, []), (11, ["mass_termination"]), (100, ["mass_termination"])], ids=str
+)
 def test_mass_termination_is_held(ended: int, held: list[str], tmp_path: Path) -> None:
     """More than 10 % of the open workers ended since the last accepted roster holds the feed."""
     assert _codes(feeds.write(tmp_path, _people(100, ended=ended)), _before(100)) == held
@@ -131,26 +139,36 @@ def test_mass_termination_is_held(ended: int, held: list[str], tmp_path: Path) -
 def test_mass_termination_is_not_hidden_by_joiners(tmp_path: Path) -> None:
     """As many joiners as leavers leave the number of open workers as it was: the ends themselves are counted."""
     path = feeds.write(tmp_path, _people(150, ended=50, day="2026-03-01"))
-    assert _codes(path, _before(100)) == ["roster_shrunken"]
+    assert _codes(path, _before(100)) == ["mass_termination"]
 
 
 def test_mass_termination_ahead_is_held_when_it_appears(tmp_path: Path) -> None:
     """Ends that lie ahead count when they come into the feed, before anybody is a leaver."""
     path = feeds.write(tmp_path, _people(100, ended=50, day="2026-06-30"))
-    assert _codes(path, _before(100)) == ["roster_shrunken"]
+    assert _codes(path, _before(100)) == ["mass_termination"]
 
 
 def test_few_leavers_of_a_small_company_pass(tmp_path: Path) -> None:
     """Three leavers hold no feed, however small the company; the fourth of ten does."""
     assert _codes(feeds.write(tmp_path, _people(10, ended=3)), _before(10)) == []
-    assert _codes(feeds.write(tmp_path, _people(10, ended=4)), _before(10)) == ["roster_shrunken"]
+    assert _codes(feeds.write(tmp_path, _people(10, ended=4)), _before(10)) == ["mass_termination"]
 
 
-def test_contracts_that_all_end_at_once_are_held_with_the_same_file(tmp_path: Path) -> None:
-    """When the instant of many known ends is reached without a new feed, a human looks first."""
+def test_contracts_that_all_end_between_two_feeds_are_held(tmp_path: Path) -> None:
+    """Ends that were known long ahead count when they are reached: an extension may have come late."""
+    yesterday = feeds.write(tmp_path, _people(100, ended=40, day="2026-03-01"), at=NOW - timedelta(hours=20))
+    before = accepted_of(feeds.roster_of(feeds.load(yesterday)))
+    today = feeds.write(tmp_path, _people(101, ended=40, day="2026-03-01"))
+    assert _codes(today, before) == ["mass_termination"]
+
+
+def test_confirmed_mass_termination_is_not_held_again(tmp_path: Path) -> None:
+    """Once a human has confirmed a feed it is the accepted one, and is not held for the same again."""
     path = feeds.write(tmp_path, _people(100, ended=40, day="2026-03-01"), at=NOW - timedelta(hours=20))
-    roster = feeds.roster_of(feeds.load(path))
-    assert _codes(path, accepted_of(roster)) == ["roster_shrunken"]
+    verdict = feeds.load(path, _before(100))
+    assert [problem.code for problem in verdict.held] == ["mass_termination"]
+    assert verdict.roster is not None
+    assert _codes(path, accepted_of(verdict.roster)) == []
 
 
 def test_older_feed_than_the_accepted_one_is_held(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 import codecs
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from inventory.roster.csv_file import CsvRosterSettings, CsvRosterSource
-from inventory.roster.feed import MAX_LINE_CHARACTERS
+from inventory.roster.feed import MAX_LINE_CHARACTERS, FeedRefused, OpenFeed, lines_of, open_feed
 from inventory.roster.gate import accepted_of
 from tests import feeds
 from tests.fakes.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEAD = "worker_id,status,last_day_of_work,work_email\n"
 ROWS = HEAD + "E1,Active,,ann@example.com\nE2,Terminated,2026-02-01,bo@example.com\n"
@@ -26,8 +28,10 @@ ACCEPTED: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     "CRLF": (ROWS.replace("\n", "\r\n"), {}),
     "lone CR": (ROWS.replace("\n", "\r"), {}),
     "embedded newlines": (
-        "worker_id,status,last_day_of_work,department\n"
-        'E1,Active,,"two\nlines"\nE2,Terminated,2026-02-01,"three\r\nmore\nlines"\n',
+        (
+            "worker_id,status,last_day_of_work,department\n"
+            'E1,Active,,"two\nlines"\nE2,Terminated,2026-02-01,"three\r\nmore\nlines"\n'
+        ),
         {},
     ),
     "no line end at the end": (ROWS.rstrip("\n"), {}),
@@ -47,6 +51,14 @@ ACCEPTED: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     ),
     "further columns": (
         "worker_id,status,last_day_of_work,shoe_size\nE1,Active,,41\nE2,Terminated,2026-02-01,42\n",
+        {},
+    ),
+    "column that only looks like ours": (
+        "worker_id,status,last_day_of_work,Work_Email_2\nE1,Active,,a\nE2,Terminated,2026-02-01,b\n",
+        {"other_columns": ["work_email_2"]},
+    ),
+    "column of a neighbouring name": (
+        "worker_id,status,last_day_of_work,termination_type\nE1,Active,,a\nE2,Terminated,2026-02-01,b\n",
         {},
     ),
     "trailer row, expected": (ROWS + "TOTAL 2,,,\n", {"trailer_rows": r"TOTAL (?P<count>[0-9]+)"}),
@@ -80,6 +92,11 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, int, int]]] = {
         {},
         ("header_renamed", 1, 4),
     ),
+    "header written with spaces": (
+        "worker_id,status,termination_date,Last Day Of Work\nE1,Active,,\n",
+        {},
+        ("header_renamed", 1, 4),
+    ),
     "header missing (data in its place)": ("E1,Active,\nE2,Active,\n", {}, ("header_missing", 1, 0)),
     "column mapped and missing": (ROWS, {"columns": {"termination_date": "Austritt"}}, ("header_missing", 1, 0)),
     "column required and missing": (ROWS, {"required_columns": ["work_timezone"]}, ("header_missing", 1, 0)),
@@ -104,6 +121,12 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, int, int]]] = {
         {"trailer_rows": r"TOTAL (?P<count>[0-9]+)"},
         ("count_mismatch", 0, 0),
     ),
+    "trailer that counts no number": (
+        ROWS + "TOTAL many,,,\n",
+        {"trailer_rows": r"TOTAL (?P<count>.*)"},
+        ("count_mismatch", 4, 1),
+    ),
+    "too many rows": (ROWS, {"max_rows": 1}, ("too_many_rows", 3, 0)),
     "rows after the trailer": (
         ROWS + "TOTAL 2,,,\nE3,Active,,\n",
         {"trailer_rows": "TOTAL .*"},
@@ -227,6 +250,29 @@ def test_file_that_we_may_not_read_is_refused(tmp_path: Path, monkeypatch: pytes
     problem = feeds.refusal_of(feeds.load(path))
     assert problem.code == "unreadable"
     assert "Permission denied" in problem.message
+
+
+def test_disk_that_fails_while_reading_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input/output error in the middle of the file refuses the feed."""
+    path = feeds.write(tmp_path, ROWS)
+
+    def fail(_: OpenFeed) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(OpenFeed, "read", fail)
+    problem = feeds.refusal_of(feeds.load(path))
+    assert problem.code == "unreadable"
+    assert "Input/output error" in problem.message
+
+
+def test_endless_line_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    """A line far beyond the bound is given up as soon as the bound is passed, long before its end."""
+    path = feeds.write(tmp_path, ROWS + "E" * (8 * MAX_LINE_CHARACTERS))
+    with open_feed(path, 64 * 1024 * 1024) as feed:
+        with pytest.raises(FeedRefused) as caught:
+            list(lines_of(feed, "auto"))
+        assert feed.size < 2 * MAX_LINE_CHARACTERS
+    assert caught.value.problem.code == "line_too_long"
 
 
 def test_symlink_to_a_feed_is_followed(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Which policy engine decides: exactly the configured one, or an error. There is no fallback."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from reconciler.core.errors import SettingsError
+from reconciler.core.model import Mode
+from reconciler.ports import PolicyEngine
+from reconciler.settings import EngineSettings, Settings
+
+
+def find_opa(engine: EngineSettings) -> Path | None:
+    """Return the `opa` binary: as set, on PATH, or in the project's tool folder."""
+    if engine.executable is not None:
+        return engine.executable if engine.executable.exists() else None
+    tools = Path(sys.prefix).parent / ".tools" / "bin"
+    found = shutil.which("opa") or shutil.which("opa", path=str(tools))
+    return None if found is None else Path(found)
+
+
+def build_engine(settings: Settings, mode: Mode) -> PolicyEngine:
+    """Build the configured policy engine; never another one. Raises `SettingsError` when it cannot be used."""
+    engine = settings.engine
+    if engine.kind == "embedded":
+        return _embedded(engine, mode)
+    from reconciler.adapters.opa import ManagedOpa, OpaServer  # noqa: PLC0415 - loads HTTP clients: on demand
+
+    if engine.kind == "url":
+        if not engine.url:
+            raise SettingsError("engine.url is not set", advice="name the OPA server, or use kind: managed")
+        token = engine.token_file.read_text().strip() if engine.token_file else None
+        return OpaServer(
+            engine.url,
+            token,
+            decide_timeout_seconds=engine.decide_timeout_seconds,
+            control_timeout_seconds=engine.control_timeout_seconds,
+        )
+    executable = find_opa(engine)
+    if executable is None:
+        raise SettingsError(
+            "engine: `opa` was not found on PATH or in .tools/bin",
+            advice="install OPA 1.21.3 or later, or set engine.kind: url or embedded",
+        )
+    return ManagedOpa(
+        executable,
+        directory=settings.state_dir / "opa",
+        decide_timeout_seconds=engine.decide_timeout_seconds,
+        control_timeout_seconds=engine.control_timeout_seconds,
+    )
+
+
+def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:
+    if mode is not Mode.OBSERVE and not engine.allow_enforce:
+        raise SettingsError(
+            "engine: the embedded engine is not OPA and grounds no actions by default",
+            advice="use OPA, or set engine.allow_enforce: true knowing that",
+        )
+    try:
+        from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - needs an optional library
+    except ImportError as error:
+        raise SettingsError(
+            "engine: the embedded engine is not installed", advice="pip install 'access-reconciler[embedded]'"
+        ) from error
+    return EmbeddedRego(deadline_seconds=engine.decide_timeout_seconds)

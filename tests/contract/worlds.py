@@ -1,0 +1,92 @@
+"""The real servers that the contract suite runs each provider against. A provider joins by one entry in `WORLDS`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+
+from reconciler.demo import scim_server
+from tests import peers
+
+if TYPE_CHECKING:
+    from reconciler.demo.process import RunningServer
+
+
+class World(Protocol):
+    """One provider's server, with a leaver who holds something of every kind, and a colleague who shares some of it.
+
+    The leaver is nowhere the last member, and no item of the leaver is shared with anybody.
+    """
+
+    provider_type: str
+    leaver: str
+    """A login name."""
+    colleague: str
+    """A login name."""
+
+    def start(self, directory: Path) -> None:
+        """Start the server and seed it; skips when the server is not installed."""
+
+    def reader_settings(self) -> Mapping[str, Any]:
+        """Return the `reader:` block of a configuration for this server."""
+
+    def revoker_settings(self) -> Mapping[str, Any]:
+        """Return the `revoker:` block of a configuration for this server."""
+
+    def stop(self) -> None:
+        """End the server."""
+
+
+class ScimWorld:
+    """scim2-server with three people in two groups."""
+
+    provider_type = "scim"
+    leaver = "leah@example.com"
+    colleague = "carl@example.com"
+
+    def __init__(self) -> None:
+        self._server: RunningServer | None = None
+
+    def start(self, directory: Path) -> None:
+        """Start scim2-server and create users, then groups, through its own protocol."""
+        peers.require("scim2-server")
+        self._server = scim_server.start(directory)
+        token = Path(self._server.details["token_file"]).read_text().strip()
+        with httpx.Client(
+            base_url=self._server.url + "/", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        ) as client:
+            ids = [
+                self._user(client, name, number) for number, name in enumerate((self.leaver, self.colleague, "third"))
+            ]
+            for group in ("engineering", "on-call"):
+                members = [{"value": one} for one in ids]
+                _create(client, "Groups", {"displayName": group, "members": members})
+
+    def _user(self, client: httpx.Client, name: str, number: int) -> str:
+        return _create(client, "Users", {"userName": name, "externalId": f"E{number}", "active": True})
+
+    def reader_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and that its token belongs to no user."""
+        return {**self.revoker_settings(), "service_token": True}
+
+    def revoker_settings(self) -> Mapping[str, Any]:
+        """Return where the server is."""
+        assert self._server is not None, "the world has not been started"
+        return {"url": self._server.url, "token_file": self._server.details["token_file"]}
+
+    def stop(self) -> None:
+        """End scim2-server."""
+        if self._server is not None:
+            self._server.stop()
+
+
+def _create(client: httpx.Client, kind: str, values: Mapping[str, Any]) -> str:
+    document = {"schemas": [f"urn:ietf:params:scim:schemas:core:2.0:{kind.removesuffix('s')}"], **values}
+    answer = client.post(kind, json=document, headers={"Content-Type": "application/scim+json"})
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+WORLDS: tuple[Callable[[], World], ...] = (ScimWorld,)
+"""Makers, so that every test starts a fresh server with fresh data."""

@@ -1,0 +1,423 @@
+"""Whatever is done to stored attestations, verification fails and names the cycle."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.adapters.attestations import Head, Report, verify
+from reconciler.adapters.evidence_store import FileEvidenceStore, evidence_path
+from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.sigstore_bundle import VerifyingKey, refusal
+from reconciler.core.canonical import dumps, sha256_hex
+from reconciler.core.errors import EvidenceError
+from reconciler.core.model import CycleId
+from reconciler.core.record import CycleOutcome
+from tests.builders import NOW
+from tests.record_builders import (
+    Chain,
+    attested_chain,
+    cycle_id,
+    cycle_record,
+    inventory_facts,
+    journal_of,
+)
+
+CYCLES = 5
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Attest five cycles once; the third could not read everything."""
+    records = [cycle_record(sequence=number) for number in range(1, CYCLES + 1)]
+    records[2] = replace(records[2], outcome=CycleOutcome.PARTIAL, inventories=(inventory_facts(complete=False),))
+    return attested_chain(tmp_path_factory.mktemp("original"), *records)
+
+
+@pytest.fixture
+def chain(original: Chain, tmp_path: Path) -> Chain:
+    """Return a copy that may be damaged."""
+    root = tmp_path / "state"
+    shutil.copytree(original.store.root, root)
+    return replace(original, store=FileEvidenceStore(root))
+
+
+def key(chain: Chain) -> VerifyingKey:
+    """Return the key that the auditor trusts."""
+    return chain.signer.verifying_key
+
+
+def verified(chain: Chain) -> Report:
+    """Verify without any knowledge but the key."""
+    return verify(chain.store.root, key(chain))
+
+
+def blamed(report: Report) -> set[tuple[str, str]]:
+    """Return which cycle is blamed for what; nothing may count as verified then."""
+    assert not report.verified
+    assert report.head is None
+    return {(problem.cycle_id, problem.code) for problem in report.problems}
+
+
+def resign(chain: Chain, sequence: int, change: Callable[[dict[str, object]], None]) -> None:
+    """Write a changed statement with a valid signature: what a faulty program, not a thief, would do."""
+    statement, bundle = chain.files(sequence)
+    document = json.loads(statement.read_bytes())
+    change(document)
+    signed = chain.signer.sign(dumps(document))
+    statement.write_bytes(signed.payload)
+    bundle.write_bytes(signed.bundle)
+
+
+def test_an_untouched_chain_verifies(chain: Chain) -> None:
+    """Signer, mode, head and what was not covered are told."""
+    report = verify(chain.store.root, key(chain), journal=journal_of(chain))
+    assert report.problems == ()
+    assert report.verified
+    assert (report.cycles, report.gaps, report.incomplete) == (5, (), (cycle_id(3),))
+    assert (report.signer, report.mode) == (chain.signer.identity, "managed-key")
+    assert report.head == Head(sequence=5, digest=chain.links[-1].digest)
+    assert (report.evidence_checked, report.evidence_absent) == (14, 0)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["statement", "bundle"])
+def test_every_single_byte_counts(chain: Chain, which: int) -> None:
+    """Each byte of a statement and of a bundle is flipped in one bit, one after another: all are found."""
+    files = [path.read_bytes() for path in chain.files(2)]
+    trusted = key(chain)
+    assert refusal(files[1], files[0], trusted) is None
+    passed = []
+    for index in range(len(files[which])):
+        changed = bytearray(files[which])
+        changed[index] ^= 1 << (index % 8)
+        pair = [*files]
+        pair[which] = bytes(changed)
+        if refusal(pair[1], pair[0], trusted) is None:
+            passed.append(index)
+    assert passed == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, CYCLES), st.sampled_from([0, 1]), st.integers(0, 2**32), st.integers(1, 255))
+def test_any_change_of_a_byte_blames_exactly_its_cycle(
+    chain: Chain, sequence: int, which: int, place: int, difference: int
+) -> None:
+    """Any other value of any byte of any file fails the whole, and no other cycle is blamed."""
+    path = chain.files(sequence)[which]
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[place % len(whole)] ^= difference
+    path.write_bytes(changed)
+    try:
+        assert {cycle for cycle, _ in blamed(verified(chain))} == {cycle_id(sequence)}
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b"\xff\xfe", b"[" * 50_000])
+@pytest.mark.parametrize("which", [0, 1], ids=["statement", "bundle"])
+def test_a_replaced_file_is_found(chain: Chain, which: int, content: bytes) -> None:
+    """Empty, foreign and hostile content is a problem of its cycle, never a crash."""
+    chain.files(4)[which].write_bytes(content)
+    assert {cycle for cycle, _ in blamed(verified(chain))} == {cycle_id(4)}
+
+
+@pytest.mark.parametrize("sequence", range(1, CYCLES))
+def test_a_removed_cycle_is_named(chain: Chain, sequence: int) -> None:
+    """The cycle that is no longer there is named by its id, though nothing of it is left."""
+    for path in chain.files(sequence):
+        path.unlink()
+    assert blamed(verified(chain)) == {(cycle_id(sequence), "missing")}
+
+
+def test_several_removed_cycles_are_named(chain: Chain) -> None:
+    """The last of a row of removed cycles is named by id, the others by sequence."""
+    for sequence in (2, 3):
+        for path in chain.files(sequence):
+            path.unlink()
+    report = verified(chain)
+    assert blamed(report) == {(cycle_id(3), "missing")}
+    assert "so are all others after cycle 1" in report.problems[0].message
+
+
+@pytest.mark.parametrize(("which", "code"), [(0, "statement_missing"), (1, "bundle_missing")])
+def test_half_an_attestation_is_none(chain: Chain, which: int, code: str) -> None:
+    """A statement without its bundle, or a bundle without its statement, fails for that cycle."""
+    chain.files(2)[which].unlink()
+    assert blamed(verified(chain)) == {(cycle_id(2), code)}
+
+
+def test_swapped_cycles_are_named(chain: Chain) -> None:
+    """Two cycles under each other's name are both found misplaced."""
+    for one, other in zip(chain.files(2), chain.files(4), strict=True):
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    assert blamed(verified(chain)) == {(cycle_id(2), "misplaced"), (cycle_id(4), "misplaced")}
+
+
+def test_swapped_statements_are_named(chain: Chain) -> None:
+    """A statement beside another one's bundle is not the signed one."""
+    one, other = chain.files(2)[0], chain.files(4)[0]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert blamed(verified(chain)) == {(cycle_id(2), "statement_changed"), (cycle_id(4), "statement_changed")}
+
+
+def test_a_renumbered_cycle_is_named(chain: Chain) -> None:
+    """Giving a cycle another place by its file name is found; so is the hole that it leaves."""
+    for path in chain.files(3):
+        path.rename(path.with_name(path.name.replace("000003", "000009", 1)))
+    found = blamed(verified(chain))
+    assert (cycle_id(3), "misplaced") in found
+    assert (cycle_id(3), "missing") in found
+
+
+def test_a_duplicate_is_named(chain: Chain) -> None:
+    """A cycle that is there twice is found, under a new number as under its own."""
+    for path in chain.files(2):
+        shutil.copy(path, path.with_name(path.name.replace("000002", "000006", 1)))
+    assert (cycle_id(2), "duplicate") in blamed(verified(chain))
+
+
+def test_a_replayed_cycle_is_named(chain: Chain) -> None:
+    """An old attestation in a later one's files is not that later cycle."""
+    for old, late in zip(chain.files(1), chain.files(5), strict=True):
+        late.write_bytes(old.read_bytes())
+    assert blamed(verified(chain)) == {(cycle_id(5), "misplaced")}
+
+
+def test_files_that_do_not_belong_are_named(chain: Chain) -> None:
+    """A copy under any other name, or a folder, is unexpected; the cycle is read from the name where it tells."""
+    statement, _ = chain.files(2)
+    shutil.copy(statement, statement.with_name(statement.name + ".bak"))
+    (chain.folder / "notes").mkdir()
+    assert blamed(verified(chain)) == {(cycle_id(2), "unexpected_file"), ("", "unexpected_file")}
+
+
+def test_a_truncated_tail_is_found_by_the_head(chain: Chain) -> None:
+    """The folder alone cannot tell that its end was cut off; the head that somebody kept can."""
+    head = Head.parse(f"5:{chain.links[4].digest}")
+    assert verify(chain.store.root, key(chain), expected_head=head).verified
+    for path in chain.files(5):
+        path.unlink()
+    assert verified(chain).verified
+    report = verify(chain.store.root, key(chain), expected_head=head)
+    assert blamed(report) == {("", "truncated")}
+    assert "cycle 5 is missing" in report.problems[0].message
+
+
+def test_an_older_head_lies_on_the_chain(chain: Chain) -> None:
+    """A head that was kept earlier verifies a longer chain, and a forged one names the cycle."""
+    assert verify(chain.store.root, key(chain), expected_head=Head(sequence=2, digest=chain.links[1].digest)).verified
+    forged = Head(sequence=2, digest="sha256:" + "0" * 64)
+    assert blamed(verify(chain.store.root, key(chain), expected_head=forged)) == {(cycle_id(2), "forked")}
+
+
+def test_a_truncated_tail_is_found_by_the_journal(chain: Chain) -> None:
+    """On the operator's machine the journal knows each cycle that was removed, by id."""
+    journal = journal_of(chain)
+    for sequence in (4, 5):
+        for path in chain.files(sequence):
+            path.unlink()
+    report = verify(chain.store.root, key(chain), journal=journal)
+    assert blamed(report) == {(cycle_id(4), "missing"), (cycle_id(5), "missing")}
+
+
+def test_a_rewritten_chain_differs_from_the_journal(chain: Chain, tmp_path: Path) -> None:
+    """Whoever holds the key can make another chain; the journal tells the two apart."""
+    key_file = tmp_path / "other" / "keys" / "attestation.pem"
+    key_file.parent.mkdir(parents=True)
+    shutil.copy(chain.store.root / "keys" / "attestation.pem", key_file)
+    forged = attested_chain(tmp_path / "other", cycle_record(), cycle_record(sequence=2, waivers=9))
+    journal = journal_of(chain)[:2]
+    assert verified(forged).verified
+    assert blamed(verify(forged.store.root, key(chain), journal=journal)) == {(cycle_id(2), "not_as_recorded")}
+    beyond = verify(chain.store.root, key(chain), journal=journal)
+    assert blamed(beyond) == {(cycle_id(number), "not_recorded") for number in (3, 4, 5)}
+
+
+def test_an_interrupted_cycle_is_no_problem_for_the_journal(chain: Chain) -> None:
+    """A cycle that the journal knows to have ended without a statement is not asked for."""
+    interrupted = replace(journal_of(chain)[0], sequence=6, cycle_id=cycle_id(6), statement_digest="")
+    assert verify(chain.store.root, key(chain), journal=(*journal_of(chain), interrupted)).verified
+
+
+def test_a_bridged_number_is_a_gap(tmp_path: Path) -> None:
+    """Numbers that the chain itself steps over are interrupted cycles: told as gaps, not as tampering."""
+    chain = attested_chain(tmp_path, cycle_record(sequence=2), cycle_record(sequence=5))
+    report = verified(chain)
+    assert report.verified
+    assert report.gaps == (1, 3, 4)
+
+
+def test_another_key_proves_nothing(chain: Chain, tmp_path: Path) -> None:
+    """With the key of somebody else every cycle fails."""
+    other = KeySigner.open(tmp_path / "other.pem")
+    report = verify(chain.store.root, other.verifying_key)
+    assert blamed(report) == {(cycle_id(number), "wrong_key") for number in range(1, CYCLES + 1)}
+
+
+def test_a_cycle_of_another_installation_is_found(chain: Chain, tmp_path: Path) -> None:
+    """A validly signed cycle of another chain does not fit in, though its numbers do."""
+    key_file = tmp_path / "other" / "keys" / "attestation.pem"
+    key_file.parent.mkdir(parents=True)
+    shutil.copy(chain.store.root / "keys" / "attestation.pem", key_file)
+    other = attested_chain(tmp_path / "other", *(cycle_record(sequence=one, waivers=7) for one in range(1, 4)))
+    for mine, theirs in zip(chain.files(3), other.files(3), strict=True):
+        mine.write_bytes(theirs.read_bytes())
+    assert (cycle_id(3), "forked") in blamed(verified(chain))
+
+
+def test_a_chain_that_begins_again_is_found(chain: Chain) -> None:
+    """Only the first cycle may say that it follows nothing."""
+
+    def forget(document: dict[str, object]) -> None:
+        predicate = document["predicate"]
+        assert isinstance(predicate, dict)
+        predicate["previous"] = None
+
+    resign(chain, 5, forget)
+    assert blamed(verified(chain)) == {(cycle_id(5), "forked")}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        (("_type",), "https://in-toto.io/Statement/v0.1", "statement_type"),
+        (("predicateType",), "https://slsa.dev/provenance/v1", "predicate_type"),
+        (("predicate", "chainGenesis", "sha256"), "0" * 64, "genesis"),
+        (("predicate", "reconciler", "signingMode"), "keyless", "signing_mode"),
+        (("predicate", "decisions", "keep"), 1, "counting"),
+        (("predicate", "decisions", "leafCount"), 2, "counting"),
+        (("predicate", "actions", "verifiedGone"), 2, "counting"),
+        (("predicate", "actions", "intended"), 0, "counting"),
+        (("predicate", "roster", "fresh"), False, "counting"),
+        (("predicate", "inventory", "providers"), [], "counting"),
+        (("predicate", "outcome"), "splendid", "statement_malformed"),
+        (("predicate", "sequence"), "5", "statement_malformed"),
+        (("predicate", "actions"), None, "statement_malformed"),
+        (("subject",), [], "statement_malformed"),
+    ],
+)
+def test_a_signed_statement_must_also_be_right(chain: Chain, path: tuple[str, ...], value: object, code: str) -> None:
+    """A valid signature does not excuse a wrong type, a broken count or a missing field."""
+
+    def change(document: dict[str, object]) -> None:
+        place = document
+        for step in path[:-1]:
+            inner = place[step]
+            assert isinstance(inner, dict)
+            place = inner
+        place[path[-1]] = value
+
+    resign(chain, 5, change)
+    assert (cycle_id(5), code) in blamed(verified(chain))
+
+
+def test_a_statement_that_is_not_canonical_is_found(chain: Chain) -> None:
+    """Other bytes for the same JSON are refused, however validly signed."""
+    statement, bundle = chain.files(5)
+    signed = chain.signer.sign(json.dumps(json.loads(statement.read_bytes())).encode())
+    statement.write_bytes(signed.payload)
+    bundle.write_bytes(signed.bundle)
+    assert blamed(verified(chain)) == {(cycle_id(5), "statement_malformed")}
+
+
+def test_a_signed_statement_that_is_no_json_is_found(chain: Chain) -> None:
+    """A signature over anything but JSON proves no cycle."""
+    statement, bundle = chain.files(5)
+    signed = chain.signer.sign(b"[" * 50_000)
+    statement.write_bytes(signed.payload)
+    bundle.write_bytes(signed.bundle)
+    assert blamed(verified(chain)) == {(cycle_id(5), "statement_malformed")}
+
+
+def test_a_chain_that_begins_with_another_genesis_is_found(chain: Chain) -> None:
+    """The first statement must commit to this installation and this key."""
+
+    def rename(document: dict[str, object]) -> None:
+        predicate = document["predicate"]
+        assert isinstance(predicate, dict)
+        predicate["reconciler"]["instanceId"] = "another"
+
+    resign(chain, 1, rename)
+    assert (cycle_id(1), "genesis") in blamed(verified(chain))
+
+
+def test_two_subjects_of_one_name_are_found(chain: Chain) -> None:
+    """A subject's name is unique: a reader looks files up by it."""
+
+    def double(document: dict[str, object]) -> None:
+        subjects = document["subject"]
+        assert isinstance(subjects, list)
+        subjects.append(subjects[0])
+
+    resign(chain, 5, double)
+    assert (cycle_id(5), "subjects") in blamed(verified(chain))
+
+
+def test_changed_evidence_is_named(chain: Chain) -> None:
+    """A changed evidence file fails each cycle that names it; a destroyed one is counted and no more."""
+    statement = json.loads(chain.files(2)[0].read_bytes())
+    digests = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+    log = evidence_path(chain.store.root, digests["decision-log"])
+    whole = log.read_bytes()
+    log.write_bytes(whole.replace(b'"decision":"revoke"', b'"decision":"review"'))
+    assert blamed(verified(chain)) == {(cycle_id(2), "evidence_changed")}
+    log.unlink()
+    report = verified(chain)
+    assert report.verified
+    assert report.evidence_absent == 1
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_log_that_does_not_have_its_root_is_found(chain: Chain, *, torn: bool) -> None:
+    """A log named by a validly signed statement must have the Merkle root that the statement tells."""
+    log = b'{"decision":"keep"}' + (b"" if torn else b"\n")
+    chain.store.put(log, kind="decision-log")
+
+    def point_elsewhere(document: dict[str, object]) -> None:
+        subjects = document["subject"]
+        assert isinstance(subjects, list)
+        next(one for one in subjects if one["name"] == "decision-log")["digest"]["sha256"] = sha256_hex(log)
+
+    resign(chain, 5, point_elsewhere)
+    assert blamed(verified(chain)) == {(cycle_id(5), "merkle_root")}
+
+
+def test_an_empty_folder_verifies_nothing(tmp_path: Path) -> None:
+    """No attestation at all is not a success."""
+    signer = KeySigner.open(tmp_path / "key.pem")
+    (tmp_path / "attestations").mkdir()
+    assert blamed(verify(tmp_path, signer.verifying_key)) == {("", "nothing")}
+
+
+def test_a_head_is_read_as_it_is_written() -> None:
+    """The head's text form goes round, and anything else is refused."""
+    head = Head(sequence=12, digest="sha256:" + "a" * 64)
+    assert Head.parse(f" {head}\n") == head
+    assert Head.parse("12:" + "a" * 64) == head
+    for text in ("", "12", "0:sha256:" + "a" * 64, "12:sha256:abc", "x:" + "a" * 64):
+        with pytest.raises(EvidenceError, match="is not SEQUENCE:DIGEST"):
+            Head.parse(text)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """An unreadable place is an error of its own, not a failed verification of a cycle."""
+    signer = KeySigner.open(tmp_path / "key.pem")
+    with pytest.raises(EvidenceError, match="cannot be read: No such file"):
+        verify(tmp_path / "nowhere", signer.verifying_key)
+
+
+def test_instants_do_not_matter_to_the_chain(chain: Chain) -> None:
+    """The order is that of the chain; a clock that went back changes nothing."""
+    record = cycle_record(sequence=6, cycle_id=CycleId("late"), started_at=NOW.replace(year=2020))
+    again = attested_chain(chain.store.root, record)
+    assert verified(again).verified
