@@ -91,7 +91,9 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
         )
         for worker_id in WORKER_IDS
     ]
-    principals, items, matched = [], [], []
+    principals: list[Principal] = []
+    items: list[AccessItem] = []
+    matched: list[Correlation] = []
     for number in range(draw(st.integers(1, 4))):
         name = f"p{number}"
         principals.append(principal(name, kind=draw(st.sampled_from(list(PrincipalKind)))))
