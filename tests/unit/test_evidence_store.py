@@ -186,6 +186,7 @@ def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> N
     """A cycle's pseudonym key is kept apart, once, and is gone for good when destroyed."""
     store.put_pseudonym_key(1, cycle_id(1), b"k" * 32)
     assert store.pseudonym_key(1, cycle_id(1)) == b"k" * 32
+    store.put_attestation(1, cycle_id(1), SignedStatement(payload=b"{}", bundle=b"[]"))
     with pytest.raises(EvidenceError, match="cannot store the pseudonym key"):
         store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
     store.destroy_pseudonym_key(1, cycle_id(1))
@@ -195,3 +196,10 @@ def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> N
         store.destroy_pseudonym_key(1, cycle_id(1))
     with pytest.raises(EvidenceError, match="has 5 bytes"):
         store.put_pseudonym_key(2, CycleId("b"), b"short")
+
+
+def test_a_key_without_an_attestation_is_replaced(store: FileEvidenceStore) -> None:
+    """After a crash between the key and its attestation the cycle is attested with a new key."""
+    store.put_pseudonym_key(1, cycle_id(1), b"k" * 32)
+    store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
+    assert store.pseudonym_key(1, cycle_id(1)) == b"j" * 32
