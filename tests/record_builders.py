@@ -266,7 +266,10 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
             store.put(content, kind=name)
         payload = build_statement(record, facts)
         store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
-        links.append(Link(sequence=record.sequence, cycle_id=record.cycle_id, digest="sha256:" + sha256_hex(payload)))
+        digest = "sha256:" + sha256_hex(payload)
+        links.append(
+            Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest, outcome=record.outcome.value)
+        )
     return Chain(store=store, signer=signer, links=tuple(links))
 
 

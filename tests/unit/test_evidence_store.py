@@ -171,6 +171,18 @@ def test_a_chain_whose_tail_is_gone_is_not_continued(tmp_path: Path) -> None:
     assert b"chainGenesis" in whole
 
 
+def test_a_disk_that_fails_while_looking_is_an_evidence_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable last statement and a blocked key folder are named, never taken for absent."""
+    chain = attested_chain(tmp_path, cycle_record())
+
+    def refuse(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(EvidenceError, match=f"cannot read 000001-{cycle_id(1)}.statement.json: Input/output error"):
+        chain.store.head()
+
+
 def test_a_crash_between_bundle_and_statement_is_recovered(tmp_path: Path) -> None:
     """The statement is had back from its bundle, byte for byte; whole attestations stay as they are."""
     chain = attested_chain(tmp_path, cycle_record(), cycle_record(sequence=2))
