@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from inventory.model import (
     ProviderInventory,
     ProviderName,
     ReadState,
+    ScopeId,
 )
 from inventory.providers.aws_iam import AwsIamCollector, Settings
 from reconciler.core.evidence import item_evidence
 from reconciler.demo import moto_server
+from reconciler.demo.process import ServerFailed, free_port
 from tests import peers
 from tests.fakes.aws_world import KEYS, AwsWorld, document, reset, trust
 from tests.fakes.clock import FakeClock
@@ -401,13 +404,9 @@ def test_users_are_not_looked_for_in_another_account(world: AwsWorld, collector:
     (elsewhere,) = reader.collect(nobody)
     assert set(states(elsewhere).values()) == {ReadState.PARTIAL, ReadState.EXCLUDED}
     with pytest.raises(Misconfigured, match="not of"):
-        collector(accounts=({"account_id": OTHER},)).read_principal(_moved(inventory.principals[0], OTHER))
-
-
-def _moved(principal: Principal, scope: str) -> Principal:
-    from dataclasses import replace  # noqa: PLC0415 - one use
-
-    return replace(principal, scope=scope)  # type: ignore[arg-type]  # a plain text is a scope id
+        collector(accounts=({"account_id": OTHER},)).read_principal(
+            replace(inventory.principals[0], scope=ScopeId(OTHER))
+        )
 
 
 def test_role_trust_is_found_for_the_named_user_only(world: AwsWorld, collector: Build) -> None:
@@ -421,3 +420,46 @@ def test_role_trust_is_found_for_the_named_user_only(world: AwsWorld, collector:
     assert [(item.principal_id, item.role) for item in trusted if isinstance(item, Grant)] == [
         (mara["UserId"], "by-id")
     ]
+
+
+def test_refused_account_has_nothing_complete(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
+    """When the bulk read is refused at once, every kind is denied and no further call is made."""
+    world.user("mara", employee_id="E1")
+    proxy.fault = refuse("GetAccountAuthorizationDetails")
+    (inventory,) = collector().collect(everybody)
+    assert inventory.principals == ()
+    assert set(states(inventory).values()) == {ReadState.DENIED, ReadState.EXCLUDED}
+    assert not inventory.complete
+    assert set(proxy.counts()) == {"GetCallerIdentity", "GetAccountAuthorizationDetails"}
+
+
+def test_an_instance_that_cannot_be_reached_at_all_raises(collector: Build) -> None:
+    """When neither STS nor IAM answers, no account can even be named: the whole instance fails."""
+    with pytest.raises(Unavailable):
+        collector(endpoint_url=f"http://127.0.0.1:{free_port()}").collect(everybody)
+
+
+def test_excluded_kinds_are_neither_asked_for_nor_listed(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """An excluded kind costs no call, gives no item, and is a gap of every principal; the rest is complete."""
+    world.full_user("mara", "E1")
+    left_out = (SSC, ArtefactKind.MFA_DEVICE, ArtefactKind.SSH_KEY, ArtefactKind.GROUP_MEMBERSHIP)
+    reader = collector(exclude=left_out)
+    for interest in (nobody, everybody):
+        (inventory,) = reader.collect(interest)
+        assert inventory.complete
+        assert not {item.kind for item in inventory.items} & set(left_out)
+        assert {kind for kind, state in states(inventory).items() if state is ReadState.EXCLUDED} == set(left_out)
+        assert set(inventory.principals[0].read.gaps) == set(left_out)
+    reading = reader.read_principal(inventory.principals[0])
+    assert not {item.kind for item in reading.items} & set(left_out)
+    unasked = {"ListVirtualMFADevices", "ListMFADevices", "ListSSHPublicKeys", "ListGroupsForUser"}
+    assert not unasked & set(proxy.counts())
+
+
+def test_missing_server_program_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without moto the demo's AWS says what to install."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ServerFailed, match="extra 'demo'"):
+        moto_server.start(tmp_path)
