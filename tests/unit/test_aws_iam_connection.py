@@ -239,7 +239,10 @@ def test_credentials_of_a_role_are_renewed_before_they_run_out(monkeypatch: pyte
     entered: list[str] = []
 
     class Sts:
+        """Gives credentials for an hour."""
+
         def assume_role(self, **request: str) -> dict[str, Any]:
+            """Note whose role is entered."""
             entered.append(request["RoleArn"])
             keys = {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
             return {"Credentials": keys | {"Expiration": clock.now() + timedelta(hours=1)}}
