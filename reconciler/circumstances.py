@@ -121,7 +121,10 @@ class _Rules:
     def stopped(self, action: Action) -> str:
         now = self._ground.clock.now()
         with self._lock:
-            if self._looked_at is None or self._ground.clock.monotonic_seconds() - self._looked_at > _LOOK_AGAIN_SECONDS:
+            if (
+                self._looked_at is None
+                or self._ground.clock.monotonic_seconds() - self._looked_at > _LOOK_AGAIN_SECONDS
+            ):
                 self._look(now)
             if self._moved:
                 return self._moved
@@ -129,7 +132,6 @@ class _Rules:
         return "a waiver is in force now" if waived else ""
 
     def _look(self, now: datetime) -> None:
-        self._looked_at = self._ground.clock.monotonic_seconds()
         try:
             digest = self._ground.load_policies().digest
             self._waivers = self._ground.load_waivers(now)
