@@ -105,7 +105,7 @@ class _Asking:
     world: EvaluationWorld
     expected: Expectation
     lock: Lock = field(default_factory=Lock)
-    halvings: int = HALVINGS
+    halvings: int = field(default_factory=lambda: HALVINGS)
 
     def ask(self, asked: tuple[Unit, ...], number: str) -> dict[str, tuple[FindingDocument, ...]]:
         """Ask once and check the answer."""

@@ -127,7 +127,7 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
     notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
     world = _world(notes, house, snapshot, roster)
     evaluation = _evaluate(notes, house, world)
-    return Picture(world=world, evaluation=evaluation, plan=_plan(notes, rules, world, evaluation))
+    return Picture(world=world, evaluation=evaluation, plan=_plan(notes, house, rules, world, evaluation))
 
 
 def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Roster, RosterIndex]:
@@ -191,11 +191,12 @@ def _evaluate(notes: Notes, house: CycleHouse, world: EvaluationWorld) -> Evalua
     return evaluation
 
 
-def _plan(notes: Notes, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation) -> Plan:
+def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation) -> Plan:
     notes.plan = plan = make_plan(
         PlanningWorld(
             cycle_id=world.cycle_id,
             now=world.now,
+            planned_at=house.clock.now(),
             snapshot=world.snapshot,
             correlations=world.correlations,
             findings=evaluation.findings,

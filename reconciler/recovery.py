@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from inventory.model import PrincipalId, ProviderName
 from inventory.provider import Clock, Collector
-from reconciler.core.model import ActionResult, OutcomeState, VerificationState
+from reconciler.core.model import ActionResult, CycleId, OutcomeState, VerificationState
 from reconciler.core.verification import effective_by
 from reconciler.ports import CycleEntry, Journal, JournalEntry
 from reconciler.rereading import Patience, Rereader
@@ -23,6 +23,29 @@ _FOUND_THERE = "interrupted before or during the call; still there at recovery"
 def interrupted_cycles(journal: Journal) -> tuple[CycleEntry, ...]:
     """Return the cycles that began and never finished, oldest first."""
     return tuple(entry for entry in journal.cycles() if entry.outcome is None)
+
+
+def results_of(journal: Journal, cycle_id: CycleId) -> tuple[ActionResult, ...]:
+    """Return all that the journal knows of a cycle's acts, as the results that its interrupted execution never gave.
+
+    After `recover`, this is what the statement of an interrupted cycle rests on. An act without an outcome is unknown.
+    """
+    return tuple(_result_of(entry) for entry in journal.entries(cycle_id))
+
+
+def _result_of(entry: JournalEntry) -> ActionResult:
+    outcome = entry.outcome or OutcomeState.UNKNOWN
+    made_at = None if outcome is OutcomeState.FAILED else entry.outcome_at
+    return ActionResult(
+        action=entry.intent.action,
+        outcome=outcome,
+        verification=entry.verification,
+        detail=entry.outcome_detail,
+        decided_at=entry.intent.recorded_at,
+        acted_at=entry.outcome_at,
+        verified_at=entry.verified_at,
+        effective_by=None if made_at is None else effective_by(entry.intent.action, made_at),
+    )
 
 
 def recover(
@@ -76,38 +99,21 @@ def _settle(journal: Journal, entries: Sequence[JournalEntry], rereader: Rereade
 
 
 def _known(journal: Journal, entry: JournalEntry, state: VerificationState, read_at: datetime) -> ActionResult:
-    action = entry.intent.action
-    outcome, detail, acted_at = entry.outcome, entry.outcome_detail, entry.outcome_at
+    action_id = entry.intent.action.action_id
     # The verification goes first: a crash between the two leaves the intent without an outcome, so it is read again.
     if state is not entry.verification:
-        journal.record_verification(action.action_id, state, read_at)
-    if outcome is None:
+        journal.record_verification(action_id, state, read_at)
+    known = replace(entry, verification=state, verified_at=read_at)
+    if entry.outcome is None:
         gone = state is VerificationState.GONE
         outcome, detail = (OutcomeState.DONE, _FOUND_GONE) if gone else (OutcomeState.FAILED, _FOUND_THERE)
-        acted_at = read_at if gone else None
-        journal.record_outcome(action.action_id, outcome, detail, read_at)
-    return ActionResult(
-        action=action,
-        outcome=outcome,
-        verification=state,
-        detail=detail,
-        decided_at=entry.intent.recorded_at,
-        acted_at=acted_at,
-        verified_at=read_at,
-        effective_by=None if acted_at is None else effective_by(action, acted_at),
-    )
+        journal.record_outcome(action_id, outcome, detail, read_at)
+        known = replace(known, outcome=outcome, outcome_detail=detail, outcome_at=read_at)
+    return _result_of(known)
 
 
 def _unread(journal: Journal, entry: JournalEntry, reason: str, now: datetime) -> ActionResult:
-    action = entry.intent.action
     if entry.verification is not VerificationState.UNKNOWN:
-        journal.record_verification(action.action_id, VerificationState.UNKNOWN, now)
-    return ActionResult(
-        action=action,
-        outcome=entry.outcome or OutcomeState.UNKNOWN,
-        verification=VerificationState.UNKNOWN,
-        detail=f"not settled at recovery: {reason}",
-        decided_at=entry.intent.recorded_at,
-        acted_at=entry.outcome_at,
-        verified_at=None,
-    )
+        journal.record_verification(entry.intent.action.action_id, VerificationState.UNKNOWN, now)
+    known = replace(entry, verification=VerificationState.UNKNOWN, verified_at=None)
+    return replace(_result_of(known), detail=f"not settled at recovery: {reason}")

@@ -1,16 +1,19 @@
 """Builders of the record of a whole cycle and its parts, and of a chain of signed attestations."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
+from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.model import (
     ActionResult,
@@ -223,10 +226,32 @@ class Chain:
         """Return the folder of the attestations."""
         return self.store.root / "attestations"
 
+    @property
+    def key(self) -> VerifyingKey:
+        """Return the key that the auditor trusts."""
+        return self.signer.verifying_key
+
+    def copied(self, root: Path) -> Self:
+        """Copy the whole store to a new folder, to be damaged there."""
+        shutil.copytree(self.store.root, root)
+        return replace(self, store=FileEvidenceStore(root))
+
     def files(self, sequence: int) -> tuple[Path, Path]:
         """Return statement and bundle of a cycle."""
         stem = f"{sequence:06d}-{cycle_id(sequence)}"
         return self.folder / f"{stem}.statement.json", self.folder / f"{stem}.sigstore.json"
+
+
+def verified(chain: Chain) -> Report:
+    """Verify a chain without any knowledge but the key."""
+    return verify(chain.store.root, chain.key)
+
+
+def blamed(report: Report) -> set[tuple[str, str]]:
+    """Return which cycle is blamed for what; nothing may count as verified then."""
+    assert not report.verified
+    assert report.head is None
+    return {(problem.cycle_id, problem.code) for problem in report.problems}
 
 
 def attested_chain(root: Path, *records: CycleRecord) -> Chain:
@@ -241,7 +266,10 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
             store.put(content, kind=name)
         payload = build_statement(record, facts)
         store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
-        links.append(Link(sequence=record.sequence, cycle_id=record.cycle_id, digest="sha256:" + sha256_hex(payload)))
+        digest = "sha256:" + sha256_hex(payload)
+        links.append(
+            Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest, outcome=record.outcome.value)
+        )
     return Chain(store=store, signer=signer, links=tuple(links))
 
 

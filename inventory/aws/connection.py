@@ -147,6 +147,7 @@ class AwsAccounts:
         self._lock = threading.Lock()
         self._opened: OrderedDict[AccountId | None, _Opened] = OrderedDict()
         self._calls: Counter[AccountId | None] = Counter()
+        self._own_account: AccountId | None = None
         with calling("credentials", "own session"):
             self._session = boto3.session.Session(
                 region_name=settings.region,
@@ -175,7 +176,24 @@ class AwsAccounts:
         with calling("GetCallerIdentity", where):
             reply = self._client("sts", account_id, {}).get_caller_identity()
         user_id = str(reply["UserId"]) if ":user/" in str(reply["Arn"]) else None
-        return Caller(account_id=str(reply["Account"]), user_id=user_id)
+        self._own_account = str(reply["Account"])
+        return Caller(account_id=self._own_account, user_id=user_id)
+
+    def reaching(self, account_id: AccountId) -> BaseClient:
+        """Return the IAM client of an account, sure that it reaches that account and no other.
+
+        In another account every user would look gone. A role's ARN names its account; for our own credentials STS is
+        asked once, since a session keeps its identity. Raises `inventory.errors.ProviderError`.
+        """
+        configured = account_id if account_id in self._settings.scopes() else None
+        if configured is None or self._settings.role_of(configured) is None:
+            own = self._own_account or self.caller(configured).account_id
+            if own != account_id:
+                raise Misconfigured(
+                    f"our credentials are of account {own}, not of {account_id}",
+                    advice="configure the account with a role, or give credentials of that account",
+                )
+        return self.iam(configured)
 
     def calls(self, account_id: AccountId | None) -> int:
         """Return how many HTTP requests were sent for an account so far, retries included."""

@@ -20,7 +20,7 @@ from inventory.aws.user_reading import UserReader
 from inventory.documents import aws_iam_items as items
 from inventory.documents.aws_iam import Conventions, UserFacts
 from inventory.documents.aws_iam_items import Holder
-from inventory.errors import Misconfigured, ProviderError
+from inventory.errors import ProviderError
 from inventory.model import (
     AccessItem,
     ArtefactKind,
@@ -138,11 +138,8 @@ class AwsIamCollector:
 
     def read_principal(self, principal: Principal) -> PrincipalReading:
         """Read one user live and whole, all artefact kinds side by side."""
-        scope = principal.scope
-        configured = scope if scope in self._settings.scopes() else None
-        if configured is None or self._settings.role_of(configured) is None:
-            _same_account(self._accounts.caller(configured), scope)
-        return self._users.whole(self._accounts.iam(configured), principal, self._pool.map)
+        client = self._accounts.reaching(principal.scope)
+        return self._users.whole(client, principal, self._pool.map)
 
     def close(self) -> None:
         """End the reading threads and close connections."""
@@ -160,9 +157,7 @@ class AwsIamCollector:
     ) -> ProviderInventory:
         started = self._clock.now()
         try:
-            if scope is not None and self._settings.role_of(scope) is None and isinstance(who, Caller):
-                _same_account(who, scope)
-            client = self._accounts.iam(scope)
+            client = self._accounts.iam(None) if scope is None else self._accounts.reaching(scope)
             bulk = iam.read_bulk(client, scope or "our own account", self._admin)
         except ProviderError as error:
             if scope is None:
@@ -305,15 +300,6 @@ class AwsIamCollector:
 
 def _failed(entry: Coverage) -> bool:
     return entry.state not in {ReadState.COMPLETE, ReadState.EXCLUDED}
-
-
-def _same_account(caller: Caller, scope: str) -> None:
-    """Refuse to look for the users of one account in another, where they would all seem gone."""
-    if caller.account_id != scope:
-        raise Misconfigured(
-            f"our credentials are of account {caller.account_id}, not of {scope}",
-            advice="configure the account with a role, or give credentials of that account",
-        )
 
 
 def _scope_of(configured: AccountId | None, who: Caller | ProviderError, bulk: iam.Bulk) -> ScopeId:

@@ -138,19 +138,17 @@ class FileEvidenceStore:
         `recorded` are the cycles that the journal knows: raises `EvidenceError` when it knows a later attestation or
         another last one, so that a chain whose tail was cut off is never continued as if nothing had happened.
         """
-        files = self._attestation_files(STATEMENT_SUFFIX)
-        last = max(files, key=lambda path: int(path.name.split("-")[0]), default=None)
-        found = None if last is None else self._link(last)
-        attested = [entry for entry in recorded if entry.statement_digest]
-        if attested:
-            latest = max(attested, key=lambda entry: entry.sequence)
-            if found is None or found.sequence < latest.sequence:
-                msg = f"the attestation of cycle {latest.sequence} ({latest.cycle_id}) is gone; the journal knows it"
+        last = max(self._attestation_files(STATEMENT_SUFFIX), key=_sequence, default=None)
+        latest = max((one for one in recorded if one.statement_digest), key=lambda one: one.sequence, default=None)
+        if latest is not None:
+            named = f"the attestation of cycle {latest.sequence} ({latest.cycle_id})"
+            if last is None or _sequence(last) < latest.sequence:
+                msg = f"{named} is gone; the journal knows it"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
-            if found.sequence == latest.sequence and found.digest != latest.statement_digest:
-                msg = f"the attestation of cycle {latest.sequence} ({latest.cycle_id}) is not the one in the journal"
+            if _sequence(last) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
+                msg = f"{named} is not the one in the journal"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
-        return found
+        return None if last is None else _link(last)
 
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of this sequence number, if there is one.
@@ -158,28 +156,21 @@ class FileEvidenceStore:
         After a crash between storing it and noting it in the journal, this one counts and is not made again.
         """
         files = self._attestation_files(STATEMENT_SUFFIX)
-        return next((self._link(path) for path in files if int(path.name.split("-")[0]) == sequence), None)
-
-    def _link(self, statement: Path) -> Link:
-        sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
-        try:
-            payload = statement.read_bytes()
-        except OSError as error:
-            _cannot("read", statement.name, error)
-        return Link(
-            sequence=int(sequence),
-            cycle_id=CycleId(cycle_id),
-            digest="sha256:" + hashlib.sha256(payload).hexdigest(),
-            outcome=read_statement(payload).predicate.outcome,
-        )
+        return next((_link(path) for path in files if _sequence(path) == sequence), None)
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
-        """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
+        """Keep the key under which a cycle's leaves name persons, apart from the evidence.
+
+        The key of an attested cycle is never replaced; one that a crash left without an attestation is.
+        """
         if len(key) != KEY_BYTES:
             msg = f"the pseudonym key of cycle {cycle_id} has {len(key)} bytes"
             raise EvidenceError(msg, advice=f"hand in {KEY_BYTES} random bytes")
+        path = self._key_path(sequence, cycle_id)
         try:
-            self._create(self._key_path(sequence, cycle_id), key)
+            if path.exists() and not self._bundles_of(sequence):
+                remove_file(path)  # a crash came before the attestation: nothing was ever named under this key
+            self._create(path, key)
         except OSError as error:
             _cannot("store", f"the pseudonym key of cycle {cycle_id}", error)
 
@@ -213,10 +204,11 @@ class FileEvidenceStore:
         parsed = ((path, parse_name(path.name)) for path in sorted(self._folder.iterdir()))
         return [path for path, name in parsed if name is not None and name[2] == suffix]
 
+    def _bundles_of(self, sequence: int) -> list[str]:
+        return [path.name for path in self._attestation_files(BUNDLE_SUFFIX) if _sequence(path) == sequence]
+
     def _refuse_taken(self, sequence: int) -> None:
-        taken = [
-            path.name for path in self._attestation_files(BUNDLE_SUFFIX) if int(path.name.split("-")[0]) == sequence
-        ]
+        taken = self._bundles_of(sequence)
         if taken:
             msg = f"sequence {sequence} already has an attestation: {taken[0]}"
             raise EvidenceError(msg, advice="attestations are never replaced; the journal is older than the store")
@@ -225,6 +217,28 @@ class FileEvidenceStore:
         make_folder(self._staging)
         make_folder(path.parent)
         create_file(path, content, staging=self._staging)
+
+
+def _sequence(path: Path) -> int:
+    return int(path.name.split("-")[0])
+
+
+def _content(statement: Path) -> bytes:
+    try:
+        return statement.read_bytes()
+    except OSError as error:
+        _cannot("read", statement.name, error)
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _link(statement: Path) -> Link:
+    content = _content(statement)
+    sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
+    outcome = read_statement(content).predicate.outcome
+    return Link(sequence=int(sequence), cycle_id=CycleId(cycle_id), digest=_digest(content), outcome=outcome)
 
 
 def _cannot(verb: str, what: str, error: OSError) -> NoReturn:

@@ -58,7 +58,7 @@ def document(value: object) -> str:
     try:
         return dumps(value).decode("utf-8")
     except ValueError as error:
-        msg = f"a {type(value).__name__} cannot be written down: {error}"
+        msg = f"{type(value).__name__} cannot be written down: {error}"
         raise JournalError(msg, advice="this is a defect in the value's origin: report it") from error
 
 

@@ -211,12 +211,15 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
         "candidates": list[Json](sorted({match.worker_id for match in correlation.candidates})),
         "access": {access_id: access_document(by_id[access_id]) for access_id in sorted(by_id)},
     }
+    key = unit_key(principal.provider, principal.scope, principal.principal_id)
     try:
         UnitDocument.model_validate(document)
+        "".join((key, *by_id)).encode()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         return _unreadable(principal, f"has no valid document: {first['loc'][-1]}: {first['msg']}")
-    key = unit_key(principal.provider, principal.scope, principal.principal_id)
+    except UnicodeEncodeError:
+        return _unreadable(principal, "has an id that is no Unicode text, or holds such an item")
     return Unit(key=key, principal=principal, worker_id=worker_id, items=by_id, document=document)
 
 

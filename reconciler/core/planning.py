@@ -97,6 +97,9 @@ class PlanningWorld:
 
     cycle_id: CycleId
     now: datetime
+    """The instant that is decided as of."""
+    planned_at: datetime
+    """When the plan is made: its time to live and the time to revoke count from here."""
     snapshot: Snapshot
     correlations: tuple[Correlation, ...]
     findings: tuple[Finding, ...]
@@ -147,7 +150,7 @@ def make_plan(world: PlanningWorld) -> Plan:
     return Plan(
         digest=_plan_digest(ordered, world.policy_digest),
         cycle_id=world.cycle_id,
-        created_at=world.now,
+        created_at=world.planned_at,
         policy_digest=world.policy_digest,
         roster_digest=world.roster_digest,
         actions=ordered,

@@ -4,6 +4,7 @@ It runs beside the demo so that the servers can still be asked when the demo is 
 appears in its folder, when its lifetime is over, or on SIGTERM; it is never looked for by name.
 """
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -166,11 +167,7 @@ def ldap_missing() -> str:
     """Return why OpenLDAP cannot take part, or nothing when it can."""
     if shutil.which("slapd") is None and not Path("/usr/sbin/slapd").exists():
         return "OpenLDAP (slapd) is not installed"
-    try:
-        import ldap  # noqa: F401, PLC0415 - only asked whether it is there
-    except ImportError:
-        return "python-ldap is not installed"
-    return ""
+    return "" if importlib.util.find_spec("ldap") else "python-ldap is not installed"
 
 
 def _start_ldap(folder: Path, stack: ExitStack) -> RunningServer:

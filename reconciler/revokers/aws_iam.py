@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
-from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
 from inventory.model import ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
 from reconciler.core.canonical import dumps, plain
@@ -230,17 +230,8 @@ class AwsIamRevoker:
         self._accounts.close()
 
     def _target(self, action: Action) -> _Target:
-        scope = action.scope
-        configured = scope if scope in self._settings.scopes() else None
-        if configured is None or self._settings.role_of(configured) is None:
-            account = self._accounts.caller(configured).account_id
-            if account != scope:
-                raise Denied(
-                    f"the revoker's credentials are of account {account}, not of {scope}",
-                    advice="configure the account with a role, or give credentials of that account",
-                )
-        client = self._accounts.iam(configured)
-        return _Target(client=client, where=scope, address=dict(action.item.address))
+        client = self._accounts.reaching(action.scope)
+        return _Target(client=client, where=action.scope, address=dict(action.item.address))
 
     def _write(self, action: Action, act: Callable[[_Target], str]) -> Receipt:
         target = self._target(action)

@@ -3,8 +3,11 @@
 import functools
 import json
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3.session
@@ -12,6 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ReadState
+from inventory.providers.aws_iam import AwsIamCollector, Settings
+from tests.fakes.clock import FakeClock
 
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 SSH_KEY = (
@@ -93,3 +100,46 @@ class AwsWorld:
         self.group(f"{name}-team", name)
         iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=trust(user["Arn"]))
         return user
+
+
+SSC = ArtefactKind.SERVICE_CREDENTIAL
+"""The kind that moto cannot list."""
+
+Build = Callable[..., AwsIamCollector]
+
+
+@contextmanager
+def collectors(url: str, directory: Path) -> Iterator[Build]:
+    """Give a builder of collectors that never repeat a call, and close them all at the end."""
+    secret = directory / "secret"
+    secret.write_text("testing\n")
+    with ExitStack() as stack:
+
+        def build(**changes: Any) -> AwsIamCollector:
+            values: dict[str, Any] = {
+                "endpoint_url": url,
+                "access_key_id": KEYS["aws_access_key_id"],
+                "secret_access_key_file": secret,
+                "max_attempts": 1,
+                "exclude": (SSC,),
+            }
+            made = AwsIamCollector(ProviderName("corp-aws"), Settings(**(values | changes)), FakeClock())
+            stack.callback(made.close)
+            return made
+
+        yield build
+
+
+def nobody(_: Principal) -> bool:
+    """Take interest in nobody."""
+    return False
+
+
+def everybody(_: Principal) -> bool:
+    """Take interest in everybody."""
+    return True
+
+
+def states(inventory: ProviderInventory) -> dict[ArtefactKind, ReadState]:
+    """Return the state of every kind."""
+    return {entry.kind: entry.state for entry in inventory.coverage}

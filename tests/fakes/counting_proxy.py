@@ -63,6 +63,7 @@ class CountingProxy:
 
     @property
     def url(self) -> str:
+        """Return the address that clients are given."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,7 +11,6 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.cli.attestations import Place, build_app
 from reconciler.core.errors import EvidenceError
@@ -30,8 +28,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 @pytest.fixture
 def chain(original: Chain, tmp_path: Path) -> Chain:
     """Return a copy that may be damaged."""
-    shutil.copytree(original.store.root, tmp_path / "state")
-    return replace(original, store=FileEvidenceStore(tmp_path / "state"))
+    return original.copied(tmp_path / "state")
 
 
 def place(chain: Chain) -> Place:

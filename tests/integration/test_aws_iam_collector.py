@@ -1,45 +1,32 @@
 """Reading AWS IAM from moto's server, calls counted on the server's side."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inventory.errors import Denied, Misconfigured, Throttled, Unavailable
+from inventory.errors import Misconfigured
 from inventory.model import (
     ArtefactKind,
     Credential,
-    Extent,
     Grant,
-    Principal,
     PrincipalKind,
     ProviderInventory,
     ProviderName,
     ReadState,
+    ScopeId,
 )
-from inventory.providers.aws_iam import AwsIamCollector, Settings
 from reconciler.core.evidence import item_evidence
 from reconciler.demo import moto_server
+from reconciler.demo.process import ServerFailed
 from tests import peers
-from tests.fakes.aws_world import KEYS, AwsWorld, document, reset, trust
-from tests.fakes.clock import FakeClock
-from tests.fakes.counting_proxy import DROP, HTML, THROTTLED, CountingProxy, Fault, error_reply, paged_bulk, refuse
+from tests.fakes.aws_world import SSC, AwsWorld, Build, collectors, document, everybody, nobody, reset, states, trust
+from tests.fakes.counting_proxy import CountingProxy, paged_bulk, refuse
 
 ACCOUNT = moto_server.ACCOUNT_ID
 OTHER = "210987654321"
 NAME = ProviderName("corp-aws")
-SSC = ArtefactKind.SERVICE_CREDENTIAL
-
-
-def nobody(_: Principal) -> bool:
-    """Take interest in nobody."""
-    return False
-
-
-def everybody(_: Principal) -> bool:
-    """Take interest in everybody."""
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -64,34 +51,11 @@ def world(proxy: CountingProxy) -> AwsWorld:
     return AwsWorld(proxy.upstream)
 
 
-Build = Callable[..., AwsIamCollector]
-
-
 @pytest.fixture
 def collector(proxy: CountingProxy, tmp_path: Any) -> Iterator[Build]:
     """Build collectors that go through the proxy and are closed at the end."""
-    secret = tmp_path / "secret"
-    secret.write_text("testing\n")
-    with ExitStack() as stack:
-
-        def build(**changes: Any) -> AwsIamCollector:
-            values: dict[str, Any] = {
-                "endpoint_url": proxy.url,
-                "access_key_id": KEYS["aws_access_key_id"],
-                "secret_access_key_file": secret,
-                "max_attempts": 1,
-                "exclude": (SSC,),
-            }
-            made = AwsIamCollector(NAME, Settings(**(values | changes)), FakeClock())
-            stack.callback(made.close)
-            return made
-
+    with collectors(proxy.url, tmp_path) as build:
         yield build
-
-
-def states(inventory: ProviderInventory) -> dict[ArtefactKind, ReadState]:
-    """Return the state of every kind."""
-    return {entry.kind: entry.state for entry in inventory.coverage}
 
 
 def kinds_of(inventory: ProviderInventory, principal_id: str) -> set[ArtefactKind]:
@@ -206,42 +170,6 @@ def test_quarantined_user_is_disabled(world: AwsWorld, collector: Build) -> None
         assert account.enabled is False
 
 
-def test_service_credentials_that_cannot_be_listed_leave_the_rest_whole(world: AwsWorld, collector: Build) -> None:
-    """A server that answers HTML for service-specific credentials makes that kind incomplete, and nothing else."""
-    world.full_user("mara", "E1")
-    reader = collector(exclude=())
-    (inventory,) = reader.collect(everybody)
-    assert inventory.state_of(SSC) is ReadState.PARTIAL
-    assert not inventory.complete
-    assert {kind for kind, state in states(inventory).items() if state is not ReadState.COMPLETE} == {SSC}
-    (mara,) = inventory.principals
-    assert mara.read.partial == (SSC,)
-    assert not mara.read.whole
-    assert reader.read_principal(mara).state_of(SSC) is ReadState.PARTIAL
-    (without,) = reader.collect(nobody)
-    assert without.state_of(SSC) is ReadState.PARTIAL
-
-
-def test_failed_second_page_still_reads_known_people_live(
-    world: AwsWorld, collector: Build, proxy: CountingProxy
-) -> None:
-    """When the second bulk page fails, no kind is complete, and people known from the first are read live and whole."""
-    for index in range(6):
-        world.user(f"u{index}", employee_id=f"E{index}")
-    world.group("team", "u0", "u5")
-    proxy.rewrite = paged_bulk(size=3)
-    proxy.fault = refuse("GetAccountAuthorizationDetails", error_reply("ServiceUnavailable", 503), after=1)
-    (inventory,) = collector().collect(lambda one: one.employee_ids == ("E0",))
-    assert {one.login_names[0] for one in inventory.principals} == {"u0", "u1", "u2"}
-    assert set(states(inventory).values()) == {ReadState.PARTIAL, ReadState.EXCLUDED}
-    known = next(one for one in inventory.principals if one.login_names == ("u0",))
-    assert known.read.whole
-    membership = next(item for item in inventory.items if item.kind is ArtefactKind.GROUP_MEMBERSHIP)
-    assert isinstance(membership, Grant)
-    assert membership.holders == 2
-    assert any("ServiceUnavailable" in error for error in inventory.errors)
-
-
 def test_pages_are_followed_to_the_end(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
     """Every page of the bulk read is taken in."""
     for index in range(7):
@@ -251,99 +179,6 @@ def test_pages_are_followed_to_the_end(world: AwsWorld, collector: Build, proxy:
     assert len(inventory.principals) == 7
     assert proxy.counts()["GetAccountAuthorizationDetails"] == 3
     assert inventory.complete
-
-
-def test_refused_kind_is_denied_and_the_rest_goes_on(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
-    """A refused artefact kind is a gap with a name: the principal stays actionable, the inventory is not complete."""
-    world.full_user("mara", "E1")
-    proxy.fault = refuse("ListAccessKeys")
-    reader = collector()
-    (inventory,) = reader.collect(everybody)
-    assert inventory.state_of(ArtefactKind.ACCESS_KEY) is ReadState.DENIED
-    assert not inventory.complete
-    (mara,) = inventory.principals
-    assert mara.read.whole
-    assert set(mara.read.gaps) == {SSC, ArtefactKind.ACCESS_KEY}
-    reading = reader.read_principal(mara)
-    assert reading.state_of(ArtefactKind.ACCESS_KEY) is ReadState.DENIED
-    assert reading.state_of(ArtefactKind.PASSWORD) is ReadState.COMPLETE
-
-
-@pytest.mark.parametrize(
-    ("action", "kind"),
-    [
-        ("GetLoginProfile", ArtefactKind.PASSWORD),
-        ("ListMFADevices", ArtefactKind.MFA_DEVICE),
-        ("GetSSHPublicKey", ArtefactKind.SSH_KEY),
-        ("ListSigningCertificates", ArtefactKind.SIGNING_CERTIFICATE),
-        ("GetGroup", ArtefactKind.GROUP_MEMBERSHIP),
-        ("ListAttachedUserPolicies", ArtefactKind.ATTACHED_POLICY),
-        ("ListRoles", ArtefactKind.ROLE_TRUST),
-    ],
-)
-def test_kind_that_drops_out_of_a_reading_is_partial(
-    world: AwsWorld, collector: Build, proxy: CountingProxy, action: str, kind: ArtefactKind
-) -> None:
-    """A call that gets no reply makes exactly its kind partial in a reading, and its items are not made up."""
-    world.full_user("mara", "E1")
-    reader = collector()
-    (inventory,) = reader.collect(nobody)
-    proxy.fault = refuse(action, DROP)
-    reading = reader.read_principal(inventory.principals[0])
-    assert {entry.kind for entry in reading.coverage if entry.state is ReadState.PARTIAL} == {kind}
-    assert kind not in {item.kind for item in reading.items}
-    assert reading.principal is not None
-    assert not reading.principal.read.whole
-
-
-def test_unread_inline_policies_leave_the_standing_unknown(
-    world: AwsWorld, collector: Build, proxy: CountingProxy
-) -> None:
-    """Whether an account is quarantined is known by its inline policies: unread, the account is not called enabled."""
-    world.full_user("mara", "E1")
-    reader = collector()
-    (inventory,) = reader.collect(nobody)
-    proxy.fault = refuse("ListUserPolicies", DROP)
-    reading = reader.read_principal(inventory.principals[0])
-    assert reading.state_of(ArtefactKind.ACCOUNT) is ReadState.PARTIAL
-    assert ArtefactKind.ACCOUNT not in {item.kind for item in reading.items}
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (refuse("GetUser"), Denied),
-        (refuse("GetUser", THROTTLED), Throttled),
-        (refuse("GetUser", HTML), Unavailable),
-        (refuse("GetUser", DROP), Unavailable),
-        (refuse("ListUsers", DROP), Unavailable),
-    ],
-)
-def test_a_failed_look_is_never_an_absence(
-    world: AwsWorld, collector: Build, proxy: CountingProxy, fault: Fault, error: type[Exception]
-) -> None:
-    """When existence cannot be read, an error says so; nobody is reported as gone."""
-    world.user("mara", employee_id="E1")
-    reader = collector()
-    (inventory,) = reader.collect(nobody)
-    world.iam.delete_user(UserName="mara")
-    proxy.fault = fault
-    with pytest.raises(error):
-        reader.read_principal(inventory.principals[0])
-
-
-def test_report_that_cannot_be_read_costs_only_what_it_tells(
-    world: AwsWorld, collector: Build, proxy: CountingProxy
-) -> None:
-    """Without a credential report the kinds it enriches cover people of interest only, and stay complete for them."""
-    world.full_user("mara", "E1")
-    proxy.fault = refuse("GetCredentialReport")
-    (inventory,) = collector().collect(everybody)
-    assert inventory.complete
-    keys = next(entry for entry in inventory.coverage if entry.kind is ArtefactKind.ACCESS_KEY)
-    assert (keys.extent, keys.count) == (Extent.OF_INTEREST, 1)
-    assert any(error.startswith("no credential report") for error in inventory.errors)
-    assert proxy.counts()["GetAccessKeyLastUsed"] == 1
 
 
 def test_own_user_is_known_by_its_unique_id(world: AwsWorld, collector: Build, tmp_path: Any) -> None:
@@ -358,16 +193,6 @@ def test_own_user_is_known_by_its_unique_id(world: AwsWorld, collector: Build, t
     (inventory,) = made.collect(nobody)
     assert set(inventory.own_principals) == {reader["UserId"], revoker["UserId"]}
     assert inventory.identity_known
-
-
-def test_unknown_identity_is_said(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
-    """When STS does not answer, the account is still read and the identity is called unknown."""
-    world.user("mara", employee_id="E1")
-    proxy.fault = refuse("GetCallerIdentity", DROP)
-    (inventory,) = collector().collect(nobody)
-    assert not inventory.identity_known
-    assert inventory.scope == ACCOUNT
-    assert len(inventory.principals) == 1
 
 
 def test_many_accounts_are_entered_by_role(world: AwsWorld, collector: Build, proxy: CountingProxy) -> None:
@@ -401,13 +226,9 @@ def test_users_are_not_looked_for_in_another_account(world: AwsWorld, collector:
     (elsewhere,) = reader.collect(nobody)
     assert set(states(elsewhere).values()) == {ReadState.PARTIAL, ReadState.EXCLUDED}
     with pytest.raises(Misconfigured, match="not of"):
-        collector(accounts=({"account_id": OTHER},)).read_principal(_moved(inventory.principals[0], OTHER))
-
-
-def _moved(principal: Principal, scope: str) -> Principal:
-    from dataclasses import replace  # noqa: PLC0415 - one use
-
-    return replace(principal, scope=scope)  # type: ignore[arg-type]  # a plain text is a scope id
+        collector(accounts=({"account_id": OTHER},)).read_principal(
+            replace(inventory.principals[0], scope=ScopeId(OTHER))
+        )
 
 
 def test_role_trust_is_found_for_the_named_user_only(world: AwsWorld, collector: Build) -> None:
@@ -421,3 +242,29 @@ def test_role_trust_is_found_for_the_named_user_only(world: AwsWorld, collector:
     assert [(item.principal_id, item.role) for item in trusted if isinstance(item, Grant)] == [
         (mara["UserId"], "by-id")
     ]
+
+
+def test_excluded_kinds_are_neither_asked_for_nor_listed(
+    world: AwsWorld, collector: Build, proxy: CountingProxy
+) -> None:
+    """An excluded kind costs no call, gives no item, and is a gap of every principal; the rest is complete."""
+    world.full_user("mara", "E1")
+    left_out = (SSC, ArtefactKind.MFA_DEVICE, ArtefactKind.SSH_KEY, ArtefactKind.GROUP_MEMBERSHIP)
+    reader = collector(exclude=left_out)
+    for interest in (nobody, everybody):
+        (inventory,) = reader.collect(interest)
+        assert inventory.complete
+        assert not {item.kind for item in inventory.items} & set(left_out)
+        assert {kind for kind, state in states(inventory).items() if state is ReadState.EXCLUDED} == set(left_out)
+        assert set(inventory.principals[0].read.gaps) == set(left_out)
+    reading = reader.read_principal(inventory.principals[0])
+    assert not {item.kind for item in reading.items} & set(left_out)
+    unasked = {"ListVirtualMFADevices", "ListMFADevices", "ListSSHPublicKeys", "ListGroupsForUser"}
+    assert not unasked & set(proxy.counts())
+
+
+def test_missing_server_program_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without moto the demo's AWS says what to install."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ServerFailed, match="extra 'demo'"):
+        moto_server.start(tmp_path)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from inventory.errors import Denied, ObjectChanged, ObjectMissing, Unavailable, Unsupported
-from inventory.model import AccessItem, ArtefactKind, Principal, PrincipalReading, ProviderName, ScopeId
+from inventory.errors import Misconfigured, ObjectChanged, ObjectMissing, Unavailable, Unsupported
+from inventory.model import AccessItem, ArtefactKind, Principal, PrincipalId, PrincipalReading, ProviderName, ScopeId
 from inventory.providers.aws_iam import AwsIamCollector
 from inventory.providers.aws_iam import Settings as ReaderSettings
 from reconciler.core.model import Action, Effect, OutcomeState
@@ -210,7 +210,7 @@ def test_an_inactive_key_is_not_switched_on_by_undo(world: AwsWorld, revoker: Aw
 def test_a_reused_name_stops_the_act(revoker: AwsIamRevoker, look: Look, proxy: CountingProxy, effect: Effect) -> None:
     """When the user name belongs to another principal by now, nothing is written."""
     action = planned(look(), ArtefactKind.ACCESS_KEY, effect)
-    stranger = replace(action, principal=replace(action.principal, principal_id="AIDASOMEBODYELSE"))  # type: ignore[type-var]  # text is an id
+    stranger = replace(action, principal=replace(action.principal, principal_id=PrincipalId("AIDASOMEBODYELSE")))
     act = revoker.quarantine if effect is Effect.QUARANTINE else revoker.revoke
     with pytest.raises(ObjectChanged):
         act(stranger)
@@ -221,7 +221,7 @@ def test_another_account_is_refused(revoker: AwsIamRevoker, look: Look, proxy: C
     """An action on an account that our credentials are not of is refused before any write."""
     action = planned(look(), ArtefactKind.ACCESS_KEY, Effect.REVOKE)
     elsewhere = replace(action, principal=replace(action.principal, scope=ScopeId("210987654321")))
-    with pytest.raises(Denied):
+    with pytest.raises(Misconfigured):
         revoker.revoke(elsewhere)
     assert writes(proxy) == []
 

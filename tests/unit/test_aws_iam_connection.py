@@ -20,11 +20,12 @@ from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 from pydantic import ValidationError
 
-from inventory.aws import connection, iam
+from inventory.aws import iam
 from inventory.aws.account import Account, coverage_of
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling, pages
 from inventory.aws.user_reading import UserReader
-from inventory.documents.aws_iam_items import Holder
+from inventory.documents.aws_iam import user_facts
+from inventory.documents.aws_iam_items import Holder, service_credential
 from inventory.errors import (
     Denied,
     Misconfigured,
@@ -185,7 +186,7 @@ def test_listed_service_credentials_are_not_asked_for_again(client: BaseClient, 
     conventions = Settings().conventions()
     others = [kind for kind in iam.LIVE_READS if kind is not ArtefactKind.SERVICE_CREDENTIAL]
     reader = UserReader(ProviderName("corp"), conventions, others)
-    facts = iam.documents.user_facts({"UserId": "AIDAEXAMPLE123456", "UserName": "mara", "Arn": "arn"})
+    facts = user_facts({"UserId": "AIDAEXAMPLE123456", "UserName": "mara", "Arn": "arn"})
     reading = reader.beside_bulk(client, HOLDER, facts, account(client).bulk, [SSC])
     assert [item.kind for item in reading.items] == [ArtefactKind.ACCOUNT, ArtefactKind.SERVICE_CREDENTIAL]
 
@@ -202,9 +203,8 @@ def test_service_credentials_are_taken_away(
 ) -> None:
     """A service-specific credential is suspended or removed by one call with its id, after the check of whose it is."""
     revoker = AwsIamRevoker(ProviderName("corp"), RevokerSettings(), FakeClock())
-    monkeypatch.setattr(revoker._accounts, "iam", lambda _: client)
-    monkeypatch.setattr(revoker._accounts, "caller", lambda _: connection.Caller(account_id=WHERE, user_id=None))
-    item = iam.items.service_credential(HOLDER, SSC)
+    monkeypatch.setattr(revoker._accounts, "reaching", lambda _: client)
+    item = service_credential(HOLDER, SSC)
     owner = builders.principal("AIDAEXAMPLE123456", scope=ScopeId(WHERE), address=(("user_name", "mara"),))
     user = {
         "Path": "/",
@@ -239,7 +239,10 @@ def test_credentials_of_a_role_are_renewed_before_they_run_out(monkeypatch: pyte
     entered: list[str] = []
 
     class Sts:
+        """Gives credentials for an hour."""
+
         def assume_role(self, **request: str) -> dict[str, Any]:
+            """Note whose role is entered."""
             entered.append(request["RoleArn"])
             keys = {"AccessKeyId": "a", "SecretAccessKey": "b", "SessionToken": "c"}
             return {"Credentials": keys | {"Expiration": clock.now() + timedelta(hours=1)}}

@@ -171,6 +171,18 @@ def test_a_chain_whose_tail_is_gone_is_not_continued(tmp_path: Path) -> None:
     assert b"chainGenesis" in whole
 
 
+def test_a_disk_that_fails_while_looking_is_an_evidence_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable last statement and a blocked key folder are named, never taken for absent."""
+    chain = attested_chain(tmp_path, cycle_record())
+
+    def refuse(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(EvidenceError, match=f"cannot read 000001-{cycle_id(1)}.statement.json: Input/output error"):
+        chain.store.head()
+
+
 def test_a_crash_between_bundle_and_statement_is_recovered(tmp_path: Path) -> None:
     """The statement is had back from its bundle, byte for byte; whole attestations stay as they are."""
     chain = attested_chain(tmp_path, cycle_record(), cycle_record(sequence=2))
@@ -186,6 +198,7 @@ def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> N
     """A cycle's pseudonym key is kept apart, once, and is gone for good when destroyed."""
     store.put_pseudonym_key(1, cycle_id(1), b"k" * 32)
     assert store.pseudonym_key(1, cycle_id(1)) == b"k" * 32
+    store.put_attestation(1, cycle_id(1), SignedStatement(payload=b"{}", bundle=b"[]"))
     with pytest.raises(EvidenceError, match="cannot store the pseudonym key"):
         store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
     store.destroy_pseudonym_key(1, cycle_id(1))
@@ -195,3 +208,10 @@ def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> N
         store.destroy_pseudonym_key(1, cycle_id(1))
     with pytest.raises(EvidenceError, match="has 5 bytes"):
         store.put_pseudonym_key(2, CycleId("b"), b"short")
+
+
+def test_a_key_without_an_attestation_is_replaced(store: FileEvidenceStore) -> None:
+    """After a crash between the key and its attestation the cycle is attested with a new key."""
+    store.put_pseudonym_key(1, cycle_id(1), b"k" * 32)
+    store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
+    assert store.pseudonym_key(1, cycle_id(1)) == b"j" * 32

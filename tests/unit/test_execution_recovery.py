@@ -18,7 +18,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.record import CycleOutcome
 from reconciler.ports import Intent, JournalEntry
-from reconciler.recovery import interrupted_cycles, recover
+from reconciler.recovery import interrupted_cycles, recover, results_of
 from reconciler.rereading import Patience
 from reconciler.undo import undo
 from tests.builders import NOW, PROVIDER, action, credential, grant, principal
@@ -184,9 +184,32 @@ def test_the_same_answer_is_recorded_once() -> None:
     stage.intended(credential(), DONE)
     stage.recover()
     recorded: list[VerificationState] = []
-    stage.journal.record_verification = lambda *args: recorded.append(args[1])  # type: ignore[method-assign]  # counts
+    stage.journal.record_verification = lambda *args: recorded.append(args[1])  # type: ignore[method-assign]  # counts what is written
     assert stage.recover() == [(DONE, THERE)]
     assert recorded == []
+
+
+def test_an_interrupted_cycle_tells_all_its_acts() -> None:
+    """What a cycle's acts came to is known from the journal alone: those settled before, at recovery, and not yet."""
+    stage = Aftermath(credential("bob"))
+    settled, gone = stage.intended(grant(), DONE, verification=GONE), stage.intended(credential())
+    failed = stage.intended(credential("bob"))
+    stage.recover()
+    open_ = stage.intended(grant("bob"))
+    results = results_of(stage.journal, CYCLE)
+    assert [(one.action, one.outcome, one.verification) for one in results] == [
+        (settled, DONE, GONE),
+        (gone, DONE, GONE),
+        (failed, FAILED, THERE),
+        (open_, LOST, None),
+    ]
+    assert [one.effective_by for one in results] == [
+        NOW + timedelta(seconds=300),
+        stage.clock.now() + timedelta(seconds=300),
+        None,
+        None,
+    ]
+    assert results_of(stage.journal, CycleId("cycle-2")) == ()
 
 
 def test_interrupted_cycles_are_those_without_an_end() -> None:

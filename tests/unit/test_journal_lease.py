@@ -74,6 +74,15 @@ def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     FileLease(tmp_path, purpose="cycle", now=NOW).close()
 
 
+def test_a_lease_that_cannot_be_signed_is_given_back(tmp_path: Path) -> None:
+    """When the holder's name cannot be written the lock does not stay behind."""
+    (tmp_path / "writer.new").mkdir()
+    with pytest.raises(JournalError, match="Is a directory"):
+        FileLease(tmp_path, purpose="cycle", now=NOW)
+    (tmp_path / "writer.new").rmdir()
+    FileLease(tmp_path, purpose="cycle", now=NOW).close()
+
+
 def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:
     """A state folder that is a file gives an error with advice, not a lease."""
     (tmp_path / "state").write_text("")

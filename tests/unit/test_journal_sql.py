@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,15 @@ from reconciler.adapters import journal_database
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import Database, sqlite_url
 from reconciler.adapters.journal_schema import METADATA
-from reconciler.adapters.journal_values import document, load_action, load_before, load_instant, load_plan
+from reconciler.adapters.journal_values import (
+    document,
+    load_action,
+    load_before,
+    load_holds,
+    load_instant,
+    load_plan,
+    load_roster,
+)
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import JournalError
 from reconciler.core.model import Action, BeforeImage, CycleId, Mode, Plan
@@ -217,6 +226,30 @@ def test_a_damaged_document_names_its_fields_only(path: Path) -> None:
         load_action(document(action(principal(), credential())).replace('"human"', '"secret-kind"'))
     assert "secret-kind" not in str(refused.value)
     assert "backup" in refused.value.advice
+
+
+@pytest.mark.parametrize("load", [load_action, load_plan, load_before, load_holds, load_roster])
+@pytest.mark.parametrize("text", ["", "[1]", '{"item": 5, "actions": [{"item": "x"}]}'])
+def test_no_damaged_document_is_read(load: Callable[[str], object], text: str) -> None:
+    """Whatever lies where a value was is an error with advice, never a value."""
+    with pytest.raises(JournalError, match="does not have its form") as refused:
+        load(text)
+    assert "backup" in refused.value.advice
+
+
+def test_a_value_without_canonical_form_is_not_written() -> None:
+    """A number that JSON cannot hold exactly is refused before it reaches the database."""
+    with pytest.raises(JournalError, match="Action cannot be written down"):
+        document(action(principal(), credential(), phase=2**60))
+
+
+def test_an_answer_without_words_still_names_its_code(path: Path) -> None:
+    """A database error that nobody foresaw is told by its code."""
+    database = Database(sqlite_url(path))
+    words = "could not look: the database answered SQLITE_ERROR"
+    with pytest.raises(JournalError, match=words), database.reading("look") as connection:
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+    database.close()
 
 
 def test_two_processes_worth_of_writers_leave_no_gap(path: Path) -> None:

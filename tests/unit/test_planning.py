@@ -62,6 +62,7 @@ def plan_for(
     world = PlanningWorld(
         cycle_id=CycleId("c1"),
         now=builders.NOW,
+        planned_at=builders.NOW,
         snapshot=builders.snapshot(builders.inventory(principals, items)),
         correlations=tuple(match(one) for one in principals),
         findings=tuple(builders.finding(item) for item in items) if findings is None else findings,

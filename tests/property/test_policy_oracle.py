@@ -1,0 +1,232 @@
+"""The rules against a naive second opinion in Python, on made-up worlds, in every engine."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Principal, PrincipalKind
+from inventory.roster.model import Worker, WorkerId
+from reconciler.adapters.embedded_rego import EmbeddedRego
+from reconciler.adapters.opa import ManagedOpa
+from reconciler.core.document import EvaluationWorld, Unit, batches, unit_key, units
+from reconciler.core.model import Correlation, CorrelationState, Match
+from reconciler.evaluation import evaluate
+from reconciler.ports import PolicyEngine
+from tests import peers
+from tests.builders import NOW, credential, grant, principal, roster, worker
+from tests.worlds import correlation, starter, world
+
+POLICIES = starter()
+IDLE_KINDS = {"access_key", "password", "service_credential", "signing_certificate", "ssh_key"}
+DAY = timedelta(days=1)
+
+
+class Verdict(NamedTuple):
+    """What matters of a finding."""
+
+    access_id: str
+    rule: str
+    code: str
+    effect: str
+
+
+@pytest.fixture(scope="module", params=["regorus", "opa"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyEngine]:
+    """Give the property every engine."""
+    made: PolicyEngine
+    if request.param == "opa":
+        made = ManagedOpa(Path(peers.require("opa")), directory=tmp_path_factory.mktemp("opa"))
+    else:
+        made = EmbeddedRego(deadline_seconds=20)
+    yield made
+    made.close()
+
+
+def instants() -> st.SearchStrategy[datetime | None]:
+    """Draw instants around every limit, or none."""
+    edges = [timedelta(0), timedelta(microseconds=1), -timedelta(microseconds=1), 90 * DAY, -90 * DAY, -91 * DAY, -DAY]
+    return st.none() | st.sampled_from([NOW + edge for edge in edges])
+
+
+def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
+    """Draw a few access items of a principal."""
+    switch = st.sampled_from([True, False, None])
+    kinds = st.sampled_from([ArtefactKind.ACCOUNT, ArtefactKind.ACCESS_KEY, ArtefactKind.MFA_DEVICE])
+    credentials = st.builds(
+        lambda number, kind, **facts: credential(name, kind, access_id=f"{name}/{number}", **facts),
+        st.integers(0, 9),
+        kinds,
+        enabled=switch,
+        shared=st.booleans(),
+        created_at=instants(),
+        last_used_at=instants(),
+    )
+    grants = st.builds(
+        lambda number, kind, **facts: grant(name, str(number), kind=kind, **facts),
+        st.integers(0, 9),
+        st.sampled_from([ArtefactKind.GROUP_MEMBERSHIP, ArtefactKind.ATTACHED_POLICY]),
+        direct=st.booleans(),
+        holders=st.sampled_from([None, 1, 2]),
+    )
+    some = st.lists(credentials | grants, max_size=4, unique_by=lambda item: item.access_id)
+    return some.map(tuple)
+
+
+WORKER_IDS = ("E1", "E2", "E3")
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> EvaluationWorld:
+    """Draw a world of a few workers and principals."""
+    people = [
+        worker(
+            worker_id,
+            access_end_at=draw(instants()),
+            possible_rehire_of=draw(st.sampled_from([(), (WorkerId("E9"),)])),
+        )
+        for worker_id in WORKER_IDS
+    ]
+    principals: list[Principal] = []
+    items: list[AccessItem] = []
+    matched: list[Correlation] = []
+    for number in range(draw(st.integers(1, 4))):
+        name = f"p{number}"
+        principals.append(principal(name, kind=draw(st.sampled_from(list(PrincipalKind)))))
+        items.extend(draw(items_of(name)))
+        candidates = draw(st.lists(st.sampled_from(WORKER_IDS), min_size=2, max_size=2, unique=True))
+        state = draw(st.sampled_from(list(CorrelationState)))
+        matches = tuple(
+            Match(worker_id=WorkerId(one), rule="username", confidence=80, identity=True) for one in candidates
+        )
+        match state:
+            case CorrelationState.MATCHED:
+                matched.append(correlation(name, candidates[0], identity=draw(st.booleans())))
+            case CorrelationState.AMBIGUOUS:
+                matched.append(correlation(name, state=state, candidates=matches))
+            case CorrelationState.ORPHAN:
+                matched.append(correlation(name))
+    return world(tuple(principals), tuple(items), tuple(matched), roster(*people), policies=POLICIES)
+
+
+def left(person: Worker) -> bool:
+    """Say whether access has ended."""
+    return person.access_end_at is not None and person.access_end_at <= NOW
+
+
+def is_account(item: AccessItem) -> bool:
+    """Say whether the item is the account itself."""
+    return item.kind is ArtefactKind.ACCOUNT
+
+
+def spokesmen(items: list[AccessItem]) -> list[AccessItem]:
+    """Return the items on which a finding about the whole principal stands."""
+    accounts = [item for item in items if isinstance(item, Credential) and is_account(item)]
+    if accounts:
+        return [account for account in accounts if account.enabled is not False]
+    return sorted(items, key=lambda item: item.access_id)[:1]
+
+
+def leaver_code(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> str:
+    """Decide a leaver's item from top to bottom."""
+    member = isinstance(item, Grant) and item.kind is ArtefactKind.GROUP_MEMBERSHIP
+    reasons = (
+        ("leaver_break_glass", owner.kind is PrincipalKind.BREAK_GLASS),
+        ("leaver_unknown_kind", owner.kind is PrincipalKind.UNKNOWN),
+        ("leaver_owned", owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} or not match.identity),
+        ("leaver_possible_rehire", bool(person.possible_rehire_of)),
+        ("leaver_shared_credential", isinstance(item, Credential) and item.shared),
+        ("leaver_last_member", member and isinstance(item, Grant) and item.holders == 1),
+    )
+    return next((code for code, holds in reasons if holds), "leaver")
+
+
+def leaver_opinion(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> Verdict | None:
+    """Say what the leaver rule should find on one item."""
+    if isinstance(item, Grant) and not item.direct:
+        return None
+    if is_account(item) and isinstance(item, Credential) and item.enabled is False:
+        return None
+    code = leaver_code(owner, item, match, person)
+    plain = "quarantine" if is_account(item) else "revoke"
+    return Verdict(item.access_id, "leaver", code, plain if code == "leaver" else "review")
+
+
+def idle_opinion(owner: Principal, item: AccessItem) -> Verdict | None:
+    """Say what the stale credential rule should find on one item."""
+    if not isinstance(item, Credential) or item.enabled is False or item.kind.value not in IDLE_KINDS:
+        return None
+    since = item.last_used_at or item.created_at
+    if owner.kind is PrincipalKind.BREAK_GLASS or since is None or NOW - since <= 90 * DAY:
+        return None
+    code = "stale_credential" if item.last_used_at else "stale_credential_never_used"
+    return Verdict(item.access_id, "stale_credential", code, "review")
+
+
+def orphan_code(owner: Principal) -> str | None:
+    """Say which code the orphan rule has for a principal."""
+    if owner.kind is PrincipalKind.BREAK_GLASS:
+        return None
+    if owner.kind is PrincipalKind.UNKNOWN:
+        return "orphan_unknown_kind"
+    return "orphan_service" if owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} else "orphan"
+
+
+def opinion(sample: EvaluationWorld) -> set[Verdict]:
+    """Decide a whole world, item by item."""
+    people = {person.worker_id: person for person in sample.roster.workers}
+    found: list[Verdict | None] = []
+    for owner, match in zip(sample.snapshot.principals(), sample.correlations, strict=True):
+        items = [item for item in sample.snapshot.items() if item.principal_id == owner.principal_id]
+        found += [idle_opinion(owner, item) for item in items]
+        if match.worker_id is not None and left(people[match.worker_id]):
+            found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
+        doubtful = match.state is CorrelationState.AMBIGUOUS and any(
+            left(people[candidate.worker_id]) for candidate in match.candidates
+        )
+        if doubtful:
+            found += [Verdict(item.access_id, "leaver", "leaver_ambiguous", "review") for item in spokesmen(items)]
+        code = orphan_code(owner)
+        if match.state is CorrelationState.ORPHAN and code is not None:
+            found += [Verdict(item.access_id, "orphan", code, "review") for item in spokesmen(items)]
+    return {verdict for verdict in found if verdict is not None}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sample=worlds())
+def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: EvaluationWorld) -> None:
+    """Engine and second opinion agree on every item, and everybody was decided on."""
+    result = evaluate(engine, sample)
+    verdicts = [Verdict(one.access_id, one.rule, one.code, one.effect.value) for one in result.findings]
+    assert set(verdicts) == opinion(sample)
+    assert len(verdicts) == len(set(verdicts))
+    assert (result.unknown, result.evaluated) == ((), len(list(sample.snapshot.items())))
+
+
+@given(st.lists(st.tuples(*[st.text("a|%2C57", max_size=4)] * 3), unique=True, max_size=20))
+def test_different_principals_have_different_keys(places: list[tuple[str, str, str]]) -> None:
+    """Whatever ids hold, no two principals share the name of a unit."""
+    assert len({unit_key(*place) for place in places}) == len(places)
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(0, 7), max_size=12), limit=st.integers(1, 9))
+def test_batches_keep_everything_once_and_in_order(sizes: list[int], limit: int) -> None:
+    """No principal is lost, doubled or split, and only a lone one exceeds the limit."""
+    names = [f"p{number:02}" for number in range(len(sizes))]
+    people = tuple(principal(name) for name in names)
+    items = tuple(
+        credential(name, access_id=f"{name}/{number}")
+        for name, count in zip(names, sizes, strict=True)
+        for number in range(count)
+    )
+    sample = world(people, items, tuple(correlation(name) for name in names), roster(), policies=POLICIES)
+    ready = [unit for unit in units(sample) if isinstance(unit, Unit)]
+    made = list(batches(ready, limit))
+    assert [unit.key for batch in made for unit in batch] == [unit.key for unit in ready]
+    assert len(ready) == len(names)
+    assert all(len(batch) == 1 or sum(max(1, len(unit.items)) for unit in batch) <= limit for batch in made)
