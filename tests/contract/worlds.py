@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from reconciler.demo import scim_server, slapd
+from reconciler.demo import moto_server, scim_server, slapd
 from tests import ldap_company, peers
+from tests.fakes.aws_world import KEYS, AwsWorld, reset
+from tests.fakes.counting_proxy import CountingProxy
+from tests.fakes.service_credentials import ServiceCredentials
 
 if TYPE_CHECKING:
     from reconciler.demo.process import RunningServer
@@ -88,6 +91,53 @@ def _create(client: httpx.Client, kind: str, values: Mapping[str, Any]) -> str:
     return str(answer.json()["id"])
 
 
+class AwsIamWorld:
+    """moto with two people in one group, behind a proxy that adds the service-specific credentials moto lacks."""
+
+    provider_type = "aws_iam"
+    leaver = "leah"
+    colleague = "carl"
+
+    def __init__(self) -> None:
+        self._server: RunningServer | None = None
+        self._proxy: CountingProxy | None = None
+        self._secret = Path()
+
+    def start(self, directory: Path) -> None:
+        """Start moto and give both people one of everything, through its own API."""
+        peers.require("moto_server")
+        self._server = moto_server.start(directory, managed_policies=False)
+        reset(self._server.url)
+        world, credentials = AwsWorld(self._server.url), ServiceCredentials()
+        self._secret = directory / "aws-secret"
+        self._secret.write_text(KEYS["aws_secret_access_key"])
+        for number, name in enumerate((self.leaver, self.colleague)):
+            world.full_user(name, f"E{number}")
+            credentials.create(name)
+        world.iam.add_user_to_group(GroupName=f"{self.leaver}-team", UserName=self.colleague)
+        self._proxy = CountingProxy(self._server.url, fault=credentials).__enter__()
+
+    def reader_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and a key that belongs to no user."""
+        return {**self.revoker_settings(), "max_attempts": 1}
+
+    def revoker_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and a key that belongs to no user."""
+        assert self._proxy is not None, "the world has not been started"
+        return {
+            "endpoint_url": self._proxy.url,
+            "access_key_id": KEYS["aws_access_key_id"],
+            "secret_access_key_file": str(self._secret),
+        }
+
+    def stop(self) -> None:
+        """End the proxy, then moto."""
+        if self._proxy is not None:
+            self._proxy.__exit__()
+        if self._server is not None:
+            self._server.stop()
+
+
 class LdapWorld:
     """slapd with three people who share a group of each class; its revoker may delete accounts."""
 
@@ -139,5 +189,5 @@ class LdapWorld:
             self._server.stop()
 
 
-WORLDS: tuple[Callable[[], World], ...] = (ScimWorld, LdapWorld)
+WORLDS: tuple[Callable[[], World], ...] = (AwsIamWorld, LdapWorld, ScimWorld)
 """Makers, so that every test starts a fresh server with fresh data."""
