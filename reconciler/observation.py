@@ -31,10 +31,11 @@ from reconciler.core.model import (
     Waiver,
 )
 from reconciler.core.planning import make_plan
+from reconciler.core.record import CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
-from reconciler.ports import Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience
 
 
@@ -62,6 +63,18 @@ class CycleRules:
     collect_deadline_seconds: float
 
 
+class NoAuditLog:
+    """Implements `ports.AuditLog` for a house without streams: the journal alone tells."""
+
+    def record(self, record: CycleRecord) -> tuple[str, ...]:  # noqa: ARG002 - the signature is the port's
+        """Keep nothing."""
+        return ()
+
+    def hand_over(self) -> tuple[str, ...]:
+        """Hand over nothing."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleHouse:
     """Everything outside that a cycle works with. In observe mode `revokers` is empty: no write client exists."""
@@ -79,6 +92,7 @@ class CycleHouse:
     observer: Observer
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
+    audit: AuditLog = field(default_factory=NoAuditLog)
 
 
 @dataclass(slots=True, kw_only=True)

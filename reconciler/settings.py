@@ -131,6 +131,27 @@ class SigningSettings(Block):
     key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
 
 
+class GoogleAuditSettings(Block):
+    """The audit trail in Google Cloud Logging, with the application default credentials of the process."""
+
+    project: str = Field(pattern=r"^[a-z0-9.:-]{4,128}$", description="Id of the Google Cloud project.")
+    log_name: str = Field(
+        default="access-reconciler-audit", pattern=r"^[A-Za-z0-9/_.-]{1,128}$", description="Id of the log in it."
+    )
+    endpoint: str = Field(default="", description="Another address of the API (`host:port`); the public one if empty.")
+    timeout_seconds: float = Field(default=30.0, gt=0, description="Longest for one hand-over, retries included.")
+    backfill_days: int = Field(
+        default=14, ge=0, le=29, description="How far back a log begins that is new to us. Older entries are refused."
+    )
+
+
+class AuditSettings(Block):
+    """Where the audit trail goes. The journal is the record; these are copies."""
+
+    jsonl: Path | None = Field(default=None, description="JSON lines; default `<state_dir>/audit.jsonl`.")
+    google: GoogleAuditSettings | None = Field(default=None, description="Google Cloud Logging; off when not set.")
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -146,6 +167,7 @@ class Settings(BaseSettings):
     correlation: CorrelationBlock = Field(default=CorrelationBlock(), description="Who is who, beyond the rules.")
     verification: VerificationSettings = Field(default=VerificationSettings(), description="Reading again.")
     signing: SigningSettings = Field(default=SigningSettings(), description="How attestations are signed.")
+    audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
 
     @classmethod
@@ -233,6 +255,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "policies": folder / settings.policies,
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
+            "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
             "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
         }

@@ -22,6 +22,9 @@ from inventory.registry import load_provider
 from inventory.roster.csv_file import CsvRosterSource
 from inventory.roster.model import WorkerId
 from reconciler.adapters.attestations import Report, verify
+from reconciler.adapters.audit_file import JsonLinesStream
+from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
+from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
@@ -214,6 +217,15 @@ def instance_id(settings: Settings) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+def build_audit(settings: Settings, journal: SqlJournal, clock: Clock) -> AuditTrail:
+    """Build the audit trail on the journal, with every configured stream; nothing is connected yet."""
+    path = settings.audit.jsonl or state_path(settings, "audit.jsonl")
+    streams: list[Stream] = [JsonLinesStream(path)]
+    if settings.audit.google is not None:
+        streams.append(CloudLoggingStream(CloudLog(**settings.audit.google.model_dump())))
+    return AuditTrail(outbox=AuditOutbox(journal.database), streams=tuple(streams), clock=clock)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """Everything that a cycle needs, joined."""
@@ -245,6 +257,8 @@ def assemble(
         revokers = _build_revokers(settings, ceiling, time, stack)
         engine = build_engine(settings, rules.mode)
         stack.callback(engine.close)
+        audit = build_audit(settings, journal, time)
+        stack.callback(audit.close)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -259,6 +273,7 @@ def assemble(
                 sources=sources,
                 revokers=revokers,
                 observer=observer,
+                audit=audit,
             ),
             rules=rules,
         )

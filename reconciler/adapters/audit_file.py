@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.adapters.audit_outbox import KeptRecord
+from reconciler.adapters.durable_file import OWNER_ONLY
 from reconciler.core.errors import AuditError
 
 LINES_AT_ONCE: Final = 500
 """Records of one hand-over; as many lines at the end of the file are looked through for records that are there."""
 _BLOCK: Final = 64 * 1024
+_RECORD_BEGINS: Final = b'{"at":"'
+"""How each record begins: canonical JSON sorts the fields."""
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,7 +37,7 @@ class JsonLinesStream:
     def write(self, records: Sequence[KeptRecord]) -> None:
         """Append records durably, leaving out those that the end of the file holds; raises `AuditError`."""
         with self._opened() as handle:
-            _remove_cut_off_line(handle)
+            self._remove_cut_off_line(handle)
             known = _last_ids(handle, LINES_AT_ONCE)
             content = b"".join(
                 record.document.encode("utf-8") + b"\n" for record in records if record.record_id not in known
@@ -49,7 +52,7 @@ class JsonLinesStream:
     def _opened(self) -> Iterator[int]:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.path, _OPEN, 0o600)
+            handle = os.open(self.path, _OPEN, OWNER_ONLY)
             try:
                 self._check(handle)
                 yield handle
@@ -65,10 +68,22 @@ class JsonLinesStream:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise AuditError(f"{self.path} is no regular file", advice="name a file of its own in audit.jsonl")
-        if stat.S_IMODE(found.st_mode) != 0o600:
-            os.fchmod(handle, 0o600)
+        if stat.S_IMODE(found.st_mode) != OWNER_ONLY:
+            os.fchmod(handle, OWNER_ONLY)
         if found.st_size == 0:
             _sync_folder(self.path.parent)
+
+    def _remove_cut_off_line(self, handle: int) -> None:
+        """Cut the file behind its last whole line; only ever removes the beginning of a record of ours."""
+        end = _end_of_whole_lines(handle)
+        if end == os.fstat(handle).st_size:
+            return
+        beginning = os.pread(handle, len(_RECORD_BEGINS), end)
+        if not _RECORD_BEGINS.startswith(beginning):
+            raise AuditError(
+                f"{self.path} ends in a line that is no audit record", advice="name a file of its own in audit.jsonl"
+            )
+        os.ftruncate(handle, end)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -85,19 +100,16 @@ def _write_all(handle: int, content: bytes) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-def _remove_cut_off_line(handle: int) -> None:
-    """Cut the file behind its last whole line."""
-    size = os.fstat(handle).st_size
-    end = size
+def _end_of_whole_lines(handle: int) -> int:
+    """Return where the last whole line ends; 0 when there is none."""
+    end = os.fstat(handle).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
         newline = os.pread(handle, end - start, start).rfind(b"\n")
         if newline >= 0:
-            end = start + newline + 1
-            break
+            return start + newline + 1
         end = start
-    if end != size:
-        os.ftruncate(handle, end)
+    return 0
 
 
 def _last_ids(handle: int, lines: int) -> set[str]:

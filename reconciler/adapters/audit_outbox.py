@@ -1,8 +1,8 @@
 """The audit trail inside the journal: made from the journal's own rows, handed over in order, from a cursor.
 
-Whatever the journal holds and the trail does not is added by looking, not by being told: a process killed between an act
-and its audit record loses nothing, since the next look finds the row without one. Adding is one transaction for the
-rows it looks at, so each row makes its records exactly once.
+Whatever the journal holds and the trail does not is added by looking, not by being told: a process killed between an
+act and its audit record loses nothing, since the next look finds the row without one. Adding is one transaction for
+the rows it looks at, so each row makes its records exactly once.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -139,6 +139,7 @@ def plan_made(plan: Plan, holds: Sequence[HoldReason], previous: Plan | None) ->
     """
     decisions = _decisions(plan)
     same = previous is not None and _lasting(decisions) == _lasting(_decisions(previous))
+    codes: list[Json] = [*sorted({hold.code.value for hold in holds})]
     head = AuditRecord(
         kind=AuditKind.PLAN,
         key=(plan.cycle_id,),
@@ -149,7 +150,7 @@ def plan_made(plan: Plan, holds: Sequence[HoldReason], previous: Plan | None) ->
             "policy_digest": plan.policy_digest,
             "roster_digest": plan.roster_digest,
             "held": bool(holds),
-            "hold_codes": sorted({hold.code.value for hold in holds}),
+            "hold_codes": codes,
             "actions": len(plan.actions),
             "reviews": len(plan.reviews),
             "withheld": len(plan.withheld),
@@ -254,7 +255,12 @@ def approval_spent(position: int, plan_digest: PlanDigest, cycle_id: CycleId, at
 
 def act_begun(step: Step, *, epoch: int, plan_digest: PlanDigest, restorable: bool) -> AuditRecord:
     """Tell that an act is about to be made: its intent is in the journal."""
-    facts = {"epoch": epoch, "plan_digest": plan_digest, "restorable": restorable, "rule": step.action.rule}
+    facts: dict[str, Json] = {
+        "epoch": epoch,
+        "plan_digest": plan_digest,
+        "restorable": restorable,
+        "rule": step.action.rule,
+    }
     return _step(AuditKind.ACT, step, (), facts)
 
 
