@@ -92,12 +92,19 @@ class AuditOutbox:
             total += len(found)
 
     def keep(self, record: CycleRecord) -> None:
-        """Add what only the record of a cycle knows: the inputs that it refused. Raises `JournalError`."""
+        """Add what only the record of a cycle knows: the inputs that it refused. Raises `JournalError`.
+
+        The first record of a cycle counts: one that closes an interrupted cycle later adds nothing to it.
+        """
         refused = inputs_refused(record)
         if not refused:
             return
+        kept = select(audit_records.c.position).where(
+            audit_records.c.source == "record", audit_records.c.source_key == record.cycle_id
+        )
         with self._database.writing(f"keep the refused inputs of cycle {record.cycle_id}") as connection:
-            _keep(connection, [("record", record.cycle_id, part, one) for part, one in enumerate(refused)])
+            if connection.execute(kept.limit(1)).first() is None:
+                _keep(connection, [("record", record.cycle_id, part, one) for part, one in enumerate(refused)])
 
     def after(self, position: int, limit: int) -> tuple[KeptRecord, ...]:
         """Return the records that follow a position, in order."""
