@@ -27,7 +27,8 @@ from reconciler.core.model import (
     Plan,
     Waiver,
 )
-from reconciler.core.planning import DELETE_ORDER, PlanningWorld, Protection, Reach, make_plan
+from reconciler.core.planning import DELETE_ORDER, make_plan
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from tests import builders
 
 ALL = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
@@ -193,6 +194,13 @@ def test_a_key_that_others_hold_too_is_for_a_human() -> None:
 def test_a_key_marked_as_shared_is_for_a_human() -> None:
     """What the provider's tag calls shared is rotated and handed over, not removed."""
     assert withheld(plan_for((builders.credential(shared=True),))) == ["shared_credential"]
+
+
+def test_the_grants_that_a_shared_key_works_by_are_for_a_human() -> None:
+    """Where others depend on a principal's key, its memberships stay too: without them the key is worthless."""
+    key, membership = builders.credential(shared=True), builders.grant()
+    findings = (builders.finding(membership),)
+    assert withheld(plan_for((key, membership), findings=findings)) == ["shared_credential"]
 
 
 def test_the_last_member_stays() -> None:
