@@ -9,7 +9,7 @@ from reconciler.attestation import Attested
 from reconciler.cli.display import StderrProgress, complain, print_json, print_line, print_table
 from reconciler.cli.documents import action_counts, cycle_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, HELD, OK, ConfigOption, Output, OutputOption
-from reconciler.core.model import Mode
+from reconciler.core.model import HoldCode, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState
 from reconciler.cycle import run_cycle
 from reconciler.settings import Settings, load_settings
@@ -86,7 +86,8 @@ def show_record(attested: Attested, *, verified: bool) -> None:
     _show_withheld(record)
     for reason in record.guard.hold_reasons:
         print_line(f"held: {reason.message}")
-    if record.guard.hold_reasons and record.plan and all(one.code.releasable for one in record.guard.hold_reasons):
+    standing = [one for one in record.guard.hold_reasons if one.code is not HoldCode.APPROVAL_MOVED]
+    if standing and record.plan and all(one.code.releasable for one in standing):
         print_line(f"to release exactly this plan: access-reconciler approve {record.plan.digest}")
     if record.guard.approval is not None:
         print_line(f"released by the approval of {record.guard.approval.approved_by}")
