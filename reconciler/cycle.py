@@ -54,7 +54,8 @@ def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> No
     if isinstance(decision, ApprovedPlan) and rules.mode is not Mode.OBSERVE and picture.plan.actions:
         notes.results = execute(decision, _crew(house, rules, picture, epoch))
         say(house, "verify", f"{sum(map(settled, notes.results))} of {len(notes.results)} read again and gone")
-    _remember(notes, house, rules, picture)
+    if house.decide_at is None:  # a rehearsal for another instant is no observation, and accepts no roster
+        _remember(notes, house, rules, picture)
 
 
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:

@@ -61,7 +61,7 @@ def answering(kind: str, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = answer
+        do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
@@ -208,9 +208,11 @@ def test_a_policy_that_was_never_observed(untouched: Untouched, company_of_its_o
 
 
 def test_a_provider_that_was_never_observed(untouched: Untouched, tmp_path: Path) -> None:
-    """A first cycle that enforces is held: policy, version and every provider are new."""
+    """A first cycle that enforces is held, also after a rehearsal: policy, version and every provider are new."""
     company = untouched.company.variant(tmp_path / "variant")
     company.configure(state_dir="another-state")
+    rehearsal = company.run("plan", "--at", "2030-01-01T00:00:00Z", "--quiet", "--output", "json")
+    assert rehearsal.document["mode"] == "observe"
     answer = company.cycle()
     assert answer.code == 2
     codes = {reason["code"] for reason in answer.document["hold_reasons"]}
