@@ -150,7 +150,7 @@ class Company:
 
     def last_statement(self) -> Any:
         """Return the predicate of the newest attestation, as it lies there."""
-        newest = sorted(self.attestations.glob("*.statement.json"))[-1]
+        newest = max(self.attestations.glob("*.statement.json"))
         return json.loads(newest.read_bytes())["predicate"]
 
     def verified(self) -> Any:

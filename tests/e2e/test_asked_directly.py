@@ -1,11 +1,10 @@
-"""The servers, asked directly before and after the cycles: leavers are out, everybody else is byte for byte as before."""
+"""The servers, asked directly before and after the cycles: leavers are out, everybody else is as before."""
 
 import json
 import socket
 from dataclasses import dataclass
 from typing import Any
 
-import ldap.dn
 import pytest
 
 from tests.e2e import raw

@@ -44,7 +44,7 @@ class Survived:
 
 
 def kill_at(company: Company, table: str, rows: int) -> None:
-    """Start an enforcing cycle and kill it with SIGKILL once the journal has so many rows; fails when it ends before."""
+    """Start an enforcing cycle and kill it once the journal has so many rows; fails when it ends before."""
     process = subprocess.Popen(
         command("cycle", "--mode", "enforce", "--quiet", "--config", company.config),
         cwd=company.directory.parent,
@@ -124,8 +124,8 @@ def test_every_intent_has_one_outcome(survived: Survived) -> None:
 def test_nothing_is_done_twice(survived: Survived) -> None:
     """Over all cycles, each access item was taken once."""
     done = survived.company.query(
-        "SELECT provider, json_extract(action, '$.item.access_id'), effect FROM intents JOIN outcomes USING (action_id) "
-        "WHERE outcome = 'done'"
+        "SELECT provider, json_extract(action, '$.item.access_id'), effect FROM intents "
+        "JOIN outcomes USING (action_id) WHERE outcome = 'done'"
     )
     twice = {item: count for item, count in Counter(done).items() if count > 1}
     assert twice == {}
