@@ -42,7 +42,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}")
-    return _attest(_record(notes, house, rules), house)
+    return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
 
 
 def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:

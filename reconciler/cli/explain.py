@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from inventory.model import AccessId, AccessItem, Principal, PrincipalId, ProviderName
-from reconciler.cli.cycle import principal_name
 from reconciler.cli.display import StderrProgress, print_json, print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.record_view import principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.core.model import Correlation, CycleId, Mode
 from reconciler.observation import Notes, Picture, look
@@ -77,7 +77,7 @@ def _principal(principal: Principal, correlation: Correlation) -> dict[str, Json
     return {
         "provider": principal.provider,
         "principal_id": principal.principal_id,
-        "name": principal_name(principal.login_names, principal.principal_id),
+        "name": principal_name(principal),
         "kind": principal.kind.value,
         "read_whole": principal.read.whole,
         "correlation": {
