@@ -63,6 +63,14 @@ class Attester:
         path = self.store.put_attestation(record.sequence, record.cycle_id, self.signer.sign(payload))
         return Attested(record=record, statement_digest="sha256:" + sha256_hex(payload), path=path)
 
+    def resume(self, journal: Sequence[CycleEntry]) -> None:
+        """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
+
+        Raises `EvidenceError` when attestations are missing or changed: nothing is acted upon on top of a broken chain.
+        """
+        self.store.recover()
+        self.store.head(journal)
+
     def attested_already(self, entry: CycleEntry) -> Link | None:
         """Return the statement of a cycle that was stored before the journal could note it, after a crash."""
         return self.store.attested(entry.sequence)

@@ -1,5 +1,6 @@
 """What the guard must know besides the plan, and what is looked at again right before an act."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from inventory.model import ProviderInventory, ProviderName, Snapshot
 from inventory.provider import Clock
 from inventory.roster.model import AcceptedRoster, RosterProblem, RosterVerdict, WorkerId
 from inventory.roster.source import RosterSource
+from reconciler.core.errors import PolicyError
 from reconciler.core.guard import Population
 from reconciler.core.model import Action, HoldCode, HoldReason, Plan, PolicySet, Waiver
 from reconciler.core.verdicts import leavers_of
@@ -83,23 +85,60 @@ class Ground:
     load_policies: Callable[[], PolicySet]
     load_waivers: Callable[[datetime], tuple[Waiver, ...]]
     policy_digest: str
+    roster_digest: str
+
+
+_LOOK_AGAIN_SECONDS = 1.0
+"""Policies and waivers are read again at most this often while acting, however many threads ask."""
 
 
 def recheck(ground: Ground) -> Callable[[Action], str]:
-    """Return a check for use right before an act: empty text, or what has moved since the plan was made."""
-    fingerprint = ground.roster.fingerprint()
+    """Return a check for use right before an act: empty text, or what has moved since the plan was made.
+
+    Safe to call from many threads.
+    """
+    rules = _Rules(ground)
 
     def still_planned(action: Action) -> str:
-        if ground.load_policies().digest != ground.policy_digest:
-            return "the policy revision has changed"
-        now = ground.clock.now()
-        if any(waiver.covers_action(action, now) for waiver in ground.load_waivers(now)):
-            return "a waiver is in force now"
-        if action.worker_id is None or ground.roster.fingerprint() == fingerprint:
-            return ""
-        return _left_still(ground.roster.load(ground.last_roster), action.worker_id, now)
+        reason = rules.stopped(action)
+        if reason or action.worker_id is None or ground.roster.fingerprint() == ground.roster_digest:
+            return reason
+        return _left_still(ground.roster.load(ground.last_roster), action.worker_id, ground.clock.now())
 
     return still_planned
+
+
+class _Rules:
+    """The policies and waivers as they lie there now, looked at once a second."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._lock = threading.Lock()
+        self._looked_at: float | None = None
+        self._moved = ""
+        self._waivers: tuple[Waiver, ...] = ()
+
+    def stopped(self, action: Action) -> str:
+        now = self._ground.clock.now()
+        with self._lock:
+            if (
+                self._looked_at is None
+                or self._ground.clock.monotonic_seconds() - self._looked_at > _LOOK_AGAIN_SECONDS
+            ):
+                self._look(now)
+            if self._moved:
+                return self._moved
+            waived = any(waiver.covers_action(action, now) for waiver in self._waivers)
+        return "a waiver is in force now" if waived else ""
+
+    def _look(self, now: datetime) -> None:
+        try:
+            digest = self._ground.load_policies().digest
+            self._waivers = self._ground.load_waivers(now)
+        except PolicyError as error:
+            self._moved = f"the policies cannot be read now: {error}"
+            return
+        self._moved = "" if digest == self._ground.policy_digest else "the policy revision has changed"
 
 
 def _left_still(verdict: RosterVerdict, worker_id: WorkerId, now: datetime) -> str:

@@ -20,7 +20,7 @@ from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
 from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
-from reconciler.recovery import interrupted_cycles, recover
+from reconciler.recovery import interrupted_cycles, recover, results_of
 
 
 def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
@@ -42,6 +42,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}")
+        notes.results = notes.results or results_of(house.journal, cycle_id)
     return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
 
 
@@ -93,6 +94,7 @@ def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, 
         load_policies=house.load_policies,
         load_waivers=house.load_waivers,
         policy_digest=picture.world.policies.digest,
+        roster_digest=picture.world.roster.digest,
     )
     return Crew(
         journal=house.journal,
@@ -102,6 +104,7 @@ def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, 
         revokers=house.revokers,
         still_planned=recheck(ground),
         observer=house.observer,
+        one_by_one=rules.one_by_one,
         verification=rules.patience,
     )
 
@@ -183,7 +186,8 @@ def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
 def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
     """Settle what a killed process left behind by reading again, and attest the cycles that it did not end."""
     collectors = {name: source.collector for name, source in house.sources.items()}
-    settled_results = recover(house.journal, collectors, house.clock, rules.patience)
+    house.attester.resume(house.journal.cycles())
+    recover(house.journal, collectors, house.clock, rules.patience)
     for entry in interrupted_cycles(house.journal):
         stored = house.attester.attested_already(entry)
         if stored is not None:
@@ -196,6 +200,5 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
         )
         notes.failed = True
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
-        began = {one.intent.action.action_id for one in house.journal.entries(entry.cycle_id)}
-        notes.results = tuple(one for one in settled_results if one.action.action_id in began)
+        notes.results = results_of(house.journal, entry.cycle_id)
         _attest(_record(notes, house, replace(rules, mode=entry.mode)), house)

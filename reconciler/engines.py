@@ -56,10 +56,6 @@ def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:
             "engine: the embedded engine is not OPA and grounds no actions by default",
             advice="use OPA, or set engine.allow_enforce: true knowing that",
         )
-    try:
-        from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - needs an optional library
-    except ImportError as error:
-        raise SettingsError(
-            "engine: the embedded engine is not installed", advice="pip install 'access-reconciler[embedded]'"
-        ) from error
+    from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - opened on demand
+
     return EmbeddedRego(deadline_seconds=engine.decide_timeout_seconds)

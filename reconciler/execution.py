@@ -36,6 +36,8 @@ class Crew:
     """Asked of each action before its principal: "" or why worker, waiver, policy or mode no longer ask for it."""
     observer: Observer
     verification: Patience = field(default_factory=Patience)
+    one_by_one: frozenset[ProviderName] = frozenset()
+    """Providers where writes to different principals collide, such as two removals from one versioned group."""
     max_parallel_principals: int = 4
     """At one provider."""
 
@@ -58,7 +60,7 @@ def execute(approved: ApprovedPlan, crew: Crew) -> tuple[ActionResult, ...]:
                     results.update(_without_revoker(approved, provider))
                     continue
                 tools = _tools(provider, revoker, approved, crew, brake)
-                side_by_side = min(crew.max_parallel_principals, len(groups))
+                side_by_side = 1 if provider in crew.one_by_one else min(crew.max_parallel_principals, len(groups))
                 pool = pools.enter_context(ThreadPoolExecutor(side_by_side, thread_name_prefix=f"act-{provider}"))
                 walks.extend(pool.submit(_walk, tools, group) for group in groups)
             for walk in as_completed(walks):

@@ -50,6 +50,8 @@ class CycleRules:
     protection: Protection
     correlation: CorrelationSettings
     reach: Mapping[ProviderName, Reach]
+    one_by_one: frozenset[ProviderName]
+    """Providers where writes are not made side by side."""
     version: str
     config_digest: str
     roster_max_age_seconds: int

@@ -84,6 +84,8 @@ class Capabilities:
     """What can be taken away at one type of provider; the planner never plans beyond it."""
 
     effects: frozenset[Capability]
+    one_by_one: bool = False
+    """Writes to different principals collide (two removals from one versioned group): never side by side."""
     account_contains: bool = False
     """Quarantine of the account stops every other item of the principal from being used."""
     revoke_permissions: tuple[Permission, ...] = ()
@@ -250,6 +252,9 @@ class EvidenceStore(Protocol):
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
+
+    def recover(self) -> tuple[str, ...]:
+        """Write the statements that a crash kept from following their bundle; return their names."""
 
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of one cycle, if it is there."""

@@ -167,6 +167,7 @@ def build_rules(settings: Settings, ceiling: Mode) -> CycleRules:
         ),
         correlation=correlation_settings(settings),
         reach=build_reach(settings, ceiling),
+        one_by_one=_one_by_one(settings),
         version=program_version(),
         config_digest=settings.digest(),
         roster_max_age_seconds=settings.roster.max_age_hours * 3600,
@@ -174,6 +175,11 @@ def build_rules(settings: Settings, ceiling: Mode) -> CycleRules:
         patience=Patience(window_seconds=settings.verification.window_seconds),
         collect_deadline_seconds=settings.collect_deadline_seconds,
     )
+
+
+def _one_by_one(settings: Settings) -> frozenset[ProviderName]:
+    declared = {name: revoker_type(instance.type) for name, instance in settings.providers.items()}
+    return frozenset(ProviderName(name) for name, one in declared.items() if one and one.capabilities.one_by_one)
 
 
 def correlation_settings(settings: Settings) -> CorrelationSettings:

@@ -12,7 +12,7 @@ from typing import Any
 import ldap
 from ldap.dn import escape_dn_chars
 
-from inventory.model import AccessItem, ArtefactKind, Principal, ProviderInventory, ProviderName
+from inventory.model import AccessItem, ArtefactKind, Grant, Principal, ProviderInventory, ProviderName
 from inventory.providers.ldap import PROVIDER, LdapCollector
 from reconciler.core.model import Action, Effect
 from reconciler.demo import slapd
@@ -24,6 +24,8 @@ from tests.fakes.clock import FakeClock
 CORP = ProviderName("corp-ldap")
 KEY_OF_ALICE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice@laptop"
 """Key bytes 0…31."""
+READER_NONE = f'by dn.exact="{slapd.READER_DN}" none by * break\n'
+"""End of an access rule that hides something from the reader alone."""
 PASSWORD = "correct horse battery staple"
 
 
@@ -196,3 +198,38 @@ def action(inventory: ProviderInventory, dn: str, kind: ArtefactKind, part: str 
     )
     effect = changes.pop("effect", Effect.REVOKE)
     return builders.action(principal_of(inventory, dn), item, effect, provider_type="ldap", **changes)
+
+
+def grants_of(inventory: ProviderInventory, dn: str) -> dict[tuple[str, str], Grant]:
+    """Return the grants of the principal of a DN by group name and way of membership."""
+    grants = [item for item in items_of(inventory, dn) if isinstance(item, Grant)]
+    return {(grant.role, grant.access_id.rsplit("/", 1)[1]): grant for grant in grants}
+
+
+def many(count: int) -> str:
+    """Return that many people, p0 and up."""
+    return "".join(person(f"p{number}", f"E{number}") for number in range(count))
+
+
+def lock_of_alice(corp: Company) -> Action:
+    """Return the planned lock of Alice."""
+    return action(corp.inventory(), ALICE, ArtefactKind.ACCOUNT, effect=Effect.QUARANTINE)
+
+
+def membership_of_alice(corp: Company, part: str) -> Action:
+    """Return the planned removal of a membership of Alice."""
+    return action(corp.inventory(), ALICE, ArtefactKind.GROUP_MEMBERSHIP, part)
+
+
+def values_of(corp: Company, dn: str, attribute: str) -> list[bytes]:
+    """Return an attribute's values as the administrator sees them."""
+    ((_, attributes),) = corp.bound("admin").search_s(dn, ldap.SCOPE_BASE, attrlist=[attribute])
+    return list(attributes.get(attribute, []))
+
+
+def key_of_alice(corp: Company, *, readable: bool) -> Action:
+    """Return the planned removal of Alice's key, or of her value that is none."""
+    inventory = corp.inventory()
+    keys = [item for item in items_of(inventory, ALICE) if item.kind is ArtefactKind.SSH_KEY]
+    (chosen,) = [item for item in keys if bool(getattr(item, "fingerprint", "")) is readable]
+    return action(inventory, ALICE, ArtefactKind.SSH_KEY, chosen.access_id)

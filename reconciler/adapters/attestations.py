@@ -28,6 +28,10 @@ from reconciler.core.leaves import leaves_of
 from reconciler.core.statement import PREDICATE_TYPE, STATEMENT_TYPE, chain_genesis
 from reconciler.ports import CycleEntry
 
+STORE = "evidence"
+"""Name of the store's folder in a state folder."""
+PUBLIC_KEY = "keys/attestation.pub"
+"""Where a pack, and a state folder, hold the public key."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEAD = re.compile(r"(?P<sequence>[1-9][0-9]{0,15}):(?:sha256:)?(?P<hex>[0-9a-f]{64})\Z")
 
@@ -107,13 +111,23 @@ class Report:
 
 
 def attestation_root(folder: Path) -> Path:
-    """Return the folder that holds `attestations/`, given it or that folder itself. Raises `EvidenceError`."""
-    if (folder / ATTESTATIONS).is_dir():
-        return folder
+    """Return the folder that holds `attestations/`, given it, the state folder, or that folder itself.
+
+    Raises `EvidenceError` when it is none of them.
+    """
+    for root in (folder, folder / STORE):
+        if (root / ATTESTATIONS).is_dir():
+            return root
     if folder.name == ATTESTATIONS and folder.is_dir():
         return folder.parent
     msg = f"there are no attestations in {folder}"
     raise EvidenceError(msg, advice="name the state folder or an unpacked evidence pack")
+
+
+def public_key_of(root: Path) -> Path:
+    """Return where the public key lies that came with the attestations: in a pack, or beside the store."""
+    beside = root.parent / PUBLIC_KEY
+    return beside if root.name == STORE and beside.is_file() else root / PUBLIC_KEY
 
 
 def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem, ...]]:

@@ -11,15 +11,13 @@ from importlib import resources
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from reconciler.adapters.attestations import Report, attestations_in
+from reconciler.adapters.attestations import PUBLIC_KEY, Report, attestations_in
 from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
 
-PUBLIC_KEY = "keys/attestation.pub"
-"""Where a pack, and a state folder, hold the public key."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _README = """\
 # Attestations of access reconciliation

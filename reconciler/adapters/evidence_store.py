@@ -2,7 +2,7 @@
 
 Under one root (folders 0700, files 0600):
 
-    evidence/sha256/ab/ab12…                       what statements name by digest
+    sha256/ab/ab12…                                what statements name by digest
     attestations/000001-<cycle id>.statement.json  the statement, canonical bytes
     attestations/000001-<cycle id>.sigstore.json   the bundle that signs it
     pseudonym-keys/000001-<cycle id>.key           destroy one to make that cycle's leaves anonymous
@@ -27,7 +27,6 @@ from reconciler.core.statement import Link
 from reconciler.ports import CycleEntry, SignedStatement
 
 ATTESTATIONS = "attestations"
-EVIDENCE = "evidence"
 PSEUDONYM_KEYS = "pseudonym-keys"
 STATEMENT_SUFFIX = ".statement.json"
 BUNDLE_SUFFIX = ".sigstore.json"
@@ -60,7 +59,7 @@ def parse_name(name: str) -> tuple[int, str, str] | None:
 
 def evidence_path(root: Path, hex_digest: str) -> Path:
     """Return where bytes of this digest lie under a root."""
-    return root / EVIDENCE / "sha256" / hex_digest[:2] / hex_digest
+    return root / "sha256" / hex_digest[:2] / hex_digest
 
 
 class FileEvidenceStore:
@@ -153,8 +152,10 @@ class FileEvidenceStore:
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of this sequence number, if there is one.
 
-        After a crash between storing it and noting it in the journal, this one counts and is not made again.
+        After a crash between storing it and noting it in the journal, this one counts and is not made again; a
+        statement that did not get to follow its bundle is written now.
         """
+        self.recover()
         files = self._attestation_files(STATEMENT_SUFFIX)
         return next((_link(path) for path in files if _sequence(path) == sequence), None)
 

@@ -58,7 +58,7 @@ class OpaProcess:
         self.port = _free_port()
         self.log = directory / "opa.log"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.authz = directory / "authz.rego"
+        self.authz = directory / f"authz-{self.port}.rego"
         self.authz_source = _AUTHZ.replace("TOKEN_SHA256", sha256_hex(self.token.encode()))
         self.authz_source = self.authz_source.replace("NONCE", secrets.token_hex(16))
         self.authz.unlink(missing_ok=True)
@@ -103,6 +103,7 @@ class OpaProcess:
             except OSError:
                 time.sleep(_POLL_SECONDS)
             else:
+                self.authz.unlink(missing_ok=True)
                 return
         self.stop()
         raise PolicyError(f"the managed OPA did not start: {self.log_tail()}", advice=f"see {self.log}")
@@ -117,6 +118,7 @@ class OpaProcess:
 
     def stop(self) -> None:
         """End the child: let go of the lifeline, then after three seconds by force."""
+        self.authz.unlink(missing_ok=True)
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -22,27 +22,26 @@ from reconciler.adapters.attestations import (
     Report,
     attestation_root,
     attestations_in,
+    public_key_of,
     verify,
 )
-from reconciler.adapters.evidence_pack import PUBLIC_KEY, write_pack
+from reconciler.adapters.evidence_pack import write_pack
+from reconciler.adapters.key_signer import public_key_path
 from reconciler.adapters.sigstore_bundle import VerifyingKey
+from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, Output, OutputOption
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.ports import CycleEntry
+from reconciler.settings import load_settings
+from reconciler.wiring import key_path, open_journal, open_store, state_path
 
-VERIFIED = 0
-FAILED = 1
 WITH_GAPS = 3
+"""Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
+JOURNAL = "journal.sqlite3"
+"""The journal's file in a state folder; looking at attestations never makes one."""
 _NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
 _SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
-
-
-class Output(StrEnum):
-    """How to print."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class KeySource(StrEnum):
@@ -70,12 +69,13 @@ class Place:
 Locate = Callable[[Path | None], Place]
 """Reads a configuration (None: the usual one) and says where its attestations are."""
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help=f"Configuration file; {DEFAULT_CONFIG} without --dir.")
+]
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="State folder or unpacked evidence pack, instead of a configuration.")
 ]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="Public key (PEM) of the signer that you trust.")]
-OutputOption = Annotated[Output, typer.Option("--output", help="How to print.")]
 HeadOption = Annotated[
     str | None,
     typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
@@ -85,7 +85,7 @@ HeadOption = Annotated[
 class _Commands:
     """The four commands; `locate` is how they find a configured store."""
 
-    def __init__(self, locate: Locate | None) -> None:
+    def __init__(self, locate: Locate) -> None:
         self._locate = locate
 
     def verify(
@@ -94,7 +94,7 @@ class _Commands:
         folder: DirOption = None,
         key: KeyOption = None,
         expect_head: HeadOption = None,
-        output: OutputOption = Output.TEXT,
+        output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
 
@@ -109,7 +109,7 @@ class _Commands:
             _print_report(report, source)
         raise typer.Exit(_exit_code(report, source))
 
-    def list(self, config: ConfigOption = None, folder: DirOption = None, output: OutputOption = Output.TEXT) -> None:
+    def list(self, config: ConfigOption = None, folder: DirOption = None, output: OutputOption = Output.TABLE) -> None:
         """List the attestations as they lie there, unverified.
 
         Example: access-reconciler attestations list --output json
@@ -167,18 +167,25 @@ class _Commands:
     def _place(self, config: Path | None, folder: Path | None) -> Place:
         if folder is not None and config is None:
             root = attestation_root(folder)
-            return Place(root=root, public_key=root / PUBLIC_KEY)
-        if self._locate is None:
-            msg = "which attestations are meant is not known"
-            raise EvidenceError(msg, advice="give --dir")
+            return Place(root=root, public_key=public_key_of(root))
         place = self._locate(config)
         root = attestation_root(place.root if folder is None else folder)
         ours = root.resolve() == place.root.resolve()  # a pack may be older than the journal
         return Place(root=root, public_key=place.public_key, journal=place.journal if ours else ())
 
 
-def build_app(locate: Locate | None = None) -> typer.Typer:
-    """Return the command group; without `locate` its commands need `--dir`."""
+def configured_place(config: Path | None) -> Place:
+    """Return where the attestations of a configuration lie, with what its journal knows, if there is one yet."""
+    settings = load_settings(config or DEFAULT_CONFIG)
+    journal: tuple[CycleEntry, ...] = ()
+    if state_path(settings, JOURNAL).is_file():
+        with open_journal(settings) as opened:
+            journal = tuple(opened.cycles())
+    return Place(root=open_store(settings).root, public_key=public_key_path(key_path(settings)), journal=journal)
+
+
+def build_app(locate: Locate = configured_place) -> typer.Typer:
+    """Return the command group; `locate` finds a configured store."""
     commands = _Commands(locate)
     group = typer.Typer(name="attestations", no_args_is_help=True, help="List, verify, show and export attestations.")
     group.command("verify")(commands.verify)
@@ -211,8 +218,8 @@ def _head(text: str | None) -> Head | None:
 
 def _exit_code(report: Report, source: KeySource) -> int:
     if not report.verified:
-        return FAILED
-    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else VERIFIED
+        return ERROR
+    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
 
 
 def _document(report: Report, source: KeySource) -> dict[str, object]:

@@ -111,6 +111,7 @@ def reader_block(server: Address) -> dict[str, object]:
         "service_bases": [SERVICES_DN],
         "group_bases": [GROUPS_DN],
         "own_dns": [server.details["revoker_dn"]],
+        "password_policy": server.details["policy_dn"],
     }
 
 

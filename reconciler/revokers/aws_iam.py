@@ -16,7 +16,9 @@ from botocore.client import BaseClient
 from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
+from inventory.aws.iam import LIVE_READS
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
+from inventory.documents.aws_iam_items import Holder
 from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
 from inventory.model import ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
@@ -181,7 +183,7 @@ class AwsIamRevoker:
         kind = action.item.kind
         facts: dict[str, Any] = {"kind": kind.value, "effect": action.effect.value}
         if kind in _SUSPEND:
-            facts["enabled"] = getattr(action.item, "enabled", None)
+            facts["enabled"] = _status(target, action)
             return _image(facts, restorable=action.effect is Effect.QUARANTINE)
         if kind is ArtefactKind.ACCOUNT and action.effect is Effect.QUARANTINE:
             facts["document"] = _policy_document(target, QUARANTINE_POLICY)
@@ -195,10 +197,9 @@ class AwsIamRevoker:
         """Suspend: credentials become inactive, an account is denied everything."""
         kind = action.item.kind
         if kind in _SUSPEND:
-            return self._write(action, partial(_SUSPEND[kind].on, Status="Inactive"))
+            return self._write(action, partial(_suspend, action=action))
         if kind is ArtefactKind.ACCOUNT:
-            put = partial(_PUT_POLICY.on, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
-            return self._write(action, put)
+            return self._write(action, _deny)
         raise _beyond(action)
 
     def revoke(self, action: Action) -> Receipt:
@@ -233,7 +234,7 @@ class AwsIamRevoker:
         client = self._accounts.reaching(action.scope)
         return _Target(client=client, where=action.scope, address=dict(action.item.address))
 
-    def _write(self, action: Action, act: Callable[[_Target], str]) -> Receipt:
+    def _write(self, action: Action, act: Callable[[_Target], str | None]) -> Receipt:
         target = self._target(action)
         if not self._still_there(target, action):
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the user does not exist")
@@ -241,7 +242,9 @@ class AwsIamRevoker:
             request_id = act(target)
         except ObjectMissing as error:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail=str(error))
-        return Receipt(outcome=OutcomeState.DONE, request_id=request_id)
+        if request_id is None:
+            return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="it was suspended already")
+        return _done(request_id)
 
     def _still_there(self, target: _Target, action: Action) -> bool:
         """Say whether the user exists; a name that now belongs to somebody else stops the act."""
@@ -274,6 +277,34 @@ def _policy_document(target: _Target, policy_name: str) -> str | None:
     except ObjectMissing:
         return None
     return dumps(document_of(reply["PolicyDocument"])).decode()
+
+
+def _status(target: _Target, action: Action) -> bool | None:
+    """Return whether a credential is active; None when it does not exist."""
+    holder = Holder(
+        provider=action.provider,
+        scope=action.scope,
+        user_id=action.principal.principal_id,
+        user_name=target.user_name,
+        shared=frozenset(),
+    )
+    found = LIVE_READS[action.item.kind](target.client, holder)
+    return next((item.enabled for item in found if item.access_id == action.item.access_id), None)
+
+
+def _suspend(target: _Target, *, action: Action) -> str | None:
+    """Make a credential inactive; None when it is so already."""
+    active = _status(target, action)
+    if active is None:
+        raise ObjectMissing(f"{action.item.access_id} does not exist")
+    return _SUSPEND[action.item.kind].on(target, Status="Inactive") if active else None
+
+
+def _deny(target: _Target) -> str | None:
+    """Deny a user everything; None when our policy says so already."""
+    if _policy_document(target, QUARANTINE_POLICY) == QUARANTINE_DOCUMENT:
+        return None
+    return _PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
 
 
 def _remove_device(target: _Target) -> str:
@@ -348,6 +379,11 @@ REVOKER: Final = RevokerType(
             Permission(name="sts:AssumeRole", purpose="enter the configured accounts"),
             Permission(name="iam:GetUser", purpose="make sure that a name still belongs to the planned principal"),
             Permission(name="iam:GetUserPolicy", purpose="keep an inline policy so that it can be given back"),
+            Permission(name="iam:ListAccessKeys", purpose="whether an access key is active"),
+            Permission(name="iam:ListSSHPublicKeys", purpose="whether an SSH public key is active"),
+            Permission(name="iam:GetSSHPublicKey", purpose="the same"),
+            Permission(name="iam:ListSigningCertificates", purpose="whether a signing certificate is active"),
+            Permission(name="iam:ListServiceSpecificCredentials", purpose="whether a service credential is active"),
             Permission(name="iam:PutUserPolicy", purpose="quarantine an account; give back an inline policy"),
             Permission(name="iam:DeleteUserPolicy", purpose="lift a quarantine; remove an inline policy"),
             Permission(name="iam:UpdateAccessKey", purpose="switch an access key off and on"),

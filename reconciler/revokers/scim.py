@@ -194,6 +194,7 @@ REVOKER: Final = RevokerType(
             }
         ),
         account_contains=True,
+        one_by_one=True,  # a group is one versioned object: two removals side by side would refuse each other
         revoke_permissions=(
             Permission(name="GET /Users", purpose="read the account just before the act"),
             Permission(name="PATCH /Users", purpose="suspend an account and give it back"),

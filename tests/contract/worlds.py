@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from reconciler.demo import scim_server
-from tests import peers
+from reconciler.demo import moto_server, scim_server, slapd
+from tests import ldap_company, peers
+from tests.fakes.aws_world import KEYS, AwsWorld, reset
+from tests.fakes.counting_proxy import CountingProxy
+from tests.fakes.service_credentials import ServiceCredentials
 
 if TYPE_CHECKING:
     from reconciler.demo.process import RunningServer
@@ -88,5 +91,103 @@ def _create(client: httpx.Client, kind: str, values: Mapping[str, Any]) -> str:
     return str(answer.json()["id"])
 
 
-WORLDS: tuple[Callable[[], World], ...] = (ScimWorld,)
+class AwsIamWorld:
+    """moto with two people in one group, behind a proxy that adds the service-specific credentials moto lacks."""
+
+    provider_type = "aws_iam"
+    leaver = "leah"
+    colleague = "carl"
+
+    def __init__(self) -> None:
+        self._server: RunningServer | None = None
+        self._proxy: CountingProxy | None = None
+        self._secret = Path()
+
+    def start(self, directory: Path) -> None:
+        """Start moto and give both people one of everything, through its own API."""
+        peers.require("moto_server")
+        self._server = moto_server.start(directory, managed_policies=False)
+        reset(self._server.url)
+        world, credentials = AwsWorld(self._server.url), ServiceCredentials()
+        self._secret = directory / "aws-secret"
+        self._secret.write_text(KEYS["aws_secret_access_key"])
+        for number, name in enumerate((self.leaver, self.colleague)):
+            world.full_user(name, f"E{number}")
+            credentials.create(name)
+        world.iam.add_user_to_group(GroupName=f"{self.leaver}-team", UserName=self.colleague)
+        self._proxy = CountingProxy(self._server.url, fault=credentials).__enter__()
+
+    def reader_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and a key that belongs to no user."""
+        return {**self.revoker_settings(), "max_attempts": 1}
+
+    def revoker_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and a key that belongs to no user."""
+        assert self._proxy is not None, "the world has not been started"
+        return {
+            "endpoint_url": self._proxy.url,
+            "access_key_id": KEYS["aws_access_key_id"],
+            "secret_access_key_file": str(self._secret),
+        }
+
+    def stop(self) -> None:
+        """End the proxy, then moto."""
+        if self._proxy is not None:
+            self._proxy.__exit__()
+        if self._server is not None:
+            self._server.stop()
+
+
+class LdapWorld:
+    """slapd with three people who share a group of each class; its revoker may delete accounts."""
+
+    provider_type = "ldap"
+    leaver = "leah"
+    colleague = "carl"
+
+    def __init__(self) -> None:
+        self._server: RunningServer | None = None
+
+    def start(self, directory: Path) -> None:
+        """Start slapd with people and groups loaded."""
+        peers.require("slapd")
+        people = (self.leaver, self.colleague, "third")
+        dns = [ldap_company.person_dn(name) for name in people]
+        seed = "".join(
+            ldap_company.person(name, f"E{number}", sshPublicKey=f"key of {name}") for number, name in enumerate(people)
+        )
+        seed += ldap_company.names("engineering", *dns) + ldap_company.unique("on-call", *dns)
+        seed += ldap_company.posix("wheel", 100, *people)
+        self._server = slapd.start(directory, slapd.Options(seed=seed, may_delete=True))
+
+    def reader_settings(self) -> Mapping[str, Any]:
+        """Return where the server is, who the reader is, and where accounts and groups are."""
+        return {
+            **self._connection("reader"),
+            "account_bases": (slapd.PEOPLE_DN,),
+            "group_bases": (slapd.GROUPS_DN,),
+            "password_policy": slapd.POLICY_DN,
+        }
+
+    def revoker_settings(self) -> Mapping[str, Any]:
+        """Return where the server is and who the revoker is."""
+        return self._connection("revoker")
+
+    def _connection(self, name: str) -> Mapping[str, Any]:
+        assert self._server is not None, "the world has not been started"
+        details = self._server.details
+        return {
+            "uri": self._server.url,
+            "bind_dn": details[f"{name}_dn"],
+            "password_file": details[f"{name}_password_file"],
+            "base_dn": slapd.BASE_DN,
+        }
+
+    def stop(self) -> None:
+        """End slapd."""
+        if self._server is not None:
+            self._server.stop()
+
+
+WORLDS: tuple[Callable[[], World], ...] = (AwsIamWorld, LdapWorld, ScimWorld)
 """Makers, so that every test starts a fresh server with fresh data."""

@@ -14,9 +14,18 @@ from typer.testing import CliRunner, Result
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.cli.attestations import Place, build_app
 from reconciler.core.errors import EvidenceError
+from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome
+from reconciler.settings import load_settings
+from reconciler.wiring import open_journal
+from tests.builders import NOW
 from tests.peers import require
 from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, inventory_facts, journal_of
+
+CONFIGURATION = """
+roster:
+  path: roster.csv
+"""
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +183,33 @@ def test_show_finds_a_cycle_by_number_id_or_prefix(chain: Chain) -> None:
 
 
 def test_without_a_store_the_command_says_what_to_give(tmp_path: Path) -> None:
-    """Neither configuration nor folder, a folder without attestations, an unusable head: one clear error each."""
-    with pytest.raises(EvidenceError, match="which attestations are meant") as caught:
-        run(build_app(), "list")
-    assert caught.value.advice == "give --dir"
+    """A folder without attestations is one clear error."""
     with pytest.raises(EvidenceError, match="there are no attestations in"):
         run(build_app(), "verify", "--dir", str(tmp_path))
+
+
+def test_the_configuration_names_store_key_and_journal(tmp_path: Path) -> None:
+    """From a configuration file the store, the signing key and the journal are found; a journal is never made."""
+    state = tmp_path / "state"
+    chain = attested_chain(state / "evidence", cycle_record())
+    (state / "keys").mkdir()
+    for name in ("attestation.pem", "attestation.pub"):
+        shutil.move(state / "evidence" / "keys" / name, state / "keys" / name)
+    config = tmp_path / "access-reconciler.yaml"
+    config.write_text(CONFIGURATION)
+    result = run(build_app(), "verify", "--config", str(config), "--output", "json")
+    assert (result.exit_code, json.loads(result.stdout)["key_source"]) == (0, "configured")
+    assert not (state / "journal.sqlite3").exists()
+    assert run(build_app(), "verify", "--dir", str(state)).exit_code == 3
+    with open_journal(load_settings(config)) as journal:
+        journal.take_over(NOW)
+        journal.begin_cycle(cycle_id(1), Mode.ENFORCE, NOW)
+        journal.finish_cycle(cycle_id(1), CycleOutcome.COMPLETE, chain.links[0].digest, NOW)
+        journal.begin_cycle(cycle_id(2), Mode.ENFORCE, NOW)
+        journal.finish_cycle(cycle_id(2), CycleOutcome.COMPLETE, "sha256:" + "0" * 64, NOW)
+    result = run(build_app(), "verify", "--config", str(config), "--output", "json")
+    assert result.exit_code == 1
+    assert [one["cycle_id"] for one in json.loads(result.stdout)["problems"]] == [cycle_id(2)]
 
 
 def test_an_unusable_head_is_an_error(chain: Chain) -> None:

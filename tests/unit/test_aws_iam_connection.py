@@ -214,6 +214,9 @@ def test_service_credentials_are_taken_away(
         "CreateDate": builders.NOW,
     }
     stub.add_response("get_user", {"User": user}, {"UserName": "mara"})
+    if effect is Effect.QUARANTINE:
+        listed = {"ServiceSpecificCredentials": [SSC]}
+        stub.add_response("list_service_specific_credentials", listed, {"UserName": "mara"})
     request = {"UserName": "mara", "ServiceSpecificCredentialId": SSC["ServiceSpecificCredentialId"], **more}
     stub.add_response(operation, {}, request)
     act = revoker.quarantine if effect is Effect.QUARANTINE else revoker.revoke

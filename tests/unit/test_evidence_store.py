@@ -192,6 +192,9 @@ def test_a_crash_between_bundle_and_statement_is_recovered(tmp_path: Path) -> No
     assert chain.store.recover() == (statement.name,)
     assert statement.read_bytes() == whole
     assert chain.store.recover() == ()
+    statement.unlink()
+    assert chain.store.attested(2) == chain.links[1]
+    assert statement.read_bytes() == whole
 
 
 def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> None:
