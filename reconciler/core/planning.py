@@ -124,6 +124,8 @@ class _Tables:
     own: frozenset[tuple[ProviderName, PrincipalId]]
     complete: frozenset[tuple[ProviderName, ScopeId]]
     fingerprints: Mapping[str, frozenset[tuple[ProviderName, PrincipalId]]]
+    shared: frozenset[tuple[ProviderName, PrincipalId]]
+    """Principals with a credential that the provider marks as shared."""
 
 
 def make_plan(world: PlanningWorld) -> Plan:
@@ -182,6 +184,11 @@ def _lay_out(world: PlanningWorld) -> _Tables:
         own=frozenset((inv.provider, one) for inv in inventories for one in inv.own_principals),
         complete=frozenset((inv.provider, inv.scope) for inv in inventories if inv.complete),
         fingerprints={key: frozenset(holders) for key, holders in fingerprints.items()},
+        shared=frozenset(
+            (one.provider, one.principal_id)
+            for one in world.snapshot.items()
+            if isinstance(one, Credential) and one.shared
+        ),
     )
 
 
@@ -263,6 +270,8 @@ def _depended_upon(item: AccessItem, tables: _Tables) -> Stop:
         others = [key for key in holders if not _same_person(key, (item.provider, item.principal_id), tables)]
         if item.shared or others:
             return ("shared_credential", "others depend on this credential: rotate it and hand it over")
+    if isinstance(item, Grant) and (item.provider, item.principal_id) in tables.shared:
+        return ("shared_credential", "others depend on a credential of this principal, which works by this grant")
     if isinstance(item, Grant) and not item.direct:
         return ("indirect", f"held through {item.via or 'a group'}; goes with the direct membership")
     return None

@@ -72,98 +72,68 @@ class _Target:
         return self.address["user_name"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
-    """One writing operation: its method, its AWS name, and which parts of the address it takes as what."""
+    """One writing operation: its method, its AWS name, and which part of the address it takes as which parameter."""
 
     method: str
     operation: str
-    parameters: tuple[tuple[str, str], ...] = ()
+    parameter: str = ""
+    part: str = ""
 
     def on(self, target: _Target, **more: str) -> str:
         """Make the call on the target and return the request id. Raises `inventory.errors.ProviderError`."""
         request = {"UserName": target.user_name, **more}
-        request |= {name: target.address[part] for name, part in self.parameters}
+        if self.parameter:
+            request[self.parameter] = target.address[self.part]
         with calling(self.operation, target.where):
             reply: Mapping[str, Any] = getattr(target.client, self.method)(**request)
         return str(reply.get("ResponseMetadata", {}).get("RequestId", ""))
 
 
 _SUSPEND: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.ACCESS_KEY: _Call(
-        method="update_access_key", operation="UpdateAccessKey", parameters=(("AccessKeyId", "access_key_id"),)
-    ),
-    ArtefactKind.SSH_KEY: _Call(
-        method="update_ssh_public_key",
-        operation="UpdateSSHPublicKey",
-        parameters=(("SSHPublicKeyId", "ssh_public_key_id"),),
-    ),
+    ArtefactKind.ACCESS_KEY: _Call("update_access_key", "UpdateAccessKey", "AccessKeyId", "access_key_id"),
+    ArtefactKind.SSH_KEY: _Call("update_ssh_public_key", "UpdateSSHPublicKey", "SSHPublicKeyId", "ssh_public_key_id"),
     ArtefactKind.SIGNING_CERTIFICATE: _Call(
-        method="update_signing_certificate",
-        operation="UpdateSigningCertificate",
-        parameters=(("CertificateId", "certificate_id"),),
+        "update_signing_certificate", "UpdateSigningCertificate", "CertificateId", "certificate_id"
     ),
     ArtefactKind.SERVICE_CREDENTIAL: _Call(
-        method="update_service_specific_credential",
-        operation="UpdateServiceSpecificCredential",
-        parameters=(("ServiceSpecificCredentialId", "service_specific_credential_id"),),
+        "update_service_specific_credential",
+        "UpdateServiceSpecificCredential",
+        "ServiceSpecificCredentialId",
+        "service_specific_credential_id",
     ),
 }
 """Calls that switch a credential off and on by `Status`."""
 
 _REMOVE: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.PASSWORD: _Call(method="delete_login_profile", operation="DeleteLoginProfile"),
-    ArtefactKind.ACCESS_KEY: _Call(
-        method="delete_access_key", operation="DeleteAccessKey", parameters=(("AccessKeyId", "access_key_id"),)
-    ),
+    ArtefactKind.PASSWORD: _Call("delete_login_profile", "DeleteLoginProfile"),
+    ArtefactKind.ACCESS_KEY: _Call("delete_access_key", "DeleteAccessKey", "AccessKeyId", "access_key_id"),
     ArtefactKind.SIGNING_CERTIFICATE: _Call(
-        method="delete_signing_certificate",
-        operation="DeleteSigningCertificate",
-        parameters=(("CertificateId", "certificate_id"),),
+        "delete_signing_certificate", "DeleteSigningCertificate", "CertificateId", "certificate_id"
     ),
-    ArtefactKind.SSH_KEY: _Call(
-        method="delete_ssh_public_key",
-        operation="DeleteSSHPublicKey",
-        parameters=(("SSHPublicKeyId", "ssh_public_key_id"),),
-    ),
+    ArtefactKind.SSH_KEY: _Call("delete_ssh_public_key", "DeleteSSHPublicKey", "SSHPublicKeyId", "ssh_public_key_id"),
     ArtefactKind.SERVICE_CREDENTIAL: _Call(
-        method="delete_service_specific_credential",
-        operation="DeleteServiceSpecificCredential",
-        parameters=(("ServiceSpecificCredentialId", "service_specific_credential_id"),),
+        "delete_service_specific_credential",
+        "DeleteServiceSpecificCredential",
+        "ServiceSpecificCredentialId",
+        "service_specific_credential_id",
     ),
-    ArtefactKind.MFA_DEVICE: _Call(
-        method="deactivate_mfa_device",
-        operation="DeactivateMFADevice",
-        parameters=(("SerialNumber", "serial_number"),),
-    ),
-    ArtefactKind.INLINE_POLICY: _Call(
-        method="delete_user_policy", operation="DeleteUserPolicy", parameters=(("PolicyName", "policy_name"),)
-    ),
-    ArtefactKind.ATTACHED_POLICY: _Call(
-        method="detach_user_policy", operation="DetachUserPolicy", parameters=(("PolicyArn", "policy_arn"),)
-    ),
-    ArtefactKind.GROUP_MEMBERSHIP: _Call(
-        method="remove_user_from_group",
-        operation="RemoveUserFromGroup",
-        parameters=(("GroupName", "group_name"),),
-    ),
-    ArtefactKind.ACCOUNT: _Call(method="delete_user", operation="DeleteUser"),
+    ArtefactKind.MFA_DEVICE: _Call("deactivate_mfa_device", "DeactivateMFADevice", "SerialNumber", "serial_number"),
+    ArtefactKind.INLINE_POLICY: _Call("delete_user_policy", "DeleteUserPolicy", "PolicyName", "policy_name"),
+    ArtefactKind.ATTACHED_POLICY: _Call("detach_user_policy", "DetachUserPolicy", "PolicyArn", "policy_arn"),
+    ArtefactKind.GROUP_MEMBERSHIP: _Call("remove_user_from_group", "RemoveUserFromGroup", "GroupName", "group_name"),
+    ArtefactKind.ACCOUNT: _Call("delete_user", "DeleteUser"),
 }
 """Calls that remove an item for good."""
 
-_PUT_POLICY: Final = _Call(method="put_user_policy", operation="PutUserPolicy")
-_DELETE_POLICY: Final = _Call(method="delete_user_policy", operation="DeleteUserPolicy")
+_PUT_POLICY: Final = _Call("put_user_policy", "PutUserPolicy")
+_DELETE_POLICY: Final = _Call("delete_user_policy", "DeleteUserPolicy")
 
 _GIVE_BACK: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.INLINE_POLICY: _Call(
-        method="put_user_policy", operation="PutUserPolicy", parameters=(("PolicyName", "policy_name"),)
-    ),
-    ArtefactKind.ATTACHED_POLICY: _Call(
-        method="attach_user_policy", operation="AttachUserPolicy", parameters=(("PolicyArn", "policy_arn"),)
-    ),
-    ArtefactKind.GROUP_MEMBERSHIP: _Call(
-        method="add_user_to_group", operation="AddUserToGroup", parameters=(("GroupName", "group_name"),)
-    ),
+    ArtefactKind.INLINE_POLICY: _Call("put_user_policy", "PutUserPolicy", "PolicyName", "policy_name"),
+    ArtefactKind.ATTACHED_POLICY: _Call("attach_user_policy", "AttachUserPolicy", "PolicyArn", "policy_arn"),
+    ArtefactKind.GROUP_MEMBERSHIP: _Call("add_user_to_group", "AddUserToGroup", "GroupName", "group_name"),
 }
 """Calls that give back what was removed; a deleted key's, password's or device's secret is lost."""
 

@@ -195,6 +195,13 @@ def test_a_key_marked_as_shared_is_for_a_human() -> None:
     assert withheld(plan_for((builders.credential(shared=True),))) == ["shared_credential"]
 
 
+def test_the_grants_that_a_shared_key_works_by_are_for_a_human() -> None:
+    """Where others depend on a principal's key, its memberships stay too: without them the key is worthless."""
+    key, membership = builders.credential(shared=True), builders.grant()
+    findings = (builders.finding(membership),)
+    assert withheld(plan_for((key, membership), findings=findings)) == ["shared_credential"]
+
+
 def test_the_last_member_stays() -> None:
     """A group is not emptied, and neither by several leavers at once."""
     assert withheld(plan_for((builders.grant(holders=1),))) == ["last_member"]
