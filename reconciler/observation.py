@@ -30,8 +30,9 @@ from reconciler.core.model import (
     PolicySet,
     Waiver,
 )
-from reconciler.core.planning import PlanningWorld, Protection, Reach, make_plan
+from reconciler.core.planning import make_plan
 from reconciler.core.verdicts import leavers_of
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
 from reconciler.ports import Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience

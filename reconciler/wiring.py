@@ -34,7 +34,7 @@ from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
-from reconciler.core.planning import Protection, Reach
+from reconciler.core.withholding import Protection, Reach
 from reconciler.engines import build_engine
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.ports import Observer, Revoker

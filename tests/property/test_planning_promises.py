@@ -21,7 +21,8 @@ from inventory.roster.model import Roster, Worker
 from reconciler.core.correlation import CorrelationSettings, correlate, index_roster
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, Limits, Population, guard
 from reconciler.core.model import CycleId, Effect, Finding, Mode, Plan
-from reconciler.core.planning import PlanningWorld, Protection, Reach, make_plan
+from reconciler.core.planning import make_plan
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from tests import builders
 
 EFFECTS = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))

@@ -27,7 +27,8 @@ from reconciler.core.model import (
     Plan,
     Waiver,
 )
-from reconciler.core.planning import DELETE_ORDER, PlanningWorld, Protection, Reach, make_plan
+from reconciler.core.planning import DELETE_ORDER, make_plan
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from tests import builders
 
 ALL = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
