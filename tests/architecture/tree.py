@@ -167,3 +167,15 @@ def all_commands() -> list[tuple[str, Any]]:
     """Return every command of the command line."""
     app = importlib.import_module("reconciler.cli.main").app
     return list(commands(typer.main.get_command(app), "access-reconciler"))
+
+
+def withheld_codes() -> set[str]:
+    """Return the codes in the source of the planner: of `Withheld(code=…)` and of `(code, sentence)` pairs."""
+    found = set()
+    for name in ("reconciler/core/planning.py", "reconciler/core/withholding.py"):
+        for node in ast.walk(ast.parse(text(name))):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                found.add(str(node.value.value))
+            if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
+                found.add(str(node.elts[0].value))
+    return found
