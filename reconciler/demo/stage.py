@@ -6,7 +6,6 @@ appears in its folder, when its lifetime is over, or on SIGTERM; it is never loo
 
 import importlib.util
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -140,11 +139,10 @@ def _start_all(directory: Path, secrets: Path, stack: ExitStack) -> dict[str, An
     seed_scim(scim.address)
     providers["wiki"] = _scim_blocks(scim)
     addresses["wiki"] = {"url": scim.url, **scim.details}
-    reason = ldap_missing()
-    if reason:
-        left_out["corp-ldap"] = reason
+    ldap = _start_ldap(folder / "ldap", stack)
+    if isinstance(ldap, str):
+        left_out["corp-ldap"] = ldap
     else:
-        ldap = _start_ldap(folder / "ldap", stack)
         providers["corp-ldap"] = _ldap_blocks(ldap)
         addresses["corp-ldap"] = {"url": ldap.url, **ldap.details}
     return {"providers": providers, "addresses": addresses, "left_out": left_out}
@@ -163,18 +161,17 @@ def _dumper(name: str) -> Callable[[Address], Dump]:
     return {"corp-aws": dump_aws, "wiki": dump_scim, "corp-ldap": dump_ldap}[name]
 
 
-def ldap_missing() -> str:
-    """Return why OpenLDAP cannot take part, or nothing when it can."""
-    if shutil.which("slapd") is None and not Path("/usr/sbin/slapd").exists():
-        return "OpenLDAP (slapd) is not installed"
-    return "" if importlib.util.find_spec("ldap") else "python-ldap is not installed"
-
-
-def _start_ldap(folder: Path, stack: ExitStack) -> RunningServer:
+def _start_ldap(folder: Path, stack: ExitStack) -> RunningServer | str:
+    """Start and populate OpenLDAP, or return why it cannot take part here."""
+    if importlib.util.find_spec("ldap") is None:
+        return "python-ldap is not installed"
     from reconciler.demo import slapd  # noqa: PLC0415 - needs the optional library
     from reconciler.demo.seed_ldap import seed_ldap  # noqa: PLC0415 - the same
 
-    server = stack.enter_context(slapd.start(folder))
+    try:
+        server = stack.enter_context(slapd.start(folder))
+    except ServerFailed as error:
+        return str(error)
     seed_ldap(server.address)
     return server
 
