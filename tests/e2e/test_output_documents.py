@@ -63,7 +63,7 @@ def test_the_commands_that_act(configuration: str, capsys: pytest.CaptureFixture
     assert problems("cycle", done) == []
     assert done["actions"]["verified_gone"] == done["actions"]["planned"] > 0
     contained = next(item for item in done["items"] if item["effect"] == "quarantine")
-    assert problems("undo", printed(capsys, "undo", contained["action_id"], *config)) == []
+    assert problems("undo", printed(capsys, "undo", contained["action_id"][:8], *config)) == []
     explained = printed(capsys, "explain", contained["worker_id"], *config)
     assert problems("explain", explained) == []
     assert any(entry["undone_at"] for entry in explained["history"])
