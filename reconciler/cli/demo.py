@@ -49,7 +49,10 @@ def demo(
     engine = "managed" if find_opa(EngineSettings()) else "embedded"
     prepared = prepare(folder, starter_policies(), engine, say)
     if prepare_only:
-        print_line(f"ready: access-reconciler cycle --config {prepared.configuration} --mode observe")
+        if output is Output.JSON:
+            print_json(_summary(prepared, [], untouched(prepared.stage), time.monotonic() - started))
+        else:
+            print_line(f"ready: access-reconciler cycle --config {prepared.configuration} --mode observe")
         raise typer.Exit(OK)
     settings = load_settings(prepared.configuration)
     documents, good = _cycles(settings, quiet=output is Output.JSON)

@@ -1,5 +1,7 @@
 """What the commands print as JSON on a live system is what the published schemas say."""
 
+import contextlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +22,13 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     peers.require("moto_server")
     peers.require("scim2-server")
     folder = tmp_path_factory.mktemp("company")
-    assert run(["demo", "--dir", str(folder), "--prepare-only"]) == 0
-    yield str(folder / "access-reconciler.yaml")
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        assert run(["demo", "--dir", str(folder), "--prepare-only", "--output", "json"]) == 0
+    prepared = json.loads(shown.getvalue())
+    assert problems("demo", prepared) == []
+    assert prepared["cycles"] == prepared["others"]["changed"] == []
+    yield prepared["config"]
     assert run(["demo", "--dir", str(folder), "--stop"]) == 0
 
 
@@ -70,6 +77,11 @@ def test_the_commands_that_act(configuration: str, capsys: pytest.CaptureFixture
     listed = printed(capsys, "attestations", "list", *config)
     assert problems("attestations-list", listed) == []
     assert problems("attestations-verify", printed(capsys, "attestations", "verify", *config)) == []
+    pack = Path(configuration).with_name("attestations.zip")
+    exported = printed(capsys, "attestations", "export", "--out", str(pack), *config)
+    assert problems("attestations-export", exported) == []
+    assert exported["cycles"] == len(listed["attestations"])
+    assert pack.is_file()
 
 
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
