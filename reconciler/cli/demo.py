@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.cycle import perform, show_record
+from reconciler.cli.cycle import perform
 from reconciler.cli.display import print_json, print_line, say
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import ERROR, OK, Output, OutputOption
+from reconciler.cli.record_view import show_record
 from reconciler.core.canonical import Json
 from reconciler.core.model import Mode, Plan
 from reconciler.core.record import CycleOutcome
@@ -64,7 +65,8 @@ def demo(
 def _cycles(settings: Settings, *, quiet: bool) -> tuple[list[Json], bool]:
     if not quiet:
         print_line("Who is who:")
-        print_line(people())
+        for person in people().splitlines():
+            print_line(person)
     documents: list[Json] = []
     last: Plan | None = None
     for mode, text in CYCLES:
