@@ -41,7 +41,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
         raise
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
-        notes.errors.append(f"{type(error).__name__}: {error}")
+        notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
     return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from reconciler.attestation import Attested
-from reconciler.cli.display import StderrProgress, print_json
+from reconciler.cli.display import StderrProgress, complain, print_json
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, HELD, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.record_view import show_record
@@ -44,6 +44,8 @@ def cycle(
         print_json(cycle_document(attested, verified=verified))
     else:
         show_record(attested, verified=verified)
+    if attested.record.outcome is CycleOutcome.FAILED:
+        complain(attested.record.errors[-1])
     raise typer.Exit(exit_code(attested.record))
 
 

@@ -86,6 +86,12 @@ class StderrProgress:
         self._console.print(Text(f"{step.stage:>9}{count}  {clean(step.message)}", style="dim"))
 
 
+def complain(what: str, advice: str = "") -> None:
+    """Print one line on stderr: what went wrong, and what to do."""
+    line = clean(" ".join(what.split()))
+    sys.stderr.write(f"error: {line}{'; ' + advice if advice else ''}\n")
+
+
 def say(message: str) -> None:
     """Print one line of progress on stderr."""
     StderrProgress().progress(Progress(stage="demo", message=message))

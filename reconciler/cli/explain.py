@@ -37,7 +37,7 @@ def explain(
     Example: access-reconciler explain E1003
     """
     settings = load_settings(config)
-    with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose="explain") as assembly:
+    with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose=None) as assembly:
         now = assembly.house.clock.now()
         notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, decide_at=now)
         picture = look(notes, assembly.house, assembly.rules)
