@@ -165,8 +165,8 @@ class _Commands:
         write_pack(place.root, trusted, report, out)
         head = None if report.head is None else str(report.head)
         if output is Output.JSON:
-            written = {"out": str(out), "cycles": report.cycles, "verified": report.verified}
-            typer.echo(json.dumps({**written, "signer": report.signer, "head": head}, indent=2))
+            written = {"out": str(out), "cycles": report.cycles, "signer": report.signer, "head": head}
+            typer.echo(json.dumps(written, indent=2))
             return
         typer.echo(f"{report.cycles} attestations written to {out}; signer {report.signer}; head {report.head}")
 
