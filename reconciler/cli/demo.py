@@ -1,5 +1,7 @@
 """`access-reconciler demo`: the main job on a sample company, on real local servers."""
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +54,7 @@ def demo(
         if output is Output.JSON:
             print_json(_summary(prepared, [], untouched(prepared.stage), time.monotonic() - started))
         else:
-            print_line(f"ready: access-reconciler cycle --config {prepared.configuration} --mode observe")
+            print_line(f"ready: {_program()} cycle --config {prepared.configuration} --mode observe")
         raise typer.Exit(OK)
     settings = load_settings(prepared.configuration)
     documents, good = _cycles(settings, quiet=output is Output.JSON)
@@ -113,11 +115,17 @@ def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float) -> No
         )
     config = prepared.configuration
     print_line(f"It took {seconds:.0f} s. Look further:")
-    print_line(f"  access-reconciler attestations verify --config {config}")
-    print_line(f"  access-reconciler explain E1003 --config {config}")
-    print_line(f"  access-reconciler plan --config {config}")
+    program = _program()
+    print_line(f"  {program} attestations verify --config {config}")
+    print_line(f"  {program} explain E1003 --config {config}")
+    print_line(f"  {program} plan --config {config}")
     print_line(f"  the servers and their addresses: {prepared.directory / 'servers.json'}")
     print_line(
-        f"The servers end by themselves in {LIFETIME_SECONDS / 60:.0f} minutes, or now: access-reconciler demo --dir "
+        f"The servers end by themselves in {LIFETIME_SECONDS / 60:.0f} minutes, or now: {program} demo --dir "
         f"{prepared.directory} --stop"
     )
+
+
+def _program() -> str:
+    """Return how this very program is called: by its name where that is on PATH, else by its path."""
+    return "access-reconciler" if shutil.which("access-reconciler") else sys.argv[0]
