@@ -22,7 +22,7 @@ from inventory.model import (
 from reconciler.attestation import Attested
 from reconciler.cli.display import print_entry, print_heading, print_line
 from reconciler.cli.documents import action_counts
-from reconciler.core.model import Action, ActionResult, Finding
+from reconciler.core.model import Action, ActionResult, Finding, HoldCode
 from reconciler.core.record import CycleRecord, LeaverState
 
 _KINDS_OF_IDS = (
@@ -187,7 +187,9 @@ def _grouped(entries: Iterable[_Entry]) -> Mapping[tuple[str, str], list[tuple[s
 def _show_guard(record: CycleRecord) -> None:
     for reason in record.guard.hold_reasons:
         print_line(f"held: {reason.message}")
-    if record.guard.hold_reasons and record.plan and all(one.code.releasable for one in record.guard.hold_reasons):
+    # That an older approval waits for another plan bars nobody from approving this one.
+    standing = [one for one in record.guard.hold_reasons if one.code is not HoldCode.APPROVAL_MOVED]
+    if standing and record.plan and all(one.code.releasable for one in standing):
         print_line(f"to release exactly this plan: access-reconciler approve {record.plan.digest}")
     if record.guard.approval is not None:
         print_line(f"released by the approval of {record.guard.approval.approved_by}")

@@ -102,6 +102,8 @@ def test_a_held_plan_tells_how_to_release_it(capsys: pytest.CaptureFixture[str])
     firm = HoldReason(code=HoldCode.ROSTER_STALE, message="the roster is old")
     record = cycle_record(outcome=CycleOutcome.HELD, results=(), guard=guard_facts(hold_reasons=(lifted,)))
     assert "access-reconciler approve sha256:" in shown(capsys, record)
+    moved = HoldReason(code=HoldCode.APPROVAL_MOVED, message="another plan was approved")
+    assert "approve sha256:" in shown(capsys, replace(record, guard=guard_facts(hold_reasons=(lifted, moved))))
     out = shown(capsys, replace(record, guard=guard_facts(hold_reasons=(lifted, firm))))
     assert "held: the roster is old" in out
     assert "approve" not in out
