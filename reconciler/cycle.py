@@ -49,8 +49,10 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
 def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:
     picture = look(notes, house, rules)
     decision = _guard(notes, house, rules, picture)
+    if notes.approval is not None:
+        house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
     if isinstance(decision, ApprovedPlan) and rules.mode is not Mode.OBSERVE and picture.plan.actions:
-        notes.results = execute(decision, _crew(notes, house, rules, picture, epoch))
+        notes.results = execute(decision, _crew(house, rules, picture, epoch))
         say(house, "verify", f"{sum(map(settled, notes.results))} of {len(notes.results)} read again and gone")
     _remember(notes, house, rules, picture)
 
@@ -71,10 +73,15 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
             approval=approval,
         ),
     )
+    # Without actions there is nothing to hold back; yet nothing may be called complete on the word of such a roster.
+    doubts = () if plan.actions else roster_holds(notes.roster)
     if isinstance(decision, HeldPlan):
         notes.held = True
         notes.holds = (*decision.reasons, *moved_approvals(house.journal, plan, world.now))
-    elif decision.lifted:
+    elif doubts and (approval is None or not all(reason.code.releasable for reason in doubts)):
+        notes.held = True
+        notes.holds = doubts
+    elif doubts or decision.lifted:
         notes.approval = approval
     expires_at = world.now + timedelta(seconds=rules.approval_ttl_seconds)
     house.journal.record_plan(plan, notes.holds, expires_at)
@@ -82,10 +89,8 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
     return decision
 
 
-def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:
-    """Spend the approval, if there is one, and gather what the executor works with."""
-    if notes.approval is not None:
-        house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
+def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:
+    """Gather what the executor works with."""
     say(house, "execute", f"{len(picture.plan.actions)} actions")
     ground = Ground(
         clock=house.clock,

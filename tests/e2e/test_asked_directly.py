@@ -5,7 +5,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-import ldap.dn
 import pytest
 
 from tests.e2e import raw

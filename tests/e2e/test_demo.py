@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -176,3 +177,30 @@ def test_init_writes_a_configuration_that_loads(demonstrated: Demonstrated) -> N
     again = run("init", folder, cwd=folder.parent)
     assert again.code == 1
     assert "is there already" in again.err
+
+
+def test_a_stale_roster_is_held_though_nothing_is_planned(demonstrated: Demonstrated, tmp_path: Path) -> None:
+    """When nothing is left to do, an old roster still makes no complete cycle: who has left since is not known."""
+    company = demonstrated.company.variant(tmp_path / "stale")
+    days_ago = company.roster.stat().st_mtime - 48 * 3600
+    os.utime(company.roster, (days_ago, days_ago))
+    answer = company.cycle()
+    assert answer.code == 2, answer.out
+    assert answer.document["actions"]["planned"] == 0
+    assert answer.document["outcome"] == "held"
+    assert {reason["code"] for reason in answer.document["hold_reasons"]} == {"roster_stale"}
+    assert answer.document["attestation"]["verified"] is True
+    assert company.last_statement()["outcome"] == "held"
+
+
+def test_a_shrunken_roster_without_actions_is_confirmed_by_a_human(demonstrated: Demonstrated, tmp_path: Path) -> None:
+    """When nothing is left to do, a roster that lost people is held until its plan is approved, and then known."""
+    company = demonstrated.company.variant(tmp_path / "shrunken")
+    company.roster.write_text("".join(company.roster.read_text().splitlines(keepends=True)[:-8]))
+    answer = company.cycle()
+    assert answer.code == 2, answer.out
+    assert {reason["code"] for reason in answer.document["hold_reasons"]} == {"roster_shrunken"}
+    assert company.run("approve", answer.document["plan_digest"]).code == 0
+    for _ in range(2):
+        assert company.cycle().document["outcome"] == "complete"
+    assert company.query("SELECT count(*) FROM approval_uses") == [(1,)]

@@ -143,7 +143,9 @@ def test_everything_done_was_verified(survived: Survived) -> None:
 
 def test_the_killed_cycles_are_attested_as_failed(survived: Survived) -> None:
     """Each interrupted cycle has its attestation, as failed, with its acts; the chain verifies without a gap."""
-    statements = [json.loads(path.read_bytes()) for path in sorted(survived.company.attestations.glob("*.statement.json"))]
+    statements = [
+        json.loads(path.read_bytes()) for path in sorted(survived.company.attestations.glob("*.statement.json"))
+    ]
     outcomes = {one["predicate"]["cycleId"]: one["predicate"]["outcome"] for one in statements}
     assert [outcomes[cycle_id] for cycle_id in survived.killed] == ["failed"] * len(KILLS)
     assert [one["predicate"]["sequence"] for one in statements] == list(range(1, len(KILLS) + 3))
