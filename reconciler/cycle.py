@@ -43,7 +43,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    return _attest(_record(notes, house, rules), house)
+    return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
 
 
 def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:

@@ -9,11 +9,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from reconciler.core.canonical import Json
 from reconciler.ports import Progress
+
+WIDEST = 100
+"""Columns that a list for people fills at most, so that it can be read and pasted anywhere."""
 
 
 def clean(text: object) -> str:
@@ -42,6 +46,29 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     console.print(table)
+
+
+def print_heading(text: str) -> None:
+    """Print the heading of a list for people on stdout."""
+    console = _narrow()
+    console.print()
+    console.print(Text(clean(text), style="bold"))
+
+
+def print_entry(subject: str, reason: str, rows: Iterable[Sequence[str]]) -> None:
+    """Print what a list says of one subject: whom, why, and a line for each row; long lines fold under themselves."""
+    console = _narrow()
+    console.print(Padding(Text(clean(subject)), (0, 0, 0, 2), expand=False))
+    console.print(Padding(Text(clean(reason), style="dim"), (0, 0, 0, 4), expand=False))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
+    console.print(Padding(table, (0, 0, 0, 6), expand=False))
+
+
+def _narrow() -> Console:
+    console = Console(highlight=False)
+    return Console(highlight=False, width=min(console.width, WIDEST) if console.is_terminal else WIDEST)
 
 
 class StderrProgress:

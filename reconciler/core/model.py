@@ -362,7 +362,6 @@ class HoldCode(StrEnum):
     NEW_PROVIDER = "new_provider"
     ROSTER_SHRUNKEN = "roster_shrunken"
 
-    ROSTER_REFUSED = "roster_refused"
     ROSTER_STALE = "roster_stale"
     SCOPE_INCOMPLETE = "scope_incomplete"
     IDENTITY_UNKNOWN = "identity_unknown"

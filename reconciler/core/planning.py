@@ -6,7 +6,6 @@ A finding's effect is a request. It is lowered to what confidence, mode and the 
 The plan does not depend on the order of its input, and its digest covers what it would do and what that rests on.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -170,8 +169,3 @@ def action_id(cycle_id: CycleId, action: Action) -> ActionId:
     """Return the id of an action: it names one effect on one access item in one cycle."""
     parts = [cycle_id, action.provider, action.principal.principal_id, action.item.access_id, action.effect.value]
     return ActionId(sha256_hex(canonical_bytes(parts)))
-
-
-def count_effects(plan: Plan) -> Mapping[Effect, int]:
-    """Return how many actions a plan holds of each effect."""
-    return Counter(action.effect for action in plan.actions)
