@@ -28,7 +28,7 @@ def iam(server: Mapping[str, str]) -> Any:
 def scim(server: Mapping[str, str], path: str) -> Any:
     """Get a document of the SCIM server."""
     token = Path(server["token_file"]).read_text().strip()
-    request = urllib.request.Request(server["url"] + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - loopback
+    request = urllib.request.Request(server["url"] + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - our own loopback server
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
         return json.loads(answer.read())
 

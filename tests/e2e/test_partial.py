@@ -39,7 +39,7 @@ def scim_without(server: str, missing: Callable[[str], bool]) -> Iterator[str]:
         def passed_on(self, body: bytes) -> tuple[int, bytes]:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             url = server.removesuffix("/v2") + self.path
-            request = urllib.request.Request(url, data=body or None, headers=headers, method=self.command)  # noqa: S310 - loopback
+            request = urllib.request.Request(url, data=body or None, headers=headers, method=self.command)  # noqa: S310 - our own loopback server
             try:
                 with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as reply:
                     return reply.status, reply.read()
@@ -76,7 +76,7 @@ def observed(company: Company) -> Company:
         "displayName": "Somebody Unheard-of",
         "active": True,
     }
-    request = urllib.request.Request(  # noqa: S310 - loopback
+    request = urllib.request.Request(  # noqa: S310 - our own loopback server
         company.servers["wiki"]["url"] + "/Users",
         data=json.dumps(stranger).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/scim+json"},
