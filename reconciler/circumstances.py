@@ -101,8 +101,10 @@ def recheck(ground: Ground) -> Callable[[Action], str]:
 
     def still_planned(action: Action) -> str:
         reason = rules.stopped(action)
-        if reason or action.worker_id is None or ground.roster.fingerprint() == ground.roster_digest:
+        if reason or ground.roster.fingerprint() == ground.roster_digest:
             return reason
+        if action.worker_id is None:
+            return "the roster has changed, and this rests on nobody in it owning the principal"
         return _left_still(ground.roster.load(ground.last_roster), action.worker_id, ground.clock.now())
 
     return still_planned
@@ -144,6 +146,7 @@ class _Rules:
 def _left_still(verdict: RosterVerdict, worker_id: WorkerId, now: datetime) -> str:
     if verdict.roster is None or not verdict.accepted:
         return "the roster has changed and the new one is not acceptable"
-    if any(worker.worker_id == worker_id for worker in leavers_of(verdict.roster.workers, now)):
-        return ""
-    return "the worker is no longer a leaver"
+    found = next((one for one in leavers_of(verdict.roster.workers, now) if one.worker_id == worker_id), None)
+    if found is None:
+        return "the worker is no longer a leaver"
+    return "the worker may have been hired anew" if found.possible_rehire_of else ""

@@ -397,3 +397,5 @@ class Approval:
     approved_by: str
     approved_at: datetime
     expires_at: datetime
+    lifts: tuple[HoldCode, ...] = ()
+    """The reasons that the approver was shown: what holds the plan besides them was not approved."""
