@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from inventory.model import ProviderInventory, ProviderName, Snapshot
+from inventory.model import ProviderInventory, ProviderName, ScopeId, Snapshot
 from inventory.provider import Clock
 from inventory.roster.model import AcceptedRoster, RosterProblem, RosterVerdict, WorkerId
 from inventory.roster.source import RosterSource
@@ -56,11 +56,16 @@ def novelties(journal: Journal, version: str, plan: Plan) -> tuple[HoldReason, .
     if not journal.observed("version", version):
         holds.append(HoldReason(code=HoldCode.NEW_VERSION, message=f"version {version} has not observed yet"))
     holds += [
-        HoldReason(code=HoldCode.NEW_PROVIDER, provider=name, message=f"{name} has not been observed yet")
-        for name in sorted({action.provider for action in plan.actions})
-        if not journal.observed("provider", name)
+        HoldReason(code=HoldCode.NEW_PROVIDER, provider=name, message=f"{name}/{scope} has not been observed yet")
+        for name, scope in sorted({(action.provider, action.scope) for action in plan.actions})
+        if not journal.observed("provider", scope_key(name, scope))
     ]
     return tuple(holds)
+
+
+def scope_key(provider: ProviderName, scope: ScopeId) -> str:
+    """Return under what a scope is remembered as observed: another account behind a known name is new."""
+    return f"{provider}/{scope}"
 
 
 def moved_approvals(journal: Journal, plan: Plan, now: datetime) -> tuple[HoldReason, ...]:

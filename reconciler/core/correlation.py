@@ -110,11 +110,30 @@ def _frozen(index: dict[str, set[WorkerId]]) -> Mapping[str, tuple[WorkerId, ...
 def correlate(
     principals: Iterable[Principal], items: Iterable[AccessItem], index: RosterIndex
 ) -> tuple[Correlation, ...]:
-    """Correlate every principal; the result is sorted and independent of the order of its input."""
-    everyone = sorted(principals, key=lambda one: (one.provider, one.principal_id))
-    first = {(one.provider, one.principal_id): correlate_one(one, index) for one in everyone}
+    """Correlate every principal, one answer an id; the result is sorted and independent of the order of its input."""
+    listed: dict[PrincipalKey, list[Principal]] = defaultdict(list)
+    for one in principals:
+        listed[one.provider, one.principal_id].append(one)
+    first = {key: _correlate_listed(those, index) for key, those in listed.items()}
     bridges = _ssh_bridges(items, first)
-    return tuple(correlate_one(one, index, bridges.get((one.provider, one.principal_id), ())) for one in everyone)
+    return tuple(_correlate_listed(those, index, bridges.get(key, ())) for key, those in sorted(listed.items()))
+
+
+def _correlate_listed(those: list[Principal], index: RosterIndex, bridges: tuple[Match, ...] = ()) -> Correlation:
+    """Correlate what is listed under one id. Listed more than once, nobody knows which of them an act would meet."""
+    found = [correlate_one(one, index, bridges) for one in those]
+    if len(found) == 1:
+        return found[0]
+    candidates = sorted(
+        {match for one in found for match in one.candidates},
+        key=lambda match: (-match.confidence, match.worker_id, match.rule, match.identity),
+    )
+    return Correlation(
+        provider=found[0].provider,
+        principal_id=found[0].principal_id,
+        state=CorrelationState.AMBIGUOUS,
+        candidates=tuple(candidates),
+    )
 
 
 def correlate_one(principal: Principal, index: RosterIndex, bridges: Iterable[Match] = ()) -> Correlation:
