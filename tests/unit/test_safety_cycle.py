@@ -1,7 +1,6 @@
 """Safety of a whole cycle, on fakes: what it says of itself, what it remembers, and what it leaves alone."""
 
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -11,10 +10,10 @@ from typing import Any
 import pytest
 
 from inventory.collection import Source
-from inventory.model import ArtefactKind, Principal, PrincipalId, ProviderInventory, ProviderName, ScopeId
+from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ScopeId
 from inventory.provider import Interest
 from inventory.roster.gate import STALE
-from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict, WorkerId
+from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.attestation import Attester
@@ -96,7 +95,7 @@ class House:
             random_bytes=os.urandom,
         )
         self.version = "1"
-        self._numbers: Iterator[int] = count(1)
+        self._numbers = count(1)
 
     def observe_first(self) -> None:
         """Let everything new be seen through one observing cycle."""
@@ -107,10 +106,9 @@ class House:
         return run_cycle(self.house(mode, decide_at), self.rules(mode, **rules)).record
 
     def house(self, mode: Mode, decide_at: datetime | None = None) -> CycleHouse:
-        new_id: Callable[[], str] = lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}"  # noqa: E731 - an id
         return CycleHouse(
             clock=self.clock,
-            new_cycle_id=new_id,
+            new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
             journal=self.journal,
             attester=self.attester,
             engine=FakeEngine(),
@@ -214,7 +212,7 @@ def test_a_new_scope_observes_first(house: House) -> None:
 
 
 def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
-    """The record of an interrupted cycle does not lend it the settings and the version of the process that closes it."""
+    """The record of an interrupted cycle does not borrow the settings and version of the process that closes it."""
     house.journal.take_over(NOW)
     house.journal.begin_cycle(CycleId("00000000-0000-4000-8000-0000000000aa"), Mode.ENFORCE, NOW)
     house.version = "2"
