@@ -76,11 +76,12 @@ def _result(
     source: Source, future: Future[tuple[ProviderInventory, ...]], clock: Clock, left_seconds: float
 ) -> tuple[ProviderInventory, ...]:
     try:
-        return future.result(timeout=left_seconds)
+        inventories = future.result(timeout=left_seconds)
     except TimeoutError:
         return (_unread(source, clock, "the provider did not answer within the deadline"),)
     except ProviderError as error:
         return (_unread(source, clock, f"{type(error).__name__}: {error}"),)
+    return inventories or (_unread(source, clock, "the provider reported no scope at all"),)
 
 
 def _unread(source: Source, clock: Clock, reason: str) -> ProviderInventory:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from inventory.errors import ProviderError
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
-from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds
+from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds, scope_key
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
@@ -35,6 +35,8 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
     cycle_id = CycleId(house.new_cycle_id())
     sequence = house.journal.begin_cycle(cycle_id, rules.mode, now)
     notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, decide_at=house.decide_at or now)
+    if house.decide_at is not None:
+        notes.errors.append("Rehearsal: decided as of another instant than its start")
     try:
         _story(notes, house, rules, epoch)
     except (JournalError, LeaseLost):
@@ -118,11 +120,14 @@ def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) ->
 def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
     """Keep what has now been seen through a whole cycle."""
     now, world = house.clock.now(), picture.world
+    if house.decide_at is not None:
+        return  # a rehearsal sets no baseline
     house.journal.remember_observed("policy", world.policies.digest, notes.cycle_id, now)
     house.journal.remember_observed("version", rules.version, notes.cycle_id, now)
     for inventory in world.snapshot.inventories:
         if inventory.principals:
-            house.journal.remember_observed("provider", inventory.provider, notes.cycle_id, now)
+            key = scope_key(inventory.provider, inventory.scope)
+            house.journal.remember_observed("provider", key, notes.cycle_id, now)
     if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
         house.journal.remember_roster(accepted_of(world.roster), now)
 
@@ -175,7 +180,8 @@ def _outcome(notes: Notes) -> CycleOutcome:
         return CycleOutcome.FAILED
     if notes.held:
         return CycleOutcome.HELD
-    whole = notes.snapshot is not None and notes.snapshot.complete
+    trusted = notes.roster is not None and (notes.roster.accepted or notes.approval is not None)
+    whole = trusted and notes.snapshot is not None and notes.snapshot.complete
     decided = notes.evaluation is not None and not notes.evaluation.unknown
     if whole and decided and all(settled(result) for result in notes.results):
         return CycleOutcome.COMPLETE
@@ -207,4 +213,5 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
         notes.failed = True
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
         notes.results = results_of(house.journal, entry.cycle_id)
-        _attest(_record(notes, house, replace(rules, mode=entry.mode)), house)
+        then = replace(rules, mode=entry.mode, version="", config_digest="")  # nobody noted them at its start
+        _attest(_record(notes, house, then), house)

@@ -46,6 +46,7 @@ def approve(
             approved_by=by or getpass.getuser(),
             approved_at=now,
             expires_at=min(held[2], now + timedelta(hours=settings.guard.approval_ttl_hours)),
+            lifts=tuple(sorted({reason.code for reason in held[1] if reason.code.releasable})),
         )
         journal.record_approval(approval)
     if output is Output.JSON:

@@ -50,8 +50,9 @@ def raising(error: ProviderError) -> FakeCollector:
 
 def test_all_scopes_of_all_providers_are_in_the_snapshot() -> None:
     """What every collector returned is there, and whole when all of it is."""
-    snapshot = read(a=FakeCollector(lambda: (builders.inventory(), builders.inventory())), b=FakeCollector(lambda: ()))
-    assert len(snapshot.inventories) == 2
+    one = FakeCollector(lambda: (builders.inventory(),))
+    snapshot = read(a=FakeCollector(lambda: (builders.inventory(), builders.inventory())), b=one)
+    assert len(snapshot.inventories) == 3
     assert snapshot.complete
 
 
