@@ -8,11 +8,41 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from inventory.errors import ProviderError
-from inventory.model import ArtefactKind, Coverage, ProviderInventory, ProviderName, ReadState, ScopeId, Snapshot
+from inventory.model import (
+    ArtefactKind,
+    Coverage,
+    Principal,
+    PrincipalReading,
+    ProviderInventory,
+    ProviderName,
+    ReadState,
+    ScopeId,
+    Snapshot,
+)
 from inventory.provider import Clock, Collector, Interest
 
 WHOLE_INSTANCE = ScopeId("*")
 """The scope of an inventory that stands for a whole instance that could not be read."""
+
+
+class Unbuilt:
+    """Stands for a collector that could not be built: every read says why, and the other providers go on."""
+
+    def __init__(self, error: ProviderError) -> None:
+        self._error = error
+
+    def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
+        """Raise what kept the collector from being built."""
+        del interest
+        raise self._error
+
+    def read_principal(self, principal: Principal) -> PrincipalReading:
+        """Raise what kept the collector from being built."""
+        del principal
+        raise self._error
+
+    def close(self) -> None:
+        """Do nothing: there is nothing open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +76,12 @@ def _result(
     source: Source, future: Future[tuple[ProviderInventory, ...]], clock: Clock, left_seconds: float
 ) -> tuple[ProviderInventory, ...]:
     try:
-        return future.result(timeout=left_seconds)
+        inventories = future.result(timeout=left_seconds)
     except TimeoutError:
         return (_unread(source, clock, "the provider did not answer within the deadline"),)
     except ProviderError as error:
         return (_unread(source, clock, f"{type(error).__name__}: {error}"),)
+    return inventories or (_unread(source, clock, "the provider reported no scope at all"),)
 
 
 def _unread(source: Source, clock: Clock, reason: str) -> ProviderInventory:

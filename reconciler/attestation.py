@@ -7,6 +7,7 @@ names, never a statement whose evidence is missing.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
@@ -23,6 +24,8 @@ class Attested:
     """`sha256:` and hex of the statement's bytes."""
     path: str
     """Where the signed bundle lies."""
+    snapshot: Snapshot | None = None
+    """What was looked at, so that people can be shown names; never part of the attestation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

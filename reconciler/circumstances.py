@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from inventory.model import ProviderInventory, ProviderName, Snapshot
+from inventory.model import ProviderInventory, ProviderName, ScopeId, Snapshot
 from inventory.provider import Clock
 from inventory.roster.model import AcceptedRoster, RosterProblem, RosterVerdict, WorkerId
 from inventory.roster.source import RosterSource
@@ -56,11 +56,16 @@ def novelties(journal: Journal, version: str, plan: Plan) -> tuple[HoldReason, .
     if not journal.observed("version", version):
         holds.append(HoldReason(code=HoldCode.NEW_VERSION, message=f"version {version} has not observed yet"))
     holds += [
-        HoldReason(code=HoldCode.NEW_PROVIDER, provider=name, message=f"{name} has not been observed yet")
-        for name in sorted({action.provider for action in plan.actions})
-        if not journal.observed("provider", name)
+        HoldReason(code=HoldCode.NEW_PROVIDER, provider=name, message=f"{name}/{scope} has not been observed yet")
+        for name, scope in sorted({(action.provider, action.scope) for action in plan.actions})
+        if not journal.observed("provider", scope_key(name, scope))
     ]
     return tuple(holds)
+
+
+def scope_key(provider: ProviderName, scope: ScopeId) -> str:
+    """Return under what a scope is remembered as observed: another account behind a known name is new."""
+    return f"{provider}/{scope}"
 
 
 def moved_approvals(journal: Journal, plan: Plan, now: datetime) -> tuple[HoldReason, ...]:
@@ -101,8 +106,10 @@ def recheck(ground: Ground) -> Callable[[Action], str]:
 
     def still_planned(action: Action) -> str:
         reason = rules.stopped(action)
-        if reason or action.worker_id is None or ground.roster.fingerprint() == ground.roster_digest:
+        if reason or ground.roster.fingerprint() == ground.roster_digest:
             return reason
+        if action.worker_id is None:
+            return "the roster has changed, and this rests on nobody in it owning the principal"
         return _left_still(ground.roster.load(ground.last_roster), action.worker_id, ground.clock.now())
 
     return still_planned
@@ -144,6 +151,7 @@ class _Rules:
 def _left_still(verdict: RosterVerdict, worker_id: WorkerId, now: datetime) -> str:
     if verdict.roster is None or not verdict.accepted:
         return "the roster has changed and the new one is not acceptable"
-    if any(worker.worker_id == worker_id for worker in leavers_of(verdict.roster.workers, now)):
-        return ""
-    return "the worker is no longer a leaver"
+    found = next((one for one in leavers_of(verdict.roster.workers, now) if one.worker_id == worker_id), None)
+    if found is None:
+        return "the worker is no longer a leaver"
+    return "the worker may have been hired anew" if found.possible_rehire_of else ""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from inventory.errors import ProviderError
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
-from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds
+from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds, scope_key
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
@@ -35,24 +35,29 @@ def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
     cycle_id = CycleId(house.new_cycle_id())
     sequence = house.journal.begin_cycle(cycle_id, rules.mode, now)
     notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, decide_at=house.decide_at or now)
+    if house.decide_at is not None:
+        notes.errors.append("Rehearsal: decided as of another instant than its start")
     try:
         _story(notes, house, rules, epoch)
     except (JournalError, LeaseLost):
         raise
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
-        notes.errors.append(f"{type(error).__name__}: {error}")
+        notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    return _attest(_record(notes, house, rules), house)
+    return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
 
 
 def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:
     picture = look(notes, house, rules)
     decision = _guard(notes, house, rules, picture)
+    if notes.approval is not None:
+        house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
     if isinstance(decision, ApprovedPlan) and rules.mode is not Mode.OBSERVE and picture.plan.actions:
-        notes.results = execute(decision, _crew(notes, house, rules, picture, epoch))
+        notes.results = execute(decision, _crew(house, rules, picture, epoch))
         say(house, "verify", f"{sum(map(settled, notes.results))} of {len(notes.results)} read again and gone")
-    _remember(notes, house, rules, picture)
+    if house.decide_at is None:  # a rehearsal for another instant is no observation, and accepts no roster
+        _remember(notes, house, rules, picture)
 
 
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:
@@ -71,10 +76,15 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
             approval=approval,
         ),
     )
+    # Without actions there is nothing to hold back; yet nothing may be called complete on the word of such a roster.
+    doubts = () if plan.actions else roster_holds(notes.roster)
     if isinstance(decision, HeldPlan):
         notes.held = True
         notes.holds = (*decision.reasons, *moved_approvals(house.journal, plan, world.now))
-    elif decision.lifted:
+    elif doubts and (approval is None or not all(reason.code.releasable for reason in doubts)):
+        notes.held = True
+        notes.holds = doubts
+    elif doubts or decision.lifted:
         notes.approval = approval
     expires_at = world.now + timedelta(seconds=rules.approval_ttl_seconds)
     house.journal.record_plan(plan, notes.holds, expires_at)
@@ -82,10 +92,8 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
     return decision
 
 
-def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:
-    """Spend the approval, if there is one, and gather what the executor works with."""
-    if notes.approval is not None:
-        house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
+def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:
+    """Gather what the executor works with."""
     say(house, "execute", f"{len(picture.plan.actions)} actions")
     ground = Ground(
         clock=house.clock,
@@ -112,11 +120,14 @@ def _crew(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture, 
 def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
     """Keep what has now been seen through a whole cycle."""
     now, world = house.clock.now(), picture.world
+    if house.decide_at is not None:
+        return  # a rehearsal sets no baseline
     house.journal.remember_observed("policy", world.policies.digest, notes.cycle_id, now)
     house.journal.remember_observed("version", rules.version, notes.cycle_id, now)
     for inventory in world.snapshot.inventories:
         if inventory.principals:
-            house.journal.remember_observed("provider", inventory.provider, notes.cycle_id, now)
+            key = scope_key(inventory.provider, inventory.scope)
+            house.journal.remember_observed("provider", key, notes.cycle_id, now)
     if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
         house.journal.remember_roster(accepted_of(world.roster), now)
 
@@ -169,7 +180,8 @@ def _outcome(notes: Notes) -> CycleOutcome:
         return CycleOutcome.FAILED
     if notes.held:
         return CycleOutcome.HELD
-    whole = notes.snapshot is not None and notes.snapshot.complete
+    trusted = notes.roster is not None and (notes.roster.accepted or notes.approval is not None)
+    whole = trusted and notes.snapshot is not None and notes.snapshot.complete
     decided = notes.evaluation is not None and not notes.evaluation.unknown
     if whole and decided and all(settled(result) for result in notes.results):
         return CycleOutcome.COMPLETE
@@ -207,4 +219,5 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
         notes.failed = True
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
         notes.results = results_of(house.journal, entry.cycle_id)
-        _attest(_record(notes, house, replace(rules, mode=entry.mode)), house)
+        then = replace(rules, mode=entry.mode, version="", config_digest="")  # nobody noted them at its start
+        _attest(_record(notes, house, then), house)

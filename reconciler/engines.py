@@ -2,10 +2,12 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.core.errors import SettingsError
-from reconciler.core.model import Mode
+from reconciler.core.canonical import Json
+from reconciler.core.errors import PolicyError, SettingsError
+from reconciler.core.model import EngineInfo, Mode, PolicySet
 from reconciler.ports import PolicyEngine
 from reconciler.settings import EngineSettings, Settings
 
@@ -59,3 +61,35 @@ def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:
     from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - opened on demand
 
     return EmbeddedRego(deadline_seconds=engine.decide_timeout_seconds)
+
+
+class NoEngine:
+    """Stands for an engine that could not be built: every cycle fails and says why, and is attested like any other."""
+
+    def __init__(self, error: SettingsError) -> None:
+        self._error = PolicyError(str(error), advice=error.advice)
+
+    def load(self, policies: PolicySet, documents: Mapping[str, Json]) -> EngineInfo:
+        """Raise what kept the engine from being built."""
+        del policies, documents
+        raise self._error
+
+    def evaluate(self, request: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Raise what kept the engine from being built."""
+        del request
+        raise self._error
+
+    def info(self) -> EngineInfo:
+        """Raise what kept the engine from being built."""
+        raise self._error
+
+    def close(self) -> None:
+        """Do nothing: there is nothing open."""
+
+
+def engine_or_reason(settings: Settings, mode: Mode) -> PolicyEngine:
+    """Build the configured engine for a cycle, or one that fails the cycle with the reason."""
+    try:
+        return build_engine(settings, mode)
+    except SettingsError as error:
+        return NoEngine(error)

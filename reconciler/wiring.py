@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from inventory.collection import Source
+from inventory.collection import Source, Unbuilt
+from inventory.errors import ProviderError
 from inventory.model import PrincipalId, ProviderName
 from inventory.provider import Clock, Collector
 from inventory.registry import load_provider
@@ -38,9 +39,9 @@ from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
-from reconciler.engines import build_engine
+from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
-from reconciler.ports import Observer, Revoker
+from reconciler.ports import Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
@@ -95,13 +96,21 @@ def open_store(settings: Settings) -> FileEvidenceStore:
 
 
 def build_sources(settings: Settings, clock: Clock) -> Mapping[ProviderName, Source]:
-    """Build the collector of every configured provider instance; raises `SettingsError` or `Misconfigured`."""
+    """Build the collector of every configured provider instance.
+
+    One that cannot be built (a missing secret file) is read as unreadable, so that it stops nobody else. Raises
+    `SettingsError` for settings that are wrong in themselves, and `Misconfigured` for an unknown provider type.
+    """
     sources = {}
     for name, instance in settings.providers.items():
         provider = load_provider(instance.type)
         reader = _checked(provider.settings, instance.reader, f"providers.{name}.reader")
         instance_name = ProviderName(name)
-        collector = provider.build(instance_name, reader, clock)
+        collector: Collector
+        try:
+            collector = provider.build(instance_name, reader, clock)
+        except ProviderError as error:
+            collector = Unbuilt(error)
         sources[instance_name] = Source(provider=instance_name, provider_type=instance.type, collector=collector)
     return sources
 
@@ -236,26 +245,27 @@ class Assembly:
 
 @contextmanager
 def assemble(
-    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str, at: datetime | None = None
+    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str | None, at: datetime | None = None
 ) -> Iterator[Assembly]:
     """Take the lease, join everything for one cycle, and release it all at the end.
 
-    `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the
-    writer, `SettingsError` when the settings cannot work.
+    `purpose` is what another process is told that finds the lease taken; None looks only, and takes none. `at` lets a
+    cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the writer, and
+    `SettingsError` when the settings cannot work.
     """
     rules = build_rules(settings, ceiling)
     if at is not None and rules.mode is not Mode.OBSERVE:
         raise SettingsError("--at needs a cycle that only observes", advice="add --mode observe, or use `plan`")
     time = SystemClock()
     with ExitStack() as stack:
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
+        if purpose is not None:
+            stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
         journal = stack.enter_context(open_journal(settings))
         sources = build_sources(settings, time)
         for source in sources.values():
             stack.callback(source.collector.close)
-        revokers = _build_revokers(settings, ceiling, time, stack)
-        engine = build_engine(settings, rules.mode)
+        revokers = _build_revokers(settings, ceiling, time, stack, observer)
+        engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
@@ -280,13 +290,20 @@ def assemble(
 
 
 def _build_revokers(
-    settings: Settings, ceiling: Mode, clock: Clock, stack: ExitStack
+    settings: Settings, ceiling: Mode, clock: Clock, stack: ExitStack, observer: Observer
 ) -> Mapping[ProviderName, Revoker]:
     revokers = {}
     for name, instance in settings.providers.items():
-        if effective_mode(instance, ceiling) is not Mode.OBSERVE:
-            revokers[ProviderName(name)] = revoker = build_revoker(settings, ProviderName(name), clock)
-            stack.callback(revoker.close)
+        if effective_mode(instance, ceiling) is Mode.OBSERVE:
+            continue
+        try:
+            revoker = build_revoker(settings, ProviderName(name), clock)
+        except ProviderError as error:
+            # Left out: the executor skips this provider's actions and the cycle ends as partial.
+            observer.progress(Progress(stage="execute", message=f"{name} cannot be acted upon: {error}"))
+            continue
+        revokers[ProviderName(name)] = revoker
+        stack.callback(revoker.close)
     return revokers
 
 

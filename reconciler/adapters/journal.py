@@ -32,6 +32,7 @@ from reconciler.adapters.journal_values import (
     document,
     load_action,
     load_before,
+    load_codes,
     load_holds,
     load_instant,
     load_plan,
@@ -145,6 +146,7 @@ class SqlJournal:
             "approved_by": approval.approved_by,
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
+            "lifts": document(tuple(approval.lifts)),
         }
         with self._database.writing("record an approval") as connection:
             connection.execute(insert(approvals).values(row))
@@ -163,6 +165,7 @@ class SqlJournal:
                 approved_by=row.approved_by,
                 approved_at=load_instant(row.approved_at),
                 expires_at=load_instant(row.expires_at),
+                lifts=load_codes(row.lifts),
             )
             for row in rows
         )
@@ -307,7 +310,7 @@ def _is_observed(connection: Connection, kind: str, value: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _pending(now: datetime) -> Select[tuple[int, str, str, str, str]]:
+def _pending(now: datetime) -> Select[tuple[int, str, str, str, str, str]]:
     return (
         select(approvals)
         .join_from(approvals, approval_uses, isouter=True)

@@ -50,6 +50,7 @@ approvals = Table(
     Column("plan_digest", String(80), nullable=False, index=True),
     Column("approved_by", Text, nullable=False),
     Column("approved_at", String(32), nullable=False),
+    Column("lifts", Text, nullable=False),
     Column("expires_at", String(32), nullable=False),
 )
 approval_uses = Table(

@@ -14,7 +14,7 @@ from inventory.model import Credential, Grant, Session
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import JournalError
-from reconciler.core.model import Action, BeforeImage, HoldReason, Plan
+from reconciler.core.model import Action, BeforeImage, HoldCode, HoldReason, Plan
 
 _ADVICE: Final = "restore the journal from a backup (docs/journal.md); do not edit it"
 
@@ -50,6 +50,7 @@ _ACTION: Final = TypeAdapter(_StoredAction)
 _PLAN: Final = TypeAdapter(_StoredPlan)
 _BEFORE: Final = TypeAdapter(BeforeImage)
 _HOLDS: Final = TypeAdapter(tuple[HoldReason, ...])
+_CODES: Final = TypeAdapter(tuple[HoldCode, ...])
 _ROSTER: Final = TypeAdapter(AcceptedRoster)
 
 
@@ -98,6 +99,14 @@ def load_holds(text: str) -> tuple[HoldReason, ...]:
         return _HOLDS.validate_json(text, strict=True)
     except ValidationError as error:
         raise _unreadable("list of hold reasons", error) from error
+
+
+def load_codes(text: str) -> tuple[HoldCode, ...]:
+    """Return the hold codes that a document holds."""
+    try:
+        return _CODES.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _unreadable("list of hold codes", error) from error
 
 
 def load_roster(text: str) -> AcceptedRoster:

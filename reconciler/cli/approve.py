@@ -11,7 +11,8 @@ from reconciler.cli.display import print_json, print_line
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
 from reconciler.core.canonical import plain
 from reconciler.core.errors import ApprovalRefused
-from reconciler.core.model import Approval, HoldReason, PlanDigest
+from reconciler.core.model import Approval, HoldCode, HoldReason, Plan, PlanDigest
+from reconciler.ports import Journal
 from reconciler.settings import load_settings
 from reconciler.wiring import open_journal
 
@@ -39,11 +40,13 @@ def approve(
         if held is None:
             raise ApprovalRefused(f"no plan {digest} is held", advice="take the digest from the cycle that was held")
         _check(digest, held[1], held[2], now)
+        _check_unused(held[0], journal)
         approval = Approval(
             plan_digest=PlanDigest(digest),
             approved_by=by or getpass.getuser(),
             approved_at=now,
             expires_at=min(held[2], now + timedelta(hours=settings.guard.approval_ttl_hours)),
+            lifts=tuple(sorted({reason.code for reason in held[1] if reason.code.releasable})),
         )
         journal.record_approval(approval)
     if output is Output.JSON:
@@ -56,8 +59,22 @@ def approve(
 def _check(digest: str, reasons: tuple[HoldReason, ...], expires_at: datetime, now: datetime) -> None:
     if now >= expires_at:
         raise ApprovalRefused(f"the held plan {digest} has expired", advice="run a cycle again and approve that plan")
-    firm = [reason.message for reason in reasons if not reason.code.releasable]
+    # That an older approval waits for another plan bars nobody from approving this one.
+    standing = [reason for reason in reasons if reason.code is not HoldCode.APPROVAL_MOVED]
+    firm = [reason.message for reason in standing if not reason.code.releasable]
     if firm:
         raise ApprovalRefused(
             f"plan {digest} is held for a reason that no approval lifts: {firm[0]}", advice="mend that and run again"
+        )
+
+
+def _check_unused(plan: Plan, journal: Journal) -> None:
+    """Refuse a plan that was released since it was held: it is approved anew only when a cycle holds it anew."""
+    carried_out = any(
+        entry.intent.plan_digest == plan.digest and entry.intent.recorded_at >= plan.created_at
+        for entry in journal.entries()
+    )
+    if carried_out:
+        raise ApprovalRefused(
+            f"plan {plan.digest} was released and carried out already", advice="run a cycle and look at what it plans"
         )

@@ -151,6 +151,7 @@ class _Commands:
         config: ConfigOption = None,
         folder: DirOption = None,
         key: KeyOption = None,
+        output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify, then write all attestations with the means to check them into one zip file for an auditor.
 
@@ -162,6 +163,11 @@ class _Commands:
         for problem in report.problems:
             typer.echo(problem.message, err=True)
         write_pack(place.root, trusted, report, out)
+        head = None if report.head is None else str(report.head)
+        if output is Output.JSON:
+            written = {"out": str(out), "cycles": report.cycles, "signer": report.signer, "head": head}
+            typer.echo(json.dumps(written, indent=2))
+            return
         typer.echo(f"{report.cycles} attestations written to {out}; signer {report.signer}; head {report.head}")
 
     def _place(self, config: Path | None, folder: Path | None) -> Place:

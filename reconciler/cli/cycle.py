@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from reconciler.attestation import Attested
-from reconciler.cli.display import StderrProgress, print_json, print_line, print_table
-from reconciler.cli.documents import action_counts, cycle_document
+from reconciler.cli.display import StderrProgress, complain, print_json
+from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, HELD, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.record_view import show_record
 from reconciler.core.model import Mode
-from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState
+from reconciler.core.record import CycleOutcome, CycleRecord
 from reconciler.cycle import run_cycle
 from reconciler.settings import Settings, load_settings
 from reconciler.wiring import assemble, verify_own
@@ -43,6 +44,8 @@ def cycle(
         print_json(cycle_document(attested, verified=verified))
     else:
         show_record(attested, verified=verified)
+    if attested.record.outcome is CycleOutcome.FAILED:
+        complain(attested.record.errors[-1])
     raise typer.Exit(exit_code(attested.record))
 
 
@@ -72,97 +75,3 @@ def exit_code(record: CycleRecord) -> int:
     if record.outcome is CycleOutcome.HELD or (planned and record.mode is Mode.OBSERVE):
         return HELD
     return OK if record.outcome is CycleOutcome.COMPLETE else ERROR
-
-
-def show_record(attested: Attested, *, verified: bool) -> None:
-    """Print a cycle for people: plan or results, what is withheld, the guard's word, and the attestation."""
-    record = attested.record
-    print_line(f"cycle {record.sequence} ({record.mode.value}): {record.outcome.value}")
-    for error in record.errors:
-        print_line(f"  ! {error}")
-    _show_items(record)
-    _show_withheld(record)
-    for reason in record.guard.hold_reasons:
-        print_line(f"held: {reason.message}")
-    if record.guard.hold_reasons and record.plan and all(one.code.releasable for one in record.guard.hold_reasons):
-        print_line(f"to release exactly this plan: access-reconciler approve {record.plan.digest}")
-    if record.guard.approval is not None:
-        print_line(f"released by the approval of {record.guard.approval.approved_by}")
-    counts = ", ".join(f"{name} {count}" for name, count in action_counts(record).items())
-    print_line(f"actions: {counts}")
-    _show_leavers(record)
-    print_line(f"attestation: {attested.path} ({'chain verified' if verified else 'NOT VERIFIED'})")
-
-
-def _show_items(record: CycleRecord) -> None:
-    if record.results:
-        print_table(
-            "Actions",
-            ("provider", "principal", "item", "effect", "outcome", "read again", "seconds", "why"),
-            [
-                (
-                    result.action.provider,
-                    principal_name(result.action.principal.login_names, result.action.principal.principal_id),
-                    result.action.item.kind.value,
-                    result.action.effect.value,
-                    result.outcome.value + (f": {result.detail}" if result.detail else ""),
-                    result.verification.value if result.verification else "-",
-                    f"{(result.verified_at - result.decided_at).total_seconds():.2f}" if result.verified_at else "-",
-                    f"{result.action.rule}: {result.action.reason}",
-                )
-                for result in record.results
-            ],
-        )
-    elif record.plan and record.plan.actions:
-        print_table(
-            "Plan",
-            ("provider", "principal", "item", "effect", "worker", "rule", "why"),
-            [
-                (
-                    action.provider,
-                    principal_name(action.principal.login_names, action.principal.principal_id),
-                    f"{action.item.kind.value}",
-                    action.effect.value,
-                    action.worker_id or "-",
-                    action.rule,
-                    action.reason,
-                )
-                for action in record.plan.actions
-            ],
-        )
-
-
-def principal_name(login_names: tuple[str, ...], principal_id: str) -> str:
-    """Return what people call a principal."""
-    return login_names[0] if login_names else principal_id
-
-
-def _show_withheld(record: CycleRecord) -> None:
-    if record.plan is None or not (record.plan.withheld or record.plan.reviews):
-        return
-    rows = [(one.finding, one.message) for one in record.plan.withheld]
-    rows += [(finding, finding.reason) for finding in record.plan.reviews]
-    print_table(
-        "For a human",
-        ("provider", "principal", "item", "worker", "rule", "why it is not taken away"),
-        [
-            (
-                finding.provider,
-                finding.principal_id,
-                finding.access_id,
-                finding.worker_id or "-",
-                finding.code,
-                message,
-            )
-            for finding, message in rows
-        ],
-    )
-
-
-def _show_leavers(record: CycleRecord) -> None:
-    clean = sum(one.state is LeaverState.CLEAN for one in record.leavers)
-    print_line(f"leavers: {len(record.leavers)}, of whom clean {clean}")
-    for one in record.leavers:
-        if one.state is not LeaverState.CLEAN:
-            missing = f"; not known: {', '.join(one.missing)}" if one.missing else ""
-            print_line(f"  {one.worker_id}: {one.state.value}, {one.remaining} access items left{missing}")

@@ -1,15 +1,18 @@
 """`access-reconciler demo`: the main job on a sample company, on real local servers."""
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reconciler.cli.cycle import perform, show_record
+from reconciler.cli.cycle import perform
 from reconciler.cli.display import print_json, print_line, say
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import ERROR, OK, Output, OutputOption
+from reconciler.cli.record_view import show_record
 from reconciler.core.canonical import Json
 from reconciler.core.model import Mode, Plan
 from reconciler.core.record import CycleOutcome
@@ -48,7 +51,10 @@ def demo(
     engine = "managed" if find_opa(EngineSettings()) else "embedded"
     prepared = prepare(folder, starter_policies(), engine, say)
     if prepare_only:
-        print_line(f"ready: access-reconciler cycle --config {prepared.configuration} --mode observe")
+        if output is Output.JSON:
+            print_json(_summary(prepared, [], untouched(prepared.stage), time.monotonic() - started))
+        else:
+            print_line(f"ready: {_program()} cycle --config {prepared.configuration} --mode observe")
         raise typer.Exit(OK)
     settings = load_settings(prepared.configuration)
     documents, good = _cycles(settings, quiet=output is Output.JSON)
@@ -64,7 +70,8 @@ def demo(
 def _cycles(settings: Settings, *, quiet: bool) -> tuple[list[Json], bool]:
     if not quiet:
         print_line("Who is who:")
-        print_line(people())
+        for person in people().splitlines():
+            print_line(person)
     documents: list[Json] = []
     last: Plan | None = None
     for mode, text in CYCLES:
@@ -108,11 +115,17 @@ def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float) -> No
         )
     config = prepared.configuration
     print_line(f"It took {seconds:.0f} s. Look further:")
-    print_line(f"  access-reconciler attestations verify --config {config}")
-    print_line(f"  access-reconciler explain E1003 --config {config}")
-    print_line(f"  access-reconciler plan --config {config}")
+    program = _program()
+    print_line(f"  {program} attestations verify --config {config}")
+    print_line(f"  {program} explain E1003 --config {config}")
+    print_line(f"  {program} plan --config {config}")
     print_line(f"  the servers and their addresses: {prepared.directory / 'servers.json'}")
     print_line(
-        f"The servers end by themselves in {LIFETIME_SECONDS / 60:.0f} minutes, or now: access-reconciler demo --dir "
+        f"The servers end by themselves in {LIFETIME_SECONDS / 60:.0f} minutes, or now: {program} demo --dir "
         f"{prepared.directory} --stop"
     )
+
+
+def _program() -> str:
+    """Return how this very program is called: by its name where that is on PATH, else by its path."""
+    return "access-reconciler" if shutil.which("access-reconciler") else sys.argv[0]

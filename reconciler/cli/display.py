@@ -9,11 +9,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from reconciler.core.canonical import Json
 from reconciler.ports import Progress
+
+WIDEST = 100
+"""Columns that a list for people fills at most, so that it can be read and pasted anywhere."""
 
 
 def clean(text: object) -> str:
@@ -44,6 +48,29 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console.print(table)
 
 
+def print_heading(text: str) -> None:
+    """Print the heading of a list for people on stdout."""
+    console = _narrow()
+    console.print()
+    console.print(Text(clean(text), style="bold"))
+
+
+def print_entry(subject: str, reason: str, rows: Iterable[Sequence[str]]) -> None:
+    """Print what a list says of one subject: whom, why, and a line for each row; long lines fold under themselves."""
+    console = _narrow()
+    console.print(Padding(Text(clean(subject)), (0, 0, 0, 2), expand=False))
+    console.print(Padding(Text(clean(reason), style="dim"), (0, 0, 0, 4), expand=False))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
+    console.print(Padding(table, (0, 0, 0, 6), expand=False))
+
+
+def _narrow() -> Console:
+    console = Console(highlight=False)
+    return Console(highlight=False, width=min(console.width, WIDEST) if console.is_terminal else WIDEST)
+
+
 class StderrProgress:
     """Implements `reconciler.ports.Observer`: one line a step on stderr, so that stdout stays the answer."""
 
@@ -57,6 +84,12 @@ class StderrProgress:
             return
         count = f" [{step.done}/{step.total}]" if step.total else ""
         self._console.print(Text(f"{step.stage:>9}{count}  {clean(step.message)}", style="dim"))
+
+
+def complain(what: str, advice: str = "") -> None:
+    """Print one line on stderr: what went wrong, and what to do."""
+    line = clean(" ".join(what.split()))
+    sys.stderr.write(f"error: {line}{'; ' + advice if advice else ''}\n")
 
 
 def say(message: str) -> None:

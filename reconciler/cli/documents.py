@@ -1,4 +1,7 @@
-"""The JSON documents of `plan` and `cycle`: fields may be added, never renamed."""
+"""The JSON documents of `plan` and `cycle`: fields may be added, never renamed.
+
+Their schema is `reconciler/schemas/cycle.schema.json`.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 from inventory.model import ReadState
 from reconciler.attestation import Attested
 from reconciler.core.canonical import Json, plain
-from reconciler.core.model import ActionResult, Finding, OutcomeState, Plan, VerificationState, Withheld
+from reconciler.core.model import Action, ActionResult, Finding, OutcomeState, VerificationState, Withheld
 from reconciler.core.record import CycleRecord, InventoryFacts
 
 _WORST_FIRST = (
@@ -131,33 +134,11 @@ def _counted(result: ActionResult) -> str:
 
 def _items(record: CycleRecord) -> list[Json]:
     if record.results:
-        return [_result(result) for result in record.results]
-    return [] if record.plan is None else _planned(record.plan)
+        return [{**_step(result.action), **_ending(result)} for result in record.results]
+    return [{**_step(action), **_ending(None)} for action in record.plan.actions] if record.plan else []
 
 
-def _planned(plan: Plan) -> list[Json]:
-    return [
-        {
-            "action_id": action.action_id,
-            "provider": action.provider,
-            "principal_id": action.principal.principal_id,
-            "access_id": action.item.access_id,
-            "kind": action.item.kind.value,
-            "effect": action.effect.value,
-            "worker_id": action.worker_id,
-            "rule": action.rule,
-            "reason": action.reason,
-            "outcome": None,
-            "verification": None,
-            "seconds": None,
-        }
-        for action in plan.actions
-    ]
-
-
-def _result(result: ActionResult) -> dict[str, Json]:
-    action = result.action
-    seconds = None if result.verified_at is None else (result.verified_at - result.decided_at).total_seconds()
+def _step(action: Action) -> dict[str, Json]:
     return {
         "action_id": action.action_id,
         "provider": action.provider,
@@ -168,6 +149,14 @@ def _result(result: ActionResult) -> dict[str, Json]:
         "worker_id": action.worker_id,
         "rule": action.rule,
         "reason": action.reason,
+    }
+
+
+def _ending(result: ActionResult | None) -> dict[str, Json]:
+    if result is None:
+        return {"outcome": None, "verification": None, "seconds": None, "detail": "", "effective_by": None}
+    seconds = None if result.verified_at is None else (result.verified_at - result.decided_at).total_seconds()
+    return {
         "outcome": result.outcome.value,
         "verification": result.verification.value if result.verification else None,
         "seconds": seconds,

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from inventory.model import AccessId, AccessItem, Principal, PrincipalId, ProviderName
-from reconciler.cli.cycle import principal_name
 from reconciler.cli.display import StderrProgress, print_json, print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.core.model import Correlation, CycleId, Mode
 from reconciler.observation import Notes, Picture, look
@@ -37,7 +37,7 @@ def explain(
     Example: access-reconciler explain E1003
     """
     settings = load_settings(config)
-    with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose="explain") as assembly:
+    with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose=None) as assembly:
         now = assembly.house.clock.now()
         notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, decide_at=now)
         picture = look(notes, assembly.house, assembly.rules)
@@ -77,7 +77,7 @@ def _principal(principal: Principal, correlation: Correlation) -> dict[str, Json
     return {
         "provider": principal.provider,
         "principal_id": principal.principal_id,
-        "name": principal_name(principal.login_names, principal.principal_id),
+        "name": principal_name(principal),
         "kind": principal.kind.value,
         "read_whole": principal.read.whole,
         "correlation": {
@@ -102,6 +102,7 @@ def _item(item: AccessItem, picture: Picture) -> dict[str, Json]:
         "principal_id": item.principal_id,
         "access_id": item.access_id,
         "kind": item.kind.value,
+        "label": item_label(item),
         "findings": [f"{one.rule}: {one.reason} ({one.effect.value})" for one in findings],
         "planned": planned[0].effect.value if planned else None,
         "withheld": [one.message for one in withheld],
@@ -122,6 +123,7 @@ def _history(entry: JournalEntry) -> dict[str, Json]:
         "at": plain(entry.intent.recorded_at),
         "provider": action.provider,
         "access_id": action.item.access_id,
+        "label": item_label(action.item),
         "effect": action.effect.value,
         "outcome": entry.outcome.value if entry.outcome else None,
         "verification": entry.verification.value if entry.verification else None,
@@ -137,18 +139,22 @@ def _show(subject: str, document: dict[str, list[Json]]) -> None:
     for part, columns in _COLUMNS.items():
         rows = [row for row in document[part] if isinstance(row, dict)]
         if rows:
-            print_table(part, columns, [[_cell(row.get(column)) for column in columns] for row in rows])
+            print_table(part, columns, [[_cell(column, row.get(column)) for column in columns] for row in rows])
 
 
+_SHORT_ID = 12
+"""Characters of an action id in a table: more than the 8 that `undo` asks for."""
 _COLUMNS = {
     "workers": ("worker_id", "status", "kind", "access_end_at", "access_end_rule", "former_ids"),
     "principals": ("provider", "name", "principal_id", "kind", "read_whole", "correlation"),
-    "items": ("provider", "access_id", "kind", "findings", "planned", "withheld"),
-    "history": ("action_id", "at", "provider", "access_id", "effect", "outcome", "verification", "undone_at"),
+    "items": ("provider", "label", "findings", "planned", "withheld", "access_id"),
+    "history": ("action_id", "at", "provider", "label", "effect", "outcome", "verification", "undone_at"),
 }
 
 
-def _cell(value: Json) -> str:
+def _cell(column: str, value: Json) -> str:
+    if column == "action_id":
+        return str(value)[:_SHORT_ID]
     if isinstance(value, dict):
         return (
             f"{value.get('worker_id') or value.get('state')} by {value.get('rule') or '-'} {value.get('confidence')} %"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.display import print_line
+from reconciler.cli.display import print_json, print_line
+from reconciler.cli.exits import Output, OutputOption
 from reconciler.core.errors import SettingsError
 from reconciler.settings import settings_schema
 from reconciler.wiring import starter_policies
@@ -35,6 +36,7 @@ protected:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder to set up; made when it is not there.")] = Path(),
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a first configuration, its JSON Schema for editors, and a copy of the policies. Overwrites nothing.
 
@@ -44,12 +46,16 @@ def init(
     configuration = directory / "access-reconciler.yaml"
     if configuration.exists():
         raise SettingsError(f"{configuration} is there already", advice="choose another folder, or remove it first")
+    schema = directory / "access-reconciler.schema.json"
+    wrote = [schema, configuration]
     if not (directory / "policies").exists():
         shutil.copytree(starter_policies(), directory / "policies")
-        print_line(f"wrote {directory / 'policies'}")
-    schema = directory / "access-reconciler.schema.json"
+        wrote.insert(0, directory / "policies")
     schema.write_text(settings_schema(), encoding="utf-8")
     configuration.write_text(CONFIGURATION, encoding="utf-8")
-    print_line(f"wrote {schema}")
-    print_line(f"wrote {configuration}")
+    if output is Output.JSON:
+        print_json({"config": str(configuration), "wrote": [str(path) for path in wrote]})
+        return
+    for path in wrote:
+        print_line(f"wrote {path}")
     print_line("next: name your roster and providers in it, then run `access-reconciler doctor`")

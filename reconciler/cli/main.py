@@ -6,6 +6,7 @@ import typer
 
 from inventory.errors import ProviderError
 from reconciler.cli import approve, attestations, cycle, demo, doctor, explain, init, plan, providers, roster, undo
+from reconciler.cli.display import complain
 from reconciler.cli.exits import ERROR, USAGE
 from reconciler.core.errors import ReconcilerError
 from reconciler.demo.process import ServerFailed
@@ -51,17 +52,12 @@ def run(arguments: list[str]) -> int:
         getattr(error, "show", lambda: None)()
         return USAGE
     except (ReconcilerError, ProviderError) as error:
-        _complain(str(error), error.advice)
+        complain(str(error), error.advice)
         return ERROR
     except ServerFailed as error:
-        _complain(str(error), "")
+        complain(str(error), "")
         return ERROR
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted", "run the command again: it picks up by reading again")
+        complain("interrupted", "run the command again: it picks up by reading again")
         return ERROR
     return result if isinstance(result, int) else 0
-
-
-def _complain(what: str, advice: str) -> None:
-    line = " ".join(what.split())
-    sys.stderr.write(f"error: {line}{'; ' + advice if advice else ''}\n")

@@ -14,7 +14,8 @@ def plan(
     """Show what would be taken away from whom, by which rule, and what the guard says. Nothing is changed.
 
     A plan is a cycle that observes: it is attested, and a policy revision, version or provider that is new is known
-    afterwards. Exit codes: 0 nothing to do; 2 the plan has actions or would be held; 1 error.
+    afterwards, unless --at asks for another instant. Exit codes: 0 nothing to do; 2 the plan has actions or would be
+    held; 1 error.
 
     Example: access-reconciler plan --at 2026-12-01T00:00:00Z --output json
     """

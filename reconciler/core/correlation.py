@@ -5,7 +5,7 @@ Certain or no action: what a rule is worth stands in its confidence, and plannin
 ambiguous one is never acted upon. An e-mail address that two persons of the roster hold or held is evidence for both,
 so never for one. Names are suggestions for a human and nothing more.
 
-Every comparison is exact after Unicode NFC and case folding: look-alike letters stay different letters.
+Every comparison is exact after Unicode NFC and lower-casing: look-alike letters stay different letters.
 """
 
 import re
@@ -33,6 +33,9 @@ CONFIDENCE: Mapping[str, int] = {
 DISPUTED_FROM = 90
 """Two workers with evidence of at least this much each: disputed."""
 
+EVIDENCE_FROM = 50
+"""Below this a match is a suggestion for a human: it stands among the candidates and makes nobody the owner."""
+
 _PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL, PrincipalKind.UNKNOWN)
 """Kinds that may *be* a worker; every other kind is at most owned by one."""
 
@@ -57,13 +60,16 @@ class RosterIndex:
     by_email: Mapping[str, tuple[WorkerId, ...]]
     by_username: Mapping[str, tuple[WorkerId, ...]]
     by_name: Mapping[str, tuple[WorkerId, ...]]
-    explicit: Mapping[PrincipalKey, WorkerId]
+    explicit: Mapping[PrincipalKey, tuple[WorkerId, ...]]
     patterns: tuple[re.Pattern[str], ...]
 
 
 def folded(text: str) -> str:
-    """Return text as correlation compares it: NFC, case-folded, without surrounding white space."""
-    return unicodedata.normalize("NFC", text).casefold().strip()
+    """Return text as correlation compares it: NFC, lower case, without surrounding white space.
+
+    Full case folding would go further and make one mailbox of `strasse` and `straße`.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).strip()
 
 
 def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
@@ -72,6 +78,9 @@ def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
     emails: dict[str, set[WorkerId]] = defaultdict(set)
     usernames: dict[str, set[WorkerId]] = defaultdict(set)
     names: dict[str, set[WorkerId]] = defaultdict(set)
+    explicit: dict[PrincipalKey, set[WorkerId]] = defaultdict(set)
+    for provider, principal_id, mapped in settings.explicit:
+        explicit[provider, principal_id].add(mapped)
     for worker in roster.workers:
         for known_id in (worker.worker_id, *worker.former_ids):
             by_id[known_id.strip()] = worker.worker_id
@@ -83,7 +92,7 @@ def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
         by_email=_frozen(emails),
         by_username=_frozen(usernames),
         by_name=_frozen(names),
-        explicit={(provider, principal): worker for provider, principal, worker in settings.explicit},
+        explicit={key: tuple(sorted(workers)) for key, workers in explicit.items()},
         patterns=tuple(re.compile(pattern) for pattern in settings.username_patterns),
     )
 
@@ -101,11 +110,30 @@ def _frozen(index: dict[str, set[WorkerId]]) -> Mapping[str, tuple[WorkerId, ...
 def correlate(
     principals: Iterable[Principal], items: Iterable[AccessItem], index: RosterIndex
 ) -> tuple[Correlation, ...]:
-    """Correlate every principal; the result is sorted and independent of the order of its input."""
-    everyone = sorted(principals, key=lambda one: (one.provider, one.principal_id))
-    first = {(one.provider, one.principal_id): correlate_one(one, index) for one in everyone}
+    """Correlate every principal, one answer an id; the result is sorted and independent of the order of its input."""
+    listed: dict[PrincipalKey, list[Principal]] = defaultdict(list)
+    for one in principals:
+        listed[one.provider, one.principal_id].append(one)
+    first = {key: _correlate_listed(those, index) for key, those in listed.items()}
     bridges = _ssh_bridges(items, first)
-    return tuple(correlate_one(one, index, bridges.get((one.provider, one.principal_id), ())) for one in everyone)
+    return tuple(_correlate_listed(those, index, bridges.get(key, ())) for key, those in sorted(listed.items()))
+
+
+def _correlate_listed(those: list[Principal], index: RosterIndex, bridges: tuple[Match, ...] = ()) -> Correlation:
+    """Correlate what is listed under one id. Listed more than once, nobody knows which of them an act would meet."""
+    found = [correlate_one(one, index, bridges) for one in those]
+    if len(found) == 1:
+        return found[0]
+    candidates = sorted(
+        {match for one in found for match in one.candidates},
+        key=lambda match: (-match.confidence, match.worker_id, match.rule, match.identity),
+    )
+    return Correlation(
+        provider=found[0].provider,
+        principal_id=found[0].principal_id,
+        state=CorrelationState.AMBIGUOUS,
+        candidates=tuple(candidates),
+    )
 
 
 def correlate_one(principal: Principal, index: RosterIndex, bridges: Iterable[Match] = ()) -> Correlation:
@@ -132,6 +160,10 @@ def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
             return Correlation(
                 provider=provider, principal_id=principal_id, state=CorrelationState.AMBIGUOUS, candidates=ranked
             )
+    if top.confidence < EVIDENCE_FROM:
+        return Correlation(
+            provider=provider, principal_id=principal_id, state=CorrelationState.ORPHAN, candidates=ranked
+        )
     return Correlation(
         provider=provider,
         principal_id=principal_id,
@@ -145,8 +177,7 @@ def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
 
 
 def _matches(principal: Principal, index: RosterIndex) -> Iterator[Match]:
-    mapped = index.explicit.get((principal.provider, principal.principal_id))
-    if mapped is not None:
+    for mapped in index.explicit.get((principal.provider, principal.principal_id), ()):
         yield _match(mapped, "explicit_map")
     yield from _by_ids("external_id", principal.external_ids, index)
     yield from _by_ids("employee_id", principal.employee_ids, index)

@@ -146,12 +146,12 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     owned: dict[_Place, list[AccessItem]] = {}
     for item in world.snapshot.items():
         owned.setdefault((item.provider, item.scope, item.principal_id), []).append(item)
-    seen = Counter(_place(principal) for principal in world.snapshot.principals())
+    seen = Counter((principal.provider, principal.principal_id) for principal in world.snapshot.principals())
     for inventory in sorted(world.snapshot.inventories, key=lambda one: (one.provider, one.scope)):
         for principal in sorted(inventory.principals, key=lambda one: one.principal_id):
             items = owned.pop(_place(principal), [])
-            if seen[_place(principal)] > 1:
-                yield _unreadable(principal, "is listed more than once in its scope")
+            if seen[principal.provider, principal.principal_id] > 1:
+                yield _unreadable(principal, "is listed more than once")
                 continue
             correlation = correlations.get((principal.provider, principal.principal_id))
             yield _unit(_Subject(inventory, principal, correlation), items, workers)

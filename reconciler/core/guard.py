@@ -137,7 +137,10 @@ def hold_reasons(plan: Plan, circumstances: Circumstances) -> tuple[HoldReason, 
 
 
 def _lifts(approval: Approval | None, plan: Plan, reason: HoldReason) -> bool:
-    return approval is not None and approval.plan_digest == plan.digest and reason.code.releasable
+    """Say whether an approval releases the plan from a reason: only from one that its approver was shown."""
+    if approval is None or approval.plan_digest != plan.digest:
+        return False
+    return reason.code.releasable and reason.code in approval.lifts
 
 
 def _identity_holds(plan: Plan, circumstances: Circumstances) -> list[HoldReason]:

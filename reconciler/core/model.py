@@ -1,7 +1,6 @@
 """The values that travel through a cycle: findings, plans, actions, outcomes, and the record of it all.
 
-Frozen dataclasses with tuples inside. Whole numbers only: confidence is in percent, durations are in seconds or
-nanoseconds as the name says, instants are timezone-aware UTC.
+Frozen, with whole numbers only: confidence in percent, durations in seconds; instants are timezone-aware UTC.
 """
 
 from dataclasses import dataclass
@@ -362,7 +361,6 @@ class HoldCode(StrEnum):
     NEW_PROVIDER = "new_provider"
     ROSTER_SHRUNKEN = "roster_shrunken"
 
-    ROSTER_REFUSED = "roster_refused"
     ROSTER_STALE = "roster_stale"
     SCOPE_INCOMPLETE = "scope_incomplete"
     IDENTITY_UNKNOWN = "identity_unknown"
@@ -398,3 +396,5 @@ class Approval:
     approved_by: str
     approved_at: datetime
     expires_at: datetime
+    lifts: tuple[HoldCode, ...] = ()
+    """Why the plan was held when it was approved; nothing else is lifted."""

@@ -6,17 +6,17 @@ A finding's effect is a request. It is lowered to what confidence, mode and the 
 The plan does not depend on the order of its input, and its digest covers what it would do and what that rests on.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from inventory.model import AccessId, ArtefactKind, Credential, ProviderName
+from inventory.model import AccessId, ArtefactKind, Credential, PrincipalId, ProviderName
 from reconciler.core.canonical import digest_of, sha256_hex
 from reconciler.core.canonical import dumps as canonical_bytes
 from reconciler.core.evidence import item_evidence
 from reconciler.core.model import Action, ActionId, CycleId, Effect, Finding, Mode, Plan, PlanDigest, Withheld
 from reconciler.core.withholding import (
     PlanningWorld,
+    Reach,
     Subject,
     Tables,
     last_admins,
@@ -66,6 +66,8 @@ def make_plan(world: PlanningWorld) -> Plan:
         if known is None or proposed.effect.rank > known[0].effect.rank:
             actions[finding.provider, finding.access_id] = (proposed, finding)
     kept, held_back = _keep_last(actions, tables)
+    kept, spared = _spare_accounts(kept, actions, (*withheld, *held_back), reviews, tables)
+    withheld += [*held_back, *spared]
     ordered = tuple(replace(one, action_id=action_id(world.cycle_id, one)) for one in sorted(kept, key=_action_order))
     return Plan(
         digest=_plan_digest(ordered, world.policy_digest),
@@ -75,7 +77,7 @@ def make_plan(world: PlanningWorld) -> Plan:
         roster_digest=world.roster_digest,
         actions=ordered,
         reviews=tuple(reviews),
-        withheld=tuple(sorted((*withheld, *held_back), key=lambda one: (_finding_order(one.finding), one.code))),
+        withheld=tuple(sorted(withheld, key=lambda one: (_finding_order(one.finding), one.code))),
     )
 
 
@@ -148,6 +150,63 @@ def _keep_last(proposals: _Proposals, tables: Tables) -> tuple[list[Action], lis
     return [action for action in ordered if (action.provider, action.item.access_id) not in stops], held
 
 
+_KEPT_ON_PURPOSE = frozenset({"waived", "shared_credential", "last_member", "last_admins", "not_whole", "unknown_item"})
+"""What withholds an item because it is to stay, or is not known well enough; not because it cannot be taken."""
+
+
+def _spare_accounts(
+    actions: list[Action],
+    proposals: _Proposals,
+    withheld: Iterable[Withheld],
+    reviews: Iterable[Finding],
+    tables: Tables,
+) -> tuple[list[Action], list[Withheld]]:
+    """Hold back what would take an account from under an item that stays.
+
+    Deleting a principal takes all it holds along, and suspending one may stop all that works by it: neither is done
+    over an item that a waiver keeps, and no principal is deleted over an item that a human is asked about.
+    """
+    taken = {(one.provider, one.item.access_id) for one in actions}
+    held = [one.finding for one in withheld if one.code in _KEPT_ON_PURPOSE]
+    waived = {_owner(one.finding) for one in withheld if one.code == "waived"}
+    staying = {_owner(one) for one in (*held, *reviews) if (one.provider, one.access_id) not in taken}
+    kept: list[Action] = []
+    spared: list[Withheld] = []
+    for action in actions:
+        owner = (action.provider, action.principal.principal_id)
+        reach = tables.world.reach[action.provider]
+        deletes = action.effect is Effect.REVOKE
+        if action.item.kind is not ArtefactKind.ACCOUNT:
+            kept.append(action)
+        elif owner in waived and (deletes or reach.account_contains):
+            spared.append(_spared(action, proposals, "a waiver keeps an item that works by this account"))
+        elif owner in staying and deletes:
+            contained = _contained(action, reach)
+            kept += contained
+            if not contained:
+                spared.append(_spared(action, proposals, "deleting it would take items along that stay for now"))
+        else:
+            kept.append(action)
+    return kept, spared
+
+
+def _contained(action: Action, reach: Reach) -> list[Action]:
+    """Return the suspension of an account in the place of its deletion, where that is possible and not done yet."""
+    enabled = isinstance(action.item, Credential) and action.item.enabled is not False
+    if not enabled or (action.item.kind, Effect.QUARANTINE) not in reach.effects:
+        return []
+    return [replace(action, effect=Effect.QUARANTINE, phase=CONTAIN_PHASE)]
+
+
+def _spared(action: Action, proposals: _Proposals, message: str) -> Withheld:
+    finding = proposals[action.provider, action.item.access_id][1]
+    return Withheld(finding=finding, code="account_needed", message=message)
+
+
+def _owner(finding: Finding) -> tuple[ProviderName, PrincipalId]:
+    return (finding.provider, finding.principal_id)
+
+
 def _plan_digest(actions: Iterable[Action], policy_digest: str) -> PlanDigest:
     """Digest what the plan would do and what that rests on: the same world gives the same digest in any cycle."""
     steps = [
@@ -170,8 +229,3 @@ def action_id(cycle_id: CycleId, action: Action) -> ActionId:
     """Return the id of an action: it names one effect on one access item in one cycle."""
     parts = [cycle_id, action.provider, action.principal.principal_id, action.item.access_id, action.effect.value]
     return ActionId(sha256_hex(canonical_bytes(parts)))
-
-
-def count_effects(plan: Plan) -> Mapping[Effect, int]:
-    """Return how many actions a plan holds of each effect."""
-    return Counter(action.effect for action in plan.actions)

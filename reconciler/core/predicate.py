@@ -17,6 +17,7 @@ from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, Le
 
 ERROR_CODES = {
     "interrupted": "interrupted",
+    "Rehearsal": "rehearsal",
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
     "JournalError": "journal",

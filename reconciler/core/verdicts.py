@@ -13,12 +13,12 @@ from inventory.roster.model import Worker, WorkerId
 from reconciler.core.model import (
     ActionResult,
     Correlation,
-    CorrelationState,
     VerificationState,
 )
 from reconciler.core.record import LeaverState, LeaverVerdict
 
 AMBIGUOUS_PRINCIPAL = "a principal that may be this worker's"
+UNLISTED_PRINCIPAL = "access items of a principal that is not listed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def leavers_of(workers: Iterable[Worker], now: datetime) -> tuple[Worker, ...]:
 def judge_leavers(world: VerdictWorld) -> tuple[LeaverVerdict, ...]:
     """Return one verdict for every leaver."""
     gone = {
-        (result.action.provider, result.action.item.access_id)
+        (result.action.provider, result.action.principal.principal_id, result.action.item.access_id)
         for result in world.results
         if result.verification is VerificationState.GONE
     }
@@ -53,14 +53,14 @@ def judge_leavers(world: VerdictWorld) -> tuple[LeaverVerdict, ...]:
     }
     items: dict[tuple[ProviderName, PrincipalId], list[AccessItem]] = defaultdict(list)
     for item in world.snapshot.items():
-        if (item.provider, item.access_id) not in gone and _alive(item):
+        if (item.provider, item.principal_id, item.access_id) not in gone and _alive(item):
             items[item.provider, item.principal_id].append(item)
     for key in contained:
         items[key] = [item for item in items[key] if item.kind is not ArtefactKind.ACCOUNT]
     evidence = _by_worker(world)
     left = _Left(
         items=items,
-        gaps=_gaps(world.snapshot, excluded=False),
+        gaps=(*_gaps(world.snapshot, excluded=False), *_blind_spots(world)),
         excluded=_gaps(world.snapshot, excluded=True),
     )
     return tuple(
@@ -89,10 +89,10 @@ def _by_worker(world: VerdictWorld) -> Mapping[WorkerId, _Evidence]:
     evidence: dict[WorkerId, _Evidence] = defaultdict(_Evidence)
     for correlation in world.correlations:
         key = (correlation.provider, correlation.principal_id)
-        if correlation.state is CorrelationState.AMBIGUOUS:
+        if correlation.worker_id is None:
             for match in correlation.candidates:
                 evidence[match.worker_id].unclear.add(f"{correlation.provider}: {AMBIGUOUS_PRINCIPAL}")
-        elif correlation.worker_id is not None:
+        else:
             known = evidence[correlation.worker_id]
             known.principals.append(key)
             principal = principals.get(key)
@@ -136,3 +136,18 @@ def _gaps(snapshot: Snapshot, *, excluded: bool) -> tuple[str, ...]:
             if entry.state is not ReadState.COMPLETE and (entry.state is ReadState.EXCLUDED) is excluded
         )
     )
+
+
+def _blind_spots(world: VerdictWorld) -> tuple[str, ...]:
+    """Name what hides behind a picture that shows no gap: no provider, a scope that tells nothing, unlisted owners."""
+    inventories = world.snapshot.inventories
+    if not inventories:
+        return ("no provider was read",)
+    silent = {
+        f"{inventory.provider}/{inventory.scope}: nothing was read"
+        for inventory in inventories
+        if all(entry.state is ReadState.EXCLUDED for entry in inventory.coverage)
+    }
+    correlated = {(one.provider, one.principal_id) for one in world.correlations}
+    unlisted = {f"{provider}: {UNLISTED_PRINCIPAL}" for provider, _ in world.undecided - correlated}
+    return tuple(sorted(silent | unlisted))

@@ -138,13 +138,18 @@ class Subject:
 
 
 def subject_of(finding: Finding, tables: Tables) -> Subject | None:
-    """Look up what a finding names; None when it names nothing in this snapshot."""
+    """Look up what a finding names; None when it names nothing in this snapshot, or something of somebody else.
+
+    Two principals may hold items with one id: what is looked up by it is then not what was found wrong.
+    """
     key = (finding.provider, finding.principal_id)
     principal = tables.principals.get(key)
     item = tables.items.get((finding.provider, finding.access_id))
     correlation = tables.correlations.get(key)
     reach = tables.world.reach.get(finding.provider)
     if principal is None or item is None or correlation is None or reach is None:
+        return None
+    if (item.principal_id, item.scope, principal.scope) != (finding.principal_id, finding.scope, finding.scope):
         return None
     return Subject(finding=finding, principal=principal, item=item, correlation=correlation, reach=reach)
 
@@ -188,10 +193,9 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
 def _uncertain(finding: Finding, principal: Principal, correlation: Correlation) -> Stop:
     if principal.kind not in _PERSONAL_KINDS:
         return ("not_personal", f"a principal of kind {principal.kind.value} is handed over, not removed")
-    if finding.worker_id is None:
-        return None
-    if correlation.state is CorrelationState.AMBIGUOUS:
-        return ("ambiguous", "more than one worker may be behind this principal")
+    unclear = _unclear_owner(correlation)
+    if unclear is not None or finding.worker_id is None:
+        return unclear
     if correlation.worker_id != finding.worker_id or not correlation.identity:
         return ("not_identity", "the worker is not known to be this principal")
     if correlation.confidence < QUARANTINE_FROM:
@@ -199,6 +203,14 @@ def _uncertain(finding: Finding, principal: Principal, correlation: Correlation)
             "confidence",
             f"matched by {correlation.rule} with {correlation.confidence} %, {QUARANTINE_FROM} % are needed",
         )
+    return None
+
+
+def _unclear_owner(correlation: Correlation) -> Stop:
+    if correlation.state is CorrelationState.AMBIGUOUS:
+        return ("ambiguous", "more than one worker may be behind this principal")
+    if correlation.state is CorrelationState.ORPHAN and correlation.candidates:
+        return ("suggested", "a worker bears this principal's name: say whose it is first")
     return None
 
 

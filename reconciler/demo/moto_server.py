@@ -33,7 +33,7 @@ def start(directory: Path, *, managed_policies: bool = True) -> RunningServer:
 
 
 def _executable() -> str:
-    places = (os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent))
+    places = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))  # our locked one goes first
     found = shutil.which("moto_server", path=os.pathsep.join(places))
     if found is None:
         raise ServerFailed("moto_server is not installed: install the extra 'demo'")

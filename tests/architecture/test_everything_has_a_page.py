@@ -1,51 +1,14 @@
 """Each provider, rule and command is documented where a reader looks for it."""
 
 import importlib
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import typer.main
-import yaml
 
 from inventory.registry import provider_types
 from tests.architecture import tree
 
-RULES = sorted({name.split("/")[3] for name in tree.tracked() if name.startswith("policies/access/rules/")})
+RULES = tree.rules()
 RULE_FACTS = {"code", "severity", "needs", "controls", "remediation"}
-
-
-def metadata(rego: str) -> dict[str, Any]:
-    """Return the first METADATA block of a Rego module as a mapping; empty when there is none."""
-    lines = iter(rego.splitlines())
-    for line in lines:
-        if line.strip() == "# METADATA":
-            break
-    block = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        block.append(line[1:].removeprefix(" "))
-    return yaml.safe_load("\n".join(block)) or {}
-
-
-def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the full name and object of each command below this one.
-
-    Objects of click's classes, typed loosely: typer brings a click of its own.
-    """
-    children = getattr(command, "commands", None)
-    if children is None:
-        yield path, command
-        return
-    for name, child in children.items():
-        yield from commands(child, f"{path} {name}")
-
-
-def all_commands() -> list[tuple[str, Any]]:
-    """Return every command of the command line."""
-    app = importlib.import_module("reconciler.cli").app
-    return list(commands(typer.main.get_command(app), "access-reconciler"))
 
 
 def test_there_are_providers_and_rules() -> None:
@@ -71,7 +34,7 @@ def test_every_rule_is_whole(rule: str) -> None:
     folder = f"policies/access/rules/{rule}"
     files = set(tree.tracked())
     assert {f"{folder}/{rule}.rego", f"{folder}/{rule}_test.rego", f"docs/rules/{rule}.md"} - files == set()
-    facts = metadata(tree.text(f"{folder}/{rule}.rego"))
+    facts = tree.metadata(tree.text(f"{folder}/{rule}.rego"))
     assert facts.get("title")
     assert facts.get("description")
     assert RULE_FACTS - set(facts.get("custom", {})) == set()
@@ -81,7 +44,7 @@ def test_every_rule_is_whole(rule: str) -> None:
 def test_every_command_has_help_with_an_example() -> None:
     """`--help` of a command says what it does, shows a line to copy, and explains each option."""
     unhelpful = []
-    for name, command in all_commands():
+    for name, command in tree.all_commands():
         shown = f"{command.help or ''}\n{command.epilog or ''}"
         if not (command.help or "").strip() or name not in shown:
             unhelpful.append(f"{name}: no example that begins with {name!r}")
@@ -95,6 +58,6 @@ def test_every_command_has_help_with_an_example() -> None:
 
 def test_the_promised_commands_are_there() -> None:
     """The command line offers what the front page and the design promise."""
-    names = {name.removeprefix("access-reconciler ").split(" ")[0] for name, _ in all_commands()}
+    names = {name.removeprefix("access-reconciler ").split(" ")[0] for name, _ in tree.all_commands()}
     promised = {"init", "doctor", "providers", "plan", "cycle", "approve", "undo", "explain", "attestations", "demo"}
     assert promised - names == set()

@@ -1,6 +1,7 @@
 """What the architecture tests look at: the files of the repository, read as text and as syntax trees."""
 
 import ast
+import importlib
 import io
 import re
 import subprocess
@@ -8,6 +9,10 @@ import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import typer.main
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("inventory", "reconciler")
@@ -118,3 +123,59 @@ def test_functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 test_functions.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test where it is imported
+
+
+def rules() -> list[str]:
+    """Return the ids of the rules that come with the product."""
+    return sorted({name.split("/")[3] for name in tracked() if name.startswith("policies/access/rules/")})
+
+
+def rule_codes(rule: str) -> set[str]:
+    """Return every code that a rule may give a finding, as its METADATA declares them."""
+    facts = metadata(text(f"policies/access/rules/{rule}/{rule}.rego"))["custom"]
+    return {facts["code"], *facts.get("codes", ())}
+
+
+def metadata(rego: str) -> dict[str, Any]:
+    """Return the first METADATA block of a Rego module as a mapping; empty when there is none."""
+    lines = iter(rego.splitlines())
+    for line in lines:
+        if line.strip() == "# METADATA":
+            break
+    block = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        block.append(line[1:].removeprefix(" "))
+    return yaml.safe_load("\n".join(block)) or {}
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the full name and object of each command below this one.
+
+    Objects of click's classes, typed loosely: typer brings a click of its own.
+    """
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in children.items():
+        yield from commands(child, f"{path} {name}")
+
+
+def all_commands() -> list[tuple[str, Any]]:
+    """Return every command of the command line."""
+    app = importlib.import_module("reconciler.cli.main").app
+    return list(commands(typer.main.get_command(app), "access-reconciler"))
+
+
+def withheld_codes() -> set[str]:
+    """Return the codes in the source of the planner: of `Withheld(code=…)` and of `(code, sentence)` pairs."""
+    found = set()
+    for name in ("reconciler/core/planning.py", "reconciler/core/withholding.py"):
+        for node in ast.walk(ast.parse(text(name))):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                found.add(str(node.value.value))
+            if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Constant):
+                found.add(str(node.elts[0].value))
+    return found

@@ -63,6 +63,7 @@ def an_intent(act: Action | None = None, *, epoch: int = 1, cycle_id: CycleId = 
 def an_approval(**changes: object) -> Approval:
     """Build an approval that holds for an hour."""
     values = {"approved_by": "sam", "approved_at": NOW, "expires_at": NOW + timedelta(hours=1)} | changes
+    values = {"lifts": (HoldCode.NEW_POLICY, HoldCode.CAP_COUNT)} | values
     return Approval(plan_digest=DIGEST, **values)  # type: ignore[arg-type]  # a builder takes whatever is asked
 
 

@@ -58,12 +58,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_two_packages_and_the_starter_policies(wheel: Path) -> None:
-    """The wheel has our two packages, the policies that `init` hands out, the licence, and nothing else."""
+    """The wheel has our two packages with all schemas, the policies that `init` hands out, the licence, and no more."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"inventory", "reconciler", "access_reconciler"}
     assert "reconciler/starter/policies/access/driver.rego" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    schemas = {path.name for path in (peers.ROOT / "reconciler" / "schemas").glob("*.json")}
+    assert {"cycle.schema.json", "access-reconciler.schema.json"} <= schemas
+    assert {f"reconciler/schemas/{name}" for name in schemas} <= set(names)
     assert [name for name in names if name.endswith((".pyc", ".so")) or "test_" in name.rsplit("/", 1)[-1]] == []
 
 

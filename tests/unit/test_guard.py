@@ -44,7 +44,10 @@ def around(population: int = 50, **changes: object) -> Circumstances:
 
 def approval(digest: PlanDigest = DIGEST) -> Approval:
     """Build an approval of the plan."""
-    return Approval(plan_digest=digest, approved_by="ops", approved_at=builders.NOW, expires_at=builders.NOW)
+    shown = tuple(code for code in HoldCode if code.releasable)
+    return Approval(
+        plan_digest=digest, approved_by="ops", approved_at=builders.NOW, expires_at=builders.NOW, lifts=shown
+    )
 
 
 def codes(decision: ApprovedPlan | HeldPlan) -> set[HoldCode]:

@@ -45,19 +45,20 @@ finding contains {
 	verdict := code(item)
 }
 
-# Several workers match, and one of them has left: one finding for the principal.
+# Several workers match, or only a name does, and one of those has left: one finding for the principal.
 finding contains {
 	"access_id": access_id,
 	"code": "leaver_ambiguous",
 	"severity": "critical",
 	"effect": "review",
-	"reason": "several workers match this principal and at least one of them has left: decide whose it is",
+	"reason": sprintf("may belong to a worker who has left (%s): decide whose it is", [concat(", ", suspects)]),
 } if {
-	input.unit.correlation.state == "ambiguous"
-	some candidate in input.unit.candidates
-	lib.left(data.roster.workers[candidate])
+	input.unit.worker_id == null
+	count(suspects) > 0
 	some access_id in lib.representatives
 }
+
+suspects := {candidate | some candidate in input.unit.candidates; lib.left(data.roster.workers[candidate])}
 
 # A grant held through something else goes away with the direct one.
 settled(item) if {

@@ -127,5 +127,6 @@ test_one_case_for_a_principal_that_might_be_a_leaver if {
 		{"op": "replace", "path": "/candidates", "value": ["E1", "E2"]},
 	])
 	verdicts(unit) == {"account": ["leaver_ambiguous", "review"]}
+	verdicts(changed(unit, "/correlation/state", "orphan")) == {"account": ["leaver_ambiguous", "review"]}
 	found(changed(unit, "/candidates", ["E1", "E3"]), "quarantine") == set()
 }

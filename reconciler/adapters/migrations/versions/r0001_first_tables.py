@@ -86,6 +86,7 @@ def _plans() -> None:
         _text("plan_digest", 80),
         _text("approved_by"),
         _text("approved_at", 32),
+        _text("lifts"),
         _text("expires_at", 32),
     )
     op.create_index("ix_approvals_plan_digest", "approvals", ["plan_digest"])

@@ -1,0 +1,234 @@
+"""Safety of a whole cycle, on fakes: what it says of itself, what it remembers, and what it leaves alone."""
+
+import os
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inventory.collection import Source
+from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ScopeId
+from inventory.provider import Interest
+from inventory.roster.gate import STALE
+from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.key_signer import KeySigner
+from reconciler.attestation import Attester
+from reconciler.core.correlation import CorrelationSettings
+from reconciler.core.guard import Limits
+from reconciler.core.model import CycleId, Effect, HoldCode, Mode
+from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.withholding import Protection, Reach
+from reconciler.cycle import run_cycle
+from reconciler.observation import CycleHouse, CycleRules
+from reconciler.rereading import Patience
+from tests import builders
+from tests.builders import NOW, PROVIDER
+from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
+from tests.fakes.journal import MemoryJournal
+from tests.fakes.world import FakeProvider, Watcher
+from tests.worlds import starter
+
+ALL = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
+POLICIES = starter()
+PEOPLE = builders.roster(builders.leaver("L1"), builders.worker("E2"))
+
+
+@dataclass(slots=True, kw_only=True)
+class Feed:
+    """A roster source whose verdict the test writes."""
+
+    roster: Roster = PEOPLE
+    held: tuple[RosterProblem, ...] = ()
+    previous: list[AcceptedRoster | None] = field(default_factory=list)
+
+    def load(self, previous: AcceptedRoster | None) -> RosterVerdict:
+        self.previous.append(previous)
+        return RosterVerdict(roster=self.roster, held=self.held)
+
+    def fingerprint(self) -> str:
+        return self.roster.digest
+
+
+class Doubled(FakeProvider):
+    """Lists everybody of its first scope twice: in another scope under the same ids, or twice in one listing."""
+
+    def __init__(self, *args: Any, second: ScopeId | None) -> None:
+        super().__init__(*args)
+        self.second = second
+
+    def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
+        (first,) = super().collect(interest)
+        if self.second is None:
+            return (replace(first, principals=(*first.principals, *first.principals)),)
+        moved = tuple(replace(one, scope=self.second) for one in first.principals)
+        return (first, replace(first, scope=self.second, principals=moved, items=()))
+
+
+def person(name: str, worker_id: str, provider: ProviderName = PROVIDER) -> Principal:
+    """Build a person whose employee id is known."""
+    return builders.principal(name, employee_ids=(worker_id,), provider=provider)
+
+
+def provider_of(name: ProviderName = PROVIDER) -> FakeProvider:
+    """Build a provider with a leaver and somebody who stays, each with a key."""
+    people = [person("lea", "L1", name), person("eve", "E2", name)]
+    return FakeProvider(name, [builders.credential(one, provider=name) for one in ("lea", "eve")], people)
+
+
+class House:
+    """A cycle's house on fakes, with real evidence and a real key."""
+
+    def __init__(self, folder: Path, *providers: FakeProvider) -> None:
+        self.clock = FakeClock(NOW)
+        self.journal = MemoryJournal()
+        self.feed = Feed()
+        self.providers = {one.name: one for one in (providers or (provider_of(),))}
+        self.attester = Attester(
+            store=FileEvidenceStore(folder / "evidence"),
+            signer=KeySigner.open(folder / "keys" / "attestation.pem"),
+            instance_id="test",
+            random_bytes=os.urandom,
+        )
+        self.version = "1"
+        self._numbers = count(1)
+
+    def observe_first(self) -> None:
+        """Let everything new be seen through one observing cycle."""
+        assert self.run(mode=Mode.OBSERVE).outcome is not CycleOutcome.FAILED
+
+    def run(self, *, mode: Mode = Mode.ENFORCE, decide_at: datetime | None = None, **rules: Any) -> CycleRecord:
+        """Run one cycle."""
+        return run_cycle(self.house(mode, decide_at), self.rules(mode, **rules)).record
+
+    def house(self, mode: Mode, decide_at: datetime | None = None) -> CycleHouse:
+        return CycleHouse(
+            clock=self.clock,
+            new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
+            journal=self.journal,
+            attester=self.attester,
+            engine=FakeEngine(),
+            roster=self.feed,
+            load_policies=lambda: POLICIES,
+            load_waivers=lambda _: (),
+            sources={
+                name: Source(provider=name, provider_type="aws_iam", collector=one)
+                for name, one in self.providers.items()
+            },
+            revokers={} if mode is Mode.OBSERVE else self.providers,
+            observer=Watcher(),
+            decide_at=decide_at,
+        )
+
+    def rules(self, mode: Mode, **changes: Any) -> CycleRules:
+        reach = Reach(
+            provider_type="aws_iam",
+            effects=ALL,
+            account_contains=True,
+            mode=Mode.ENFORCE if mode is Mode.OBSERVE else mode,
+        )
+        values: dict[str, Any] = {
+            "mode": mode,
+            "limits": Limits(),
+            "protection": Protection(),
+            "correlation": CorrelationSettings(),
+            "reach": dict.fromkeys(self.providers, reach),
+            "one_by_one": frozenset(),
+            "version": self.version,
+            "config_digest": "sha256:" + "c" * 64,
+            "roster_max_age_seconds": 86400,
+            "approval_ttl_seconds": 86400,
+            "patience": Patience(window_seconds=1),
+            "collect_deadline_seconds": 60,
+        }
+        return CycleRules(**(values | changes))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Return a house with one provider."""
+    return House(tmp_path)
+
+
+def test_the_leaver_alone_is_touched(house: House) -> None:
+    """The stage works: after observing once, the leaver's key goes and nothing else."""
+    house.observe_first()
+    assert house.run().outcome is CycleOutcome.COMPLETE
+    assert [one for _, one in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
+
+
+def test_a_stale_roster_completes_nothing(house: House) -> None:
+    """A cycle on a roster that may not be acted upon is not complete, even when it found nothing to do."""
+    house.feed.roster = builders.roster(builders.worker("E2"), builders.worker("E3"))
+    house.feed.held = (RosterProblem(line=0, column=0, code=STALE, message="the feed is 900 h old"),)
+    record = house.run(mode=Mode.OBSERVE)
+    assert record.plan is not None
+    assert record.plan.actions == ()
+    assert record.outcome is not CycleOutcome.COMPLETE
+
+
+def test_a_rehearsal_is_remembered_as_nothing(house: House) -> None:
+    """Deciding as of another instant sets no baseline: neither of the roster, nor of what has observed a cycle."""
+    record = house.run(mode=Mode.OBSERVE, decide_at=NOW - timedelta(days=400))
+    assert house.journal.last_roster() is None
+    assert not house.journal.observed("policy", POLICIES.digest)
+    assert not house.journal.observed("version", "1")
+    assert any(error.startswith("Rehearsal:") for error in record.errors)
+
+
+@pytest.mark.parametrize("second", [None, ScopeId("999999999999")], ids=["twice in one listing", "in two scopes"])
+def test_a_doubled_principal_stops_nobody_else(tmp_path: Path, second: ScopeId | None) -> None:
+    """One provider that lists a principal twice leaves that principal undecided; the others' leavers still lose."""
+    other = ProviderName("corp-ldap")
+    doubled = Doubled(PROVIDER, [builders.credential("lea")], [person("lea", "L1")], second=second)
+    house = House(tmp_path, doubled, provider_of(other))
+    house.observe_first()
+    record = house.run()
+    assert record.outcome is CycleOutcome.PARTIAL
+    assert doubled.effects == []
+    assert len(house.providers[other].effects) == 1
+
+
+def test_a_new_scope_observes_first(house: House) -> None:
+    """An account that appears within a known provider is new: its first plan is held."""
+    house.providers[PROVIDER].items.clear()
+    house.observe_first()
+
+    class Moved(FakeProvider):
+        def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
+            (found,) = super().collect(interest)
+            return (replace(found, scope=ScopeId("777777777777")),)
+
+    scope = ScopeId("777777777777")
+    lea = replace(person("lea", "L1"), scope=scope)
+    house.providers[PROVIDER] = Moved(PROVIDER, [builders.credential("lea", scope=scope)], [lea])
+    record = house.run()
+    assert record.outcome is CycleOutcome.HELD
+    assert {reason.code for reason in record.guard.hold_reasons} == {HoldCode.NEW_PROVIDER}
+
+
+def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
+    """The record of an interrupted cycle does not borrow the settings and version of the process that closes it."""
+    house.journal.take_over(NOW)
+    house.journal.begin_cycle(CycleId("00000000-0000-4000-8000-0000000000aa"), Mode.ENFORCE, NOW)
+    house.version = "2"
+    seen: list[CycleRecord] = []
+    attest = house.attester.attest
+
+    class Keeping(Attester):
+        def attest(self, record: CycleRecord, journal: Any) -> Any:
+            seen.append(record)
+            return attest(record, journal)
+
+    house.attester = Keeping(
+        store=house.attester.store, signer=house.attester.signer, instance_id="test", random_bytes=os.urandom
+    )
+    house.run(mode=Mode.OBSERVE)
+    closed, own = seen
+    assert (closed.outcome, own.version) == (CycleOutcome.FAILED, "2")
+    assert closed.version != "2"
+    assert closed.config_digest == ""
