@@ -80,7 +80,13 @@ def live_cycle(journal: SqlJournal, sequence: int = 1) -> CycleId:
     made = made_plan(sequence)
     hold = HoldReason(code=HoldCode.CAP_COUNT, message=CANARY)
     journal.record_plan(made, (hold,), second(3600))
-    approval = Approval(plan_digest=made.digest, approved_by=CANARY, approved_at=second(4), expires_at=second(3600))
+    approval = Approval(
+        plan_digest=made.digest,
+        approved_by=CANARY,
+        approved_at=second(4),
+        expires_at=second(3600),
+        lifts=(HoldCode.CAP_COUNT,),
+    )
     journal.record_approval(approval)
     journal.use_approval(made.digest, here, second(5))
     for number, act in enumerate(made.actions):

@@ -26,7 +26,7 @@ from reconciler.adapters.journal_schema import (
     undos,
     verifications,
 )
-from reconciler.adapters.journal_values import load_action, load_before, load_holds, load_instant, load_plan
+from reconciler.adapters.journal_values import load_action, load_before, load_codes, load_holds, load_instant, load_plan
 from reconciler.core.audit import (
     AuditKind,
     AuditRecord,
@@ -220,6 +220,7 @@ def _approval(_: Connection, row: AnyRow) -> Iterable[AuditRecord]:
             approved_by=row.approved_by,
             approved_at=load_instant(row.approved_at),
             expires_at=load_instant(row.expires_at),
+            lifts=load_codes(row.lifts),
         ),
     )
 

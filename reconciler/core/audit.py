@@ -165,7 +165,7 @@ def _refused_by_guard(plan: Plan, holds: Sequence[HoldReason]) -> tuple[AuditRec
     return tuple(_refused(plan.cycle_id, plan.created_at, "roster", code.value, {}) for code in codes)
 
 
-_ROSTER_HOLDS: Final = frozenset({HoldCode.ROSTER_REFUSED, HoldCode.ROSTER_STALE, HoldCode.ROSTER_SHRUNKEN})
+_ROSTER_HOLDS: Final = frozenset({HoldCode.ROSTER_STALE, HoldCode.ROSTER_SHRUNKEN})
 
 
 def _decisions(plan: Plan) -> tuple[AuditRecord, ...]:
@@ -229,6 +229,7 @@ def _found(plan: Plan, finding: Finding, effect: Effect, withheld: str) -> Audit
 
 def approval_given(position: int, approval: Approval) -> AuditRecord:
     """Tell that a person released a held plan. Who it was stands in the journal, at this position, and only there."""
+    lifts: list[Json] = [*sorted(code.value for code in approval.lifts)]
     return AuditRecord(
         kind=AuditKind.APPROVAL,
         key=(str(position), approval.plan_digest, rfc3339(approval.approved_at)),
@@ -237,6 +238,7 @@ def approval_given(position: int, approval: Approval) -> AuditRecord:
         facts={
             "plan_digest": approval.plan_digest,
             "expires_at": rfc3339(approval.expires_at),
+            "lifts": lifts,
             "journal_approval": position,
         },
     )
