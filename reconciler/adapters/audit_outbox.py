@@ -83,9 +83,10 @@ class AuditOutbox:
     def gather(self) -> int:
         """Add what the journal holds and the trail does not; return how many records. Raises `JournalError`."""
         total = 0
+        looked: dict[str, int | str] = {}
         while True:
             with self._database.writing("gather the audit trail") as connection:
-                found = [made for source in _SOURCES for made in _unkept(connection, source)]
+                found = [made for source in _SOURCES for made in _unkept(connection, source, looked)]
                 _keep(connection, found)
             if not found:
                 return total
@@ -171,21 +172,27 @@ def _keep(connection: Connection, made: Sequence[_Made]) -> None:
         connection.execute(insert(audit_records), rows)
 
 
-def _unkept(connection: Connection, source: _Source) -> list[_Made]:
+def _unkept(connection: Connection, source: _Source, looked: dict[str, int | str]) -> list[_Made]:
+    """Return the records of the next rows that have none, and remember in `looked` how far the table was looked at."""
     key = cast(source.key, String(128))
     known = and_(
         audit_records.c.source == literal(source.name), audit_records.c.source_key == key, audit_records.c.part == 0
     )
     query = (
-        source.rows.add_columns(key.label("source_key"))
+        source.rows.add_columns(key.label("source_key"), source.key.label("place"))
         .outerjoin(audit_records, known)
         .where(audit_records.c.position.is_(None))
         .order_by(source.key)
         .limit(ROWS_AT_ONCE)
     )
+    if source.name in looked:
+        query = query.where(source.key > looked[source.name])
+    rows = connection.execute(query).all()
+    if rows:
+        looked[source.name] = rows[-1].place
     return [
         (source.name, row.source_key, part, record)
-        for row in connection.execute(query).all()
+        for row in rows
         for part, record in enumerate(source.records(connection, row))
     ]
 
