@@ -185,9 +185,7 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
         found += [idle_opinion(owner, item) for item in items]
         if match.worker_id is not None and left(people[match.worker_id]):
             found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
-        doubtful = match.worker_id is None and any(
-            left(people[candidate.worker_id]) for candidate in match.candidates
-        )
+        doubtful = match.worker_id is None and any(left(people[candidate.worker_id]) for candidate in match.candidates)
         if doubtful:
             found += [Verdict(item.access_id, "leaver", "leaver_ambiguous", "review") for item in spokesmen(items)]
         code = orphan_code(owner)
