@@ -159,6 +159,8 @@ def _interest(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
 
 def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Interest) -> Snapshot:
     say(house, "collect", f"reading {len(house.sources)} providers")
+    if not house.sources:
+        notes.errors.append("no provider is configured: nothing was read")
     snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
     notes.snapshot = snapshot
     notes.errors += [
