@@ -8,10 +8,16 @@ import pytest
 
 from inventory.documents.aws_iam import Conventions, user_facts
 from inventory.documents.aws_iam_items import holder_of, principal_of
+from inventory.errors import Misconfigured
 from inventory.model import ProviderName, ScopeId
+from inventory.providers import ldap
 from reconciler.core.errors import SettingsError
 from reconciler.revokers.aws_iam import QUARANTINE_DOCUMENT
 from reconciler.settings import load_settings
+from tests import builders
+from tests.fakes.clock import FakeClock
+from tests.fakes.scim_vendor import Vendor
+from tests.scim_reading import collected, collecting_from, found, seed
 
 CONVENTIONS = Conventions(
     kind_tag="kind",
@@ -75,3 +81,29 @@ def test_a_provider_name_is_a_plain_word(name: str, tmp_path: Path) -> None:
         load_settings(config)
     config.write_text(json.dumps({**document, "providers": {"corp-aws_2.eu": {"type": "scim"}}}))
     assert list(load_settings(config).providers) == ["corp-aws_2.eu"]
+
+
+def test_nobody_is_gone_because_a_name_points_elsewhere(tmp_path: Path) -> None:
+    """A SCIM instance that was pointed at another tenant says so; a 404 of that tenant would look like removal."""
+    with Vendor() as vendor:
+        collecting = collecting_from(seed(vendor), tmp_path)
+        alice = found(collected(collecting(scope="old-tenant")), "alice")
+        del vendor.objects["Users"]["alice"]
+        with pytest.raises(Misconfigured):
+            collecting(scope="new-tenant").read_principal(alice)
+        assert collecting(scope="old-tenant").read_principal(alice).principal is None
+
+
+def test_nobody_is_gone_because_a_directory_was_exchanged() -> None:
+    """An LDAP instance that reads another tree does not look there for an entry of the old one."""
+    settings = ldap.Settings.model_validate(
+        {
+            "uri": "ldaps://ldap.example.com",
+            "bind_dn": "cn=reader,dc=example,dc=com",
+            "password_file": "/run/secrets/ldap",
+            "base_dn": "dc=example,dc=com",
+        }
+    )
+    collector = ldap.PROVIDER.build(ProviderName("corp-ldap"), settings, FakeClock())
+    with pytest.raises(Misconfigured):
+        collector.read_principal(builders.principal(scope=ScopeId("dc=old,dc=com")))
