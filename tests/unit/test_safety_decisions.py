@@ -41,7 +41,8 @@ from reconciler.core.model import (
 from reconciler.core.planning import make_plan
 from reconciler.core.record import LeaverState
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
-from reconciler.core.withholding import PlanningWorld, Reach
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
+from reconciler.observation import protected_today
 from tests import builders
 from tests.builders import NOW, PROVIDER
 from tests.fakes.clock import FakeClock
@@ -308,3 +309,19 @@ def test_an_account_that_bears_a_workers_name_is_not_taken_as_nobodys() -> None:
             correlations=(correlate_one(named, index),),
         )
         assert (make_plan(world).actions == ()) is stays
+
+
+@pytest.mark.parametrize("named", ["ALICE", "alice ", "Alice"])
+def test_protection_does_not_hang_on_letter_case(named: str) -> None:
+    """Directories and AWS take names in any case: so does the list of whom never to touch."""
+    world = planning((builders.credential(),), protection=Protection(principals=frozenset({(PROVIDER, named)})))
+    plan = make_plan(world)
+    assert plan.actions == ()
+    assert [one.code for one in plan.withheld] == ["protected"]
+
+
+def test_a_legal_hold_outlives_a_new_worker_id() -> None:
+    """A worker protected under an id of an earlier employment stays protected under the id of today."""
+    people = builders.roster(builders.leaver("E9", former_ids=(WorkerId("E1"),)), builders.leaver("E2"))
+    protection = protected_today(Protection(workers=frozenset({"E1"})), people)
+    assert protection.workers == {"E1", "E9"}
