@@ -202,9 +202,10 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
 def _uncertain(finding: Finding, principal: Principal, correlation: Correlation) -> Stop:
     if principal.kind not in _PERSONAL_KINDS:
         return ("not_personal", f"a principal of kind {principal.kind.value} is handed over, not removed")
-    unclear = _unclear_owner(correlation)
-    if unclear is not None or finding.worker_id is None:
-        return unclear
+    if correlation.state is CorrelationState.AMBIGUOUS:
+        return ("ambiguous", "more than one worker may be behind this principal")
+    if finding.worker_id is None:
+        return None
     if correlation.worker_id != finding.worker_id or not correlation.identity:
         return ("not_identity", "the worker is not known to be this principal")
     if correlation.confidence < QUARANTINE_FROM:
@@ -212,14 +213,6 @@ def _uncertain(finding: Finding, principal: Principal, correlation: Correlation)
             "confidence",
             f"matched by {correlation.rule} with {correlation.confidence} %, {QUARANTINE_FROM} % are needed",
         )
-    return None
-
-
-def _unclear_owner(correlation: Correlation) -> Stop:
-    if correlation.state is CorrelationState.AMBIGUOUS:
-        return ("ambiguous", "more than one worker may be behind this principal")
-    if correlation.state is CorrelationState.ORPHAN and correlation.candidates:
-        return ("suggested", "a worker bears this principal's name: say whose it is first")
     return None
 
 

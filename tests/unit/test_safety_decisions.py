@@ -283,32 +283,13 @@ def test_letters_that_fold_together_stay_different_people(one: str, other: str) 
     assert found.state is CorrelationState.ORPHAN
 
 
-def test_a_name_is_a_suggestion_and_no_owner() -> None:
-    """An account that only bears a worker's name is still nobody's, and its namesake is not called clean."""
-    people = builders.roster(builders.leaver(LEAVER, display_name="Ann Lee"))
-    named = builders.principal("x", display_name="Ann Lee", login_names=("x",))
-    found = correlate_one(named, index_roster(people, CorrelationSettings()))
-    assert found.state is CorrelationState.ORPHAN
-    assert [(match.worker_id, match.rule, match.confidence) for match in found.candidates] == [
-        (LEAVER, "display_name", 40)
-    ]
-    snapshot = builders.snapshot(builders.inventory((named,), (builders.credential("x"),)))
-    assert verdict(snapshot, found) is LeaverState.CANNOT_CONCLUDE
-
-
-def test_an_account_that_bears_a_workers_name_is_not_taken_as_nobodys() -> None:
-    """Where policy takes accounts of nobody away, one that a worker's name stands on waits for a human."""
-    alice, account = builders.principal(), builders.credential(kind=ArtefactKind.ACCOUNT)
-    people = builders.roster(builders.worker("E5", display_name="Ann Lee"))
-    index = index_roster(people, CorrelationSettings())
-    for name, stays in (("Ann Lee", True), ("Nobody Known", False)):
-        named = replace(alice, display_name=name)
-        world = planning(
-            (account,),
-            (builders.finding(account, None, rule="orphan", effect=Effect.QUARANTINE),),
-            correlations=(correlate_one(named, index),),
-        )
-        assert (make_plan(world).actions == ()) is stays
+def test_a_stale_credential_of_nobody_knows_whom_stays() -> None:
+    """Whatever rule asks for it, nothing goes from an account that more than one worker may stand behind."""
+    key, alice = builders.credential(), builders.principal()
+    doubtful = Correlation(provider=PROVIDER, principal_id=alice.principal_id, state=CorrelationState.AMBIGUOUS)
+    plan = make_plan(planning((key,), (builders.finding(key, None, rule="stale"),), correlations=(doubtful,)))
+    assert plan.actions == ()
+    assert [one.code for one in plan.withheld] == ["ambiguous"]
 
 
 @pytest.mark.parametrize("named", ["ALICE", "alice ", "Alice"])
