@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from inventory.model import Principal, PrincipalReading, ProviderInventory, ProviderName
+from inventory.errors import Misconfigured
+from inventory.model import Principal, PrincipalReading, ProviderInventory, ProviderName, ScopeId
 
 
 class Clock(Protocol):
@@ -72,3 +73,15 @@ class Provider(Generic[SettingsT]):
     """Validated form of the `reader:` block; unknown keys are refused."""
     build: Callable[[ProviderName, SettingsT, Clock], Collector]
     read_permissions: tuple[Permission, ...]
+
+
+def require_scope(principal: Principal, scope: ScopeId) -> None:
+    """Raise `Misconfigured` when a principal is of another scope than the one that a collector reads.
+
+    An instance name that was pointed elsewhere would find nobody there, and everybody would look gone.
+    """
+    if principal.scope != scope:
+        raise Misconfigured(
+            f"{principal.provider} reads {scope} now, and principal {principal.principal_id} is of another scope",
+            advice="give another tenant or directory an instance name of its own",
+        )

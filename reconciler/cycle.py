@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from inventory.errors import ProviderError
+from inventory.model import ArtefactKind, ReadState
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
 from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds, scope_key
@@ -125,7 +126,7 @@ def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Pictu
     house.journal.remember_observed("policy", world.policies.digest, notes.cycle_id, now)
     house.journal.remember_observed("version", rules.version, notes.cycle_id, now)
     for inventory in world.snapshot.inventories:
-        if inventory.principals:
+        if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
     if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
@@ -205,7 +206,10 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
     """Settle what a killed process left behind by reading again, and attest the cycles that it did not end."""
     collectors = {name: source.collector for name, source in house.sources.items()}
     house.attester.resume(house.journal.cycles())
-    recover(house.journal, collectors, house.clock, rules.patience)
+    unsettled = house.journal.unsettled()
+    if unsettled:
+        say(house, "recover", f"settling {len(unsettled)} acts of before by reading again")
+        recover(house.journal, collectors, house.clock, rules.patience)
     for entry in interrupted_cycles(house.journal):
         stored = house.attester.attested_already(entry)
         if stored is not None:

@@ -4,7 +4,7 @@ Reads only. `look` is what every cycle begins with, and all that `explain` does.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from inventory.collection import Source, collect
@@ -173,6 +173,8 @@ def _interest(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
 
 def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Interest) -> Snapshot:
     say(house, "collect", f"reading {len(house.sources)} providers")
+    if not house.sources:
+        notes.errors.append("no provider is configured: nothing was read")
     snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
     notes.snapshot = snapshot
     notes.errors += [
@@ -208,6 +210,12 @@ def _evaluate(notes: Notes, house: CycleHouse, world: EvaluationWorld) -> Evalua
     return evaluation
 
 
+def protected_today(protection: Protection, roster: Roster) -> Protection:
+    """Return the protection with the ids that protected workers have today, beside those of earlier employments."""
+    today = {one.worker_id for one in roster.workers if not protection.workers.isdisjoint(one.former_ids)}
+    return replace(protection, workers=protection.workers | today)
+
+
 def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation) -> Plan:
     notes.plan = plan = make_plan(
         PlanningWorld(
@@ -220,7 +228,7 @@ def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationW
             undecided=frozenset(evaluation.unknown),
             waivers=world.waivers,
             reach=rules.reach,
-            protection=rules.protection,
+            protection=protected_today(rules.protection, world.roster),
             min_admins=rules.limits.min_admins,
             policy_digest=world.policies.digest,
             roster_digest=world.roster.digest,

@@ -7,12 +7,13 @@ files of their own, and a setting holds the path.
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inventory.roster.csv_settings import CsvRosterSettings
@@ -25,6 +26,7 @@ from reconciler.core.model import Mode
 DEFAULT_FILE = Path("access-reconciler.yaml")
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
+_INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Block(BaseModel):
@@ -169,6 +171,16 @@ class Settings(BaseSettings):
     signing: SigningSettings = Field(default=SigningSettings(), description="How attestations are signed.")
     audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
+
+    @field_validator("providers")
+    @classmethod
+    def _plain_names(cls, value: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        """Refuse instance names that do not serve as keys, in error lines and in attestations."""
+        for name in value:
+            if not _INSTANCE_NAME.fullmatch(name):
+                msg = f"{name!r} is no name of an instance: letters, digits, '.', '_' and '-', at most 64 of them"
+                raise ValueError(msg)
+        return value
 
     @classmethod
     def settings_customise_sources(

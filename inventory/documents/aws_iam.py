@@ -56,6 +56,7 @@ class UserFacts:
     inline: tuple[tuple[str, bool], ...]
     """Inline policies as (name, grants everything); the quarantine policy is not among them."""
     quarantined: bool
+    """The quarantine policy is there and denies everything; its name alone, which anybody may use, says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,20 @@ def grants_everything(document: object) -> bool:
     )
 
 
+def denies_everything(document: object) -> bool:
+    """Say whether a policy document denies every action on every resource without a condition.
+
+    An explicit deny beats every allow, so nothing else in the document matters.
+    """
+    return any(
+        statement.get("Effect") == "Deny"
+        and "*" in _listed(statement.get("Resource"))
+        and "*" in _listed(statement.get("Action"))
+        and not statement.get("Condition")
+        for statement in _statements(document)
+    )
+
+
 def trusted_principals(document: object) -> frozenset[str]:
     """Return the AWS principals that a trust policy allows by name: ARNs and unique ids.
 
@@ -177,7 +192,10 @@ def user_facts(detail: Raw) -> UserFacts:
             )
         ),
         inline=tuple(sorted(policy for policy in inline if policy[0] != QUARANTINE_POLICY)),
-        quarantined=any(name == QUARANTINE_POLICY for name, _ in inline),
+        quarantined=any(
+            policy["PolicyName"] == QUARANTINE_POLICY and denies_everything(policy.get("PolicyDocument"))
+            for policy in detail.get("UserPolicyList", ())
+        ),
     )
 
 

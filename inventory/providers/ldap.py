@@ -35,7 +35,7 @@ from inventory.model import (
     ReadState,
     ScopeId,
 )
-from inventory.provider import Clock, Interest, Permission, Provider
+from inventory.provider import Clock, Interest, Permission, Provider, require_scope
 
 NAME = "ldap"
 
@@ -188,6 +188,7 @@ class LdapCollector:
 
     def read_principal(self, principal: Principal) -> PrincipalReading:
         """Read an entry by its DN, else find it by its immutable id, and search the groups that name it."""
+        require_scope(principal, self._parser.scope)
         states = ReadStates(self._settings.exclude)
         entry = self._current(principal)
         if entry is None:
@@ -225,8 +226,7 @@ class LdapCollector:
         found = self._client.search_all(bases, settings.account_filter, schema.account_attributes)
         if found.error is not None:
             states.error((*ACCOUNT_KINDS, ArtefactKind.GROUP_MEMBERSHIP), found.error)
-        if not found.entries:
-            # An emptied or hidden tree is not believed: nobody runs a directory without accounts.
+        if not found.entries:  # an emptied or hidden tree is not believed
             states.failed(KINDS, ReadState.PARTIAL, "no account is visible under the account bases")
         return found.entries
 

@@ -45,7 +45,7 @@ from inventory.model import (
     ReadState,
     ScopeId,
 )
-from inventory.provider import Clock, Interest, Permission, Provider
+from inventory.provider import Clock, Interest, Permission, Provider, require_scope
 
 NAME: Final = "scim"
 T = TypeVar("T")
@@ -168,6 +168,7 @@ class ScimCollector:
 
         Raises `inventory.errors.ProviderError` when the user could neither be read nor be proven absent.
         """
+        require_scope(principal, self._shape.scope)
         user_id = principal.principal_id
         try:
             entry = self._user(user_id)

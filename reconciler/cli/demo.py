@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.cycle import perform
-from reconciler.cli.display import print_json, print_line, say
+from reconciler.cli.display import complain, print_json, print_line, say
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import ERROR, OK, Output, OutputOption
 from reconciler.cli.record_view import show_record
@@ -64,6 +64,8 @@ def demo(
         print_json(_summary(prepared, documents, others, time.monotonic() - started))
     else:
         _farewell(prepared, others, time.monotonic() - started)
+    if not good:
+        complain("the demo did not end as it should", "the cycles above say what was not done, read or left alone")
     raise typer.Exit(OK if good else ERROR)
 
 

@@ -66,6 +66,8 @@ def _checks(settings: Settings, clock: Clock) -> Iterator[Check]:
     yield _check("engine", lambda: _engine(settings))
     yield _check("journal", lambda: _journal(settings))
     yield _check("signing key", lambda: build_attester(settings).signer.assurance)
+    if not settings.providers:
+        yield Check(name="providers", good=False, message="none is configured", advice="name one under `providers:`")
     for name in sorted(settings.providers):
         yield _check(f"provider {name}", lambda name=name: _provider(settings, name, clock))  # type: ignore[misc] # early binding
 

@@ -33,9 +33,6 @@ CONFIDENCE: Mapping[str, int] = {
 DISPUTED_FROM = 90
 """Two workers with evidence of at least this much each: disputed."""
 
-EVIDENCE_FROM = 50
-"""Below this a match is a suggestion for a human: it stands among the candidates and makes nobody the owner."""
-
 _PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL, PrincipalKind.UNKNOWN)
 """Kinds that may *be* a worker; every other kind is at most owned by one."""
 
@@ -160,10 +157,6 @@ def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
             return Correlation(
                 provider=provider, principal_id=principal_id, state=CorrelationState.AMBIGUOUS, candidates=ranked
             )
-    if top.confidence < EVIDENCE_FROM:
-        return Correlation(
-            provider=provider, principal_id=principal_id, state=CorrelationState.ORPHAN, candidates=ranked
-        )
     return Correlation(
         provider=provider,
         principal_id=principal_id,

@@ -5,6 +5,7 @@ others depend on, last members, last administrators, and whatever was not read l
 and a sentence; `docs/cycle.md` lists the codes.
 """
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -101,6 +102,8 @@ class Tables:
     fingerprints: Mapping[str, frozenset[tuple[ProviderName, PrincipalId]]]
     shared: frozenset[tuple[ProviderName, PrincipalId]]
     """Principals with a credential that the provider marks as shared."""
+    protected: frozenset[tuple[ProviderName, str]]
+    """Whom the operator protects, by id or login name, whatever its letter case."""
 
 
 def lay_out(world: PlanningWorld) -> Tables:
@@ -123,7 +126,13 @@ def lay_out(world: PlanningWorld) -> Tables:
             for one in world.snapshot.items()
             if isinstance(one, Credential) and one.shared
         ),
+        protected=frozenset((provider, _any_case(name)) for provider, name in world.protection.principals),
     )
+
+
+def _any_case(name: str) -> str:
+    """Return a name as protection compares it: generously, because protecting one too many does no harm."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +182,7 @@ def _protected(finding: Finding, principal: Principal, tables: Tables) -> Stop:
     if principal.kind is PrincipalKind.BREAK_GLASS:
         return ("break_glass", "emergency access is kept on purpose")
     names = (principal.principal_id, *principal.login_names)
-    if any((principal.provider, name) in world.protection.principals for name in names):
+    if any((principal.provider, _any_case(name)) in tables.protected for name in names):
         return ("protected", "the settings protect this principal")
     if finding.worker_id is not None and finding.worker_id in world.protection.workers:
         return ("protected", "the settings protect this worker")
@@ -193,9 +202,10 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
 def _uncertain(finding: Finding, principal: Principal, correlation: Correlation) -> Stop:
     if principal.kind not in _PERSONAL_KINDS:
         return ("not_personal", f"a principal of kind {principal.kind.value} is handed over, not removed")
-    unclear = _unclear_owner(correlation)
-    if unclear is not None or finding.worker_id is None:
-        return unclear
+    if correlation.state is CorrelationState.AMBIGUOUS:
+        return ("ambiguous", "more than one worker may be behind this principal")
+    if finding.worker_id is None:
+        return None
     if correlation.worker_id != finding.worker_id or not correlation.identity:
         return ("not_identity", "the worker is not known to be this principal")
     if correlation.confidence < QUARANTINE_FROM:
@@ -203,14 +213,6 @@ def _uncertain(finding: Finding, principal: Principal, correlation: Correlation)
             "confidence",
             f"matched by {correlation.rule} with {correlation.confidence} %, {QUARANTINE_FROM} % are needed",
         )
-    return None
-
-
-def _unclear_owner(correlation: Correlation) -> Stop:
-    if correlation.state is CorrelationState.AMBIGUOUS:
-        return ("ambiguous", "more than one worker may be behind this principal")
-    if correlation.state is CorrelationState.ORPHAN and correlation.candidates:
-        return ("suggested", "a worker bears this principal's name: say whose it is first")
     return None
 
 

@@ -1,5 +1,6 @@
 """Reading AWS IAM from moto's server, calls counted on the server's side."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -159,7 +160,8 @@ def test_gone_renamed_and_replaced_users_are_told_apart(world: AwsWorld, collect
 def test_quarantined_user_is_disabled(world: AwsWorld, collector: Build) -> None:
     """The quarantine policy shows as a disabled account and as no policy, in bulk and read alone."""
     world.user("mara", employee_id="E1")
-    world.iam.put_user_policy(UserName="mara", PolicyName="access-reconciler-quarantine", PolicyDocument=document())
+    denied = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}})
+    world.iam.put_user_policy(UserName="mara", PolicyName="access-reconciler-quarantine", PolicyDocument=denied)
     reader = collector()
     (inventory,) = reader.collect(nobody)
     (principal,) = inventory.principals

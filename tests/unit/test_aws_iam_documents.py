@@ -42,6 +42,7 @@ CONVENTIONS = Conventions(
     kind_paths=(("/service/", PrincipalKind.SERVICE), ("/break-glass/", PrincipalKind.BREAK_GLASS)),
     admin_policies=frozenset({"AdministratorAccess"}),
 )
+DENIED = {"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}
 ADMIN = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
@@ -154,7 +155,7 @@ def test_quarantine_policy_is_a_standing_not_an_item() -> None:
     """The quarantine policy switches the account item off and is listed nowhere."""
     who = facts(
         UserPolicyList=[
-            {"PolicyName": "access-reconciler-quarantine", "PolicyDocument": {}},
+            {"PolicyName": "access-reconciler-quarantine", "PolicyDocument": DENIED},
             {"PolicyName": "own", "PolicyDocument": ADMIN},
         ]
     )

@@ -27,6 +27,7 @@ ANN = builders.worker("E1", display_name="Ann Lee", usernames=("alee",), emails=
         ({"login_names": ("alee",)}, "username", 80),
         ({"login_names": ("adm-alee",)}, "username", 80),
         ({"login_names": ("alee-adm",)}, "username", 80),
+        ({"display_name": "ANN LEE", "login_names": ()}, "display_name", 40),
     ],
 )
 def test_each_rule_has_its_confidence(says: dict[str, object], rule: str, confidence: int) -> None:

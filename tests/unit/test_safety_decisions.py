@@ -41,7 +41,8 @@ from reconciler.core.model import (
 from reconciler.core.planning import make_plan
 from reconciler.core.record import LeaverState
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
-from reconciler.core.withholding import PlanningWorld, Reach
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
+from reconciler.observation import protected_today
 from tests import builders
 from tests.builders import NOW, PROVIDER
 from tests.fakes.clock import FakeClock
@@ -282,29 +283,26 @@ def test_letters_that_fold_together_stay_different_people(one: str, other: str) 
     assert found.state is CorrelationState.ORPHAN
 
 
-def test_a_name_is_a_suggestion_and_no_owner() -> None:
-    """An account that only bears a worker's name is still nobody's, and its namesake is not called clean."""
-    people = builders.roster(builders.leaver(LEAVER, display_name="Ann Lee"))
-    named = builders.principal("x", display_name="Ann Lee", login_names=("x",))
-    found = correlate_one(named, index_roster(people, CorrelationSettings()))
-    assert found.state is CorrelationState.ORPHAN
-    assert [(match.worker_id, match.rule, match.confidence) for match in found.candidates] == [
-        (LEAVER, "display_name", 40)
-    ]
-    snapshot = builders.snapshot(builders.inventory((named,), (builders.credential("x"),)))
-    assert verdict(snapshot, found) is LeaverState.CANNOT_CONCLUDE
+def test_a_stale_credential_of_nobody_knows_whom_stays() -> None:
+    """Whatever rule asks for it, nothing goes from an account that more than one worker may stand behind."""
+    key, alice = builders.credential(), builders.principal()
+    doubtful = Correlation(provider=PROVIDER, principal_id=alice.principal_id, state=CorrelationState.AMBIGUOUS)
+    plan = make_plan(planning((key,), (builders.finding(key, None, rule="stale"),), correlations=(doubtful,)))
+    assert plan.actions == ()
+    assert [one.code for one in plan.withheld] == ["ambiguous"]
 
 
-def test_an_account_that_bears_a_workers_name_is_not_taken_as_nobodys() -> None:
-    """Where policy takes accounts of nobody away, one that a worker's name stands on waits for a human."""
-    alice, account = builders.principal(), builders.credential(kind=ArtefactKind.ACCOUNT)
-    people = builders.roster(builders.worker("E5", display_name="Ann Lee"))
-    index = index_roster(people, CorrelationSettings())
-    for name, stays in (("Ann Lee", True), ("Nobody Known", False)):
-        named = replace(alice, display_name=name)
-        world = planning(
-            (account,),
-            (builders.finding(account, None, rule="orphan", effect=Effect.QUARANTINE),),
-            correlations=(correlate_one(named, index),),
-        )
-        assert (make_plan(world).actions == ()) is stays
+@pytest.mark.parametrize("named", ["ALICE", "alice ", "Alice"])
+def test_protection_does_not_hang_on_letter_case(named: str) -> None:
+    """Directories and AWS take names in any case: so does the list of whom never to touch."""
+    world = planning((builders.credential(),), protection=Protection(principals=frozenset({(PROVIDER, named)})))
+    plan = make_plan(world)
+    assert plan.actions == ()
+    assert [one.code for one in plan.withheld] == ["protected"]
+
+
+def test_a_legal_hold_outlives_a_new_worker_id() -> None:
+    """A worker protected under an id of an earlier employment stays protected under the id of today."""
+    people = builders.roster(builders.leaver("E9", former_ids=(WorkerId("E1"),)), builders.leaver("E2"))
+    protection = protected_today(Protection(workers=frozenset({"E1"})), people)
+    assert protection.workers == {"E1", "E9"}

@@ -139,7 +139,7 @@ def test_endless_throttling_is_partial(vendor: Vendor, collecting: Collecting) -
     assert states(inventory) == (ReadState.PARTIAL, ReadState.PARTIAL, ReadState.PARTIAL)
     assert not inventory.identity_known
     with pytest.raises(Throttled):
-        collecting(max_attempts=1).read_principal(principal("alice"))
+        collecting(max_attempts=1).read_principal(principal("alice", scope="127.0.0.1"))
 
 
 def test_a_bad_token_is_denied_everywhere(vendor: Vendor, collecting: Collecting, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_bad_token_is_denied_everywhere(vendor: Vendor, collecting: Collecting
     assert set(states(inventory)) == {ReadState.DENIED}
     assert "wrong-canary" not in str(inventory)
     with pytest.raises(Denied):
-        collector.read_principal(principal("alice"))
+        collector.read_principal(principal("alice", scope="127.0.0.1"))
 
 
 def test_a_wrong_path_is_misconfigured(vendor: Vendor, collecting: Collecting) -> None:
@@ -190,7 +190,7 @@ def test_an_answer_that_is_no_user_is_unavailable(vendor: Vendor, collecting: Co
     """A user without an id is neither there nor gone."""
     vendor.objects["Users"]["alice"]["id"] = None
     with pytest.raises(Unavailable, match="something else"):
-        collecting().read_principal(principal("alice"))
+        collecting().read_principal(principal("alice", scope="127.0.0.1"))
 
 
 def test_without_a_token_nothing_is_inventoried(collecting: Collecting, tmp_path: Path) -> None:
