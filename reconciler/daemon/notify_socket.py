@@ -1,13 +1,10 @@
 """Telling the service manager how we are: sd_notify(3), which is one datagram of `KEY=value` lines."""
 
 import socket
-from typing import Final
 
 import structlog
 
 log = structlog.get_logger(__name__)
-
-_SEND_SECONDS: Final = 1.0
 
 
 class NotifySocket:
@@ -25,7 +22,8 @@ class NotifySocket:
         text = "\n".join(f"{name}={' '.join(value.split())}" for name, value in facts.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.settimeout(_SEND_SECONDS)
+                # A manager that does not read must not hold up the cycle that tells it of its progress.
+                sender.setblocking(False)
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
             if not self._failed:

@@ -46,6 +46,7 @@ class _Server(ThreadingHTTPServer):
     """Serves a bounded number of clients side by side: more are hung up on, and a slow one blocks no other."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the signature is the standard library's
         super().__init__(*arguments)

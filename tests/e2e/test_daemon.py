@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path
     port: int
+    told: list[str]
+    """What the daemon has told its service manager so far."""
 
     def events(self) -> list[dict[str, Any]]:
         """Return the log as documents."""
@@ -64,12 +67,24 @@ class Running:
 
 
 def start(company: Company, log: Path, port: int) -> Running:
-    """Start a daemon in the background."""
+    """Start a daemon in the background, under a service manager that only listens."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(log.with_name("notify")))
+    told: list[str] = []
+
+    def listen() -> None:
+        while True:
+            told.append(manager.recv(4096).decode())
+
+    threading.Thread(target=listen, daemon=True).start()
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command("run", "--config", company.config), env=environment(), stdout=subprocess.DEVNULL, stderr=sink
+            command("run", "--config", company.config),
+            env=environment() | {"NOTIFY_SOCKET": str(log.with_name("notify"))},
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
         )
-    return Running(company=company, process=process, log=log, port=port)
+    return Running(company=company, process=process, log=log, port=port, told=told)
 
 
 def free_port() -> int:
@@ -135,6 +150,21 @@ def test_the_first_cycle_runs_at_once(daemon: Running) -> None:
     assert None not in snapshot["complete_age_seconds"].values()
 
 
+def test_the_service_manager_hears_of_the_start_and_of_progress(daemon: Running) -> None:
+    """Ready comes first; then pings, each with the time until the next one, and how the cycle ended."""
+    told = list(daemon.told)
+    assert told[0].startswith("READY=1\n")
+    assert sum(one.startswith("WATCHDOG=1\nWATCHDOG_USEC=") for one in told) > 5
+    assert any(one.startswith("STATUS=cycle 2 ended") for one in told)
+
+
+def test_every_line_of_the_log_is_a_document(daemon: Running) -> None:
+    """What the daemon writes to stderr is JSON throughout, and names neither an address asked nor a person."""
+    text = daemon.log.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if not line.startswith("{")] == []
+    assert "acme.example" not in text
+
+
 def test_a_second_daemon_is_refused(daemon: Running) -> None:
     """Whoever comes second is told which process holds the state folder, exits 1, and disturbs nothing."""
     answer = daemon.company.run("run")
@@ -185,6 +215,7 @@ def test_sigterm_lets_the_running_cycle_finish(daemon: Running) -> None:
     daemon.wait(lambda: sum(one["event"] == "cycle.began" for one in daemon.events()) > began, "a cycle")
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.process.wait(timeout=60) == 0
+    assert any(one.startswith("STOPPING=1\nEXTEND_TIMEOUT_USEC=") for one in daemon.told)
     assert len(daemon.ended_cycles()) == began + 1
     cycles = daemon.company.query("SELECT count(*) FROM cycles")
     assert cycles == daemon.company.query("SELECT count(*) FROM cycle_ends")

@@ -236,3 +236,15 @@ def test_a_manager_that_is_gone_changes_nothing(tmp_path: Path, capsys: pytest.C
     NotifySocket("").tell(WATCHDOG="1")
     told = capsys.readouterr()
     assert (told.out + told.err).count("notify.failed") == 1
+
+
+def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path: Path) -> None:
+    """Facts that do not fit into a full queue are dropped at once: the next ones say the same."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        notify = NotifySocket(address)
+        for number in range(2000):
+            notify.tell(WATCHDOG="1", STATUS=str(number))
+        manager.setblocking(False)
+        assert manager.recv(4096) == b"WATCHDOG=1\nSTATUS=0"
