@@ -23,7 +23,7 @@ class NotifySocket:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 # A manager that does not read must not hold up the cycle that tells it of its progress.
-                sender.setblocking(False)
+                sender.settimeout(0)
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
             if not self._failed:

@@ -21,8 +21,9 @@ UNIT = peers.ROOT / "deploy" / "systemd" / "access-reconciler.service"
 
 
 @pytest.fixture
-def configure(tmp_path: Path) -> Any:
-    """Return what writes a configuration and returns its path."""
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what writes a configuration and returns its path; the tests' own logging stays as it is."""
+    monkeypatch.setattr(run, "configure_logs", lambda _: None)
 
     def write(**blocks: Any) -> str:
         path = tmp_path / "access-reconciler.yaml"

@@ -9,6 +9,7 @@ from watchdog.events import FileModifiedEvent
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from reconciler.daemon import watched_files
 from reconciler.daemon.triggers import FileWatch, _Hint
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
@@ -287,6 +288,20 @@ def test_the_digest_tells_names_and_places_apart(tmp_path: Path) -> None:
     assert len(set(seen)) == len(seen)
     (tmp_path / "elsewhere").write_text("y")
     assert digest_of_files((), (tree,)) == seen[-1]
+
+
+def test_the_digest_looks_at_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy folder that is by mistake the root of a disk costs a bounded look."""
+    for number in range(10):
+        (tmp_path / f"{number}").write_text("x")
+    whole = digest_of_files((), (tmp_path,))
+    monkeypatch.setattr(watched_files, "_MOST_FILES", 5)
+    first = digest_of_files((), (tmp_path,))
+    assert first != whole
+    (tmp_path / "9").write_text("y")
+    assert digest_of_files((), (tmp_path,)) == first
+    (tmp_path / "0").write_text("y")
+    assert digest_of_files((), (tmp_path,)) != first
 
 
 def test_the_digest_ends_whatever_lies_there(tmp_path: Path) -> None:
