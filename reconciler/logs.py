@@ -23,9 +23,9 @@ def configure_logs(level_name: str) -> None:
     """Set up structlog and the standard library's logging for this process."""
     level = getattr(logging, level_name.upper(), logging.WARNING)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s")
-    # These log whole payloads or requests at DEBUG.
-    for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore"):
-        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    # These log whole payloads at DEBUG, and at INFO each request with its address, in which a filter may name a person.
+    for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore", "apscheduler", "alembic"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -154,6 +154,31 @@ class AuditSettings(Block):
     google: GoogleAuditSettings | None = Field(default=None, description="Google Cloud Logging; off when not set.")
 
 
+class DaemonSettings(Block):
+    """How `access-reconciler run` keeps watch."""
+
+    interval_seconds: int = Field(default=300, ge=2, description="A cycle runs at least this often.")
+    jitter_seconds: int = Field(default=15, ge=0, description="Each tick comes up to this much earlier or later.")
+    poll_seconds: float = Field(
+        default=60.0, gt=0, description="Roster and policies are compared this often, beside file events."
+    )
+    first_retry_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Pause after a cycle that failed or stayed partial; doubles up to `interval_seconds`.",
+    )
+    stage_seconds: float = Field(
+        default=900.0, gt=0, description="A stage that is silent for longer, but for the inventory, counts as hung."
+    )
+    cycle_seconds: float = Field(default=7200.0, gt=0, description="A cycle that takes longer counts as hung.")
+    drain_seconds: float = Field(
+        default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
+    )
+    health_port: int = Field(
+        default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
+    )
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -171,6 +196,7 @@ class Settings(BaseSettings):
     signing: SigningSettings = Field(default=SigningSettings(), description="How attestations are signed.")
     audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
+    daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
 
     @field_validator("providers")
     @classmethod
@@ -295,6 +321,11 @@ def settings_schema() -> str:
     return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
 
 
-def log_level() -> str:
-    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `warning` when it does not."""
-    return os.environ.get(f"{ENV_PREFIX}LOG", "warning")
+def log_level(default: str = "warning") -> str:
+    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `default` when it does not."""
+    return os.environ.get(f"{ENV_PREFIX}LOG", default)
+
+
+def notify_address() -> str:
+    """Return the socket on which the service manager wants to be told how we are; empty when there is none."""
+    return os.environ.get("NOTIFY_SOCKET", "")

@@ -235,6 +235,11 @@ def build_audit(settings: Settings, journal: SqlJournal, clock: Clock) -> AuditT
     return AuditTrail(outbox=AuditOutbox(journal.database), streams=tuple(streams), clock=clock)
 
 
+def hold_lease(settings: Settings, purpose: str) -> FileLease:
+    """Take the lease for longer than a cycle; raises `LeaseLost` when another process is the writer."""
+    return FileLease(settings.state_dir, purpose=purpose, now=SystemClock().now())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """Everything that a cycle needs, joined."""
@@ -249,9 +254,9 @@ def assemble(
 ) -> Iterator[Assembly]:
     """Take the lease, join everything for one cycle, and release it all at the end.
 
-    `purpose` is what another process is told that finds the lease taken; None looks only, and takes none. `at` lets a
-    cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the writer, and
-    `SettingsError` when the settings cannot work.
+    `purpose` is what another process is told that finds the lease taken; None takes none, for who looks only or holds
+    it already (`hold_lease`). `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost`
+    when another process is the writer, and `SettingsError` when the settings cannot work.
     """
     rules = build_rules(settings, ceiling)
     if at is not None and rules.mode is not Mode.OBSERVE:
