@@ -13,7 +13,14 @@ from inventory.provider import Clock, Interest
 from inventory.roster.model import Roster, RosterVerdict
 from inventory.roster.source import RosterSource
 from reconciler.attestation import Attester
-from reconciler.core.correlation import CorrelationSettings, RosterIndex, correlate, correlate_one, index_roster
+from reconciler.core.correlation import (
+    CONFIDENCE,
+    CorrelationSettings,
+    RosterIndex,
+    correlate,
+    correlate_one,
+    index_roster,
+)
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.guard import Limits
@@ -140,7 +147,7 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
     Raises `RosterRefused`, `PolicyError`, or a `ProviderError` that hits everything.
     """
     roster, index = _read_roster(notes, house, rules)
-    snapshot = _collect(notes, house, rules, _interest(index, roster, notes.decide_at))
+    snapshot = _collect(notes, house, rules, interest_in(index, roster, notes.decide_at))
     notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
     world = _world(notes, house, snapshot, roster)
     evaluation = _evaluate(notes, house, world)
@@ -158,13 +165,16 @@ def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Ro
     return verdict.roster, index_roster(verdict.roster, rules.correlation)
 
 
-def _interest(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
-    """Whom to read live: whoever may be a leaver's, and whoever nobody is known to own."""
+def interest_in(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
+    """Say whom to read live: whoever may be a leaver's, and whoever nobody is surely known to own.
+
+    A match by name alone is no owner: a principal can call itself what it likes.
+    """
     leavers = {worker.worker_id for worker in leavers_of(roster.workers, now)}
 
     def interest(principal: Principal) -> bool:
         known = correlate_one(principal, index)
-        if known.state is CorrelationState.ORPHAN:
+        if known.state is CorrelationState.ORPHAN or known.confidence <= CONFIDENCE["display_name"]:
             return True
         return any(match.worker_id in leavers for match in known.candidates)
 
