@@ -1,5 +1,7 @@
 """Whom a cycle reads live: leavers, and whoever nobody is surely known to own."""
 
+from typing import Any
+
 import pytest
 
 from inventory.model import PrincipalKind
@@ -27,7 +29,7 @@ ROSTER = builders.roster(
         ({"employee_ids": ("E2",), "emails": ("e1@example.com",)}, True),
     ],
 )
-def test_leavers_and_the_unowned_are_read_live(says: dict[str, object], wanted: bool) -> None:  # noqa: FBT001 - a table
+def test_leavers_and_the_unowned_are_read_live(says: dict[str, Any], wanted: bool) -> None:  # noqa: FBT001 - a table
     """Strong evidence for somebody who works here spares a live read; a leaver among the candidates never does."""
     interest = interest_in(index_roster(ROSTER, CorrelationSettings()), ROSTER, builders.NOW)
     assert interest(builders.principal(**{"login_names": (), **says})) is wanted
