@@ -23,7 +23,7 @@ demo: ## Set up, then run the sample company: real servers, three cycles, verifi
 	@.venv/bin/access-reconciler demo --dir demo-company
 
 test: setup gates ## Set up, then run every gate and every test
-	@.venv/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	@.venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: setup gates architecture ## Run the gates and the architecture tests only
 
