@@ -252,12 +252,18 @@ Stops = dict[tuple[ProviderName, AccessId], tuple[str, str]]
 
 
 def last_members(actions: list[Action]) -> Stops:
-    """Return the memberships that must stay because the groups would be empty once the others are gone."""
+    """Return the memberships that must stay: the groups would be empty once the others are gone, or may be.
+
+    A group whose members nobody counted may have no other one, so an unknown number holds back like the last.
+    """
     left: dict[tuple[str, ...], int] = {}
     stops: Stops = {}
     for action in actions:
         item = action.item
-        if not isinstance(item, Grant) or item.kind is not ArtefactKind.GROUP_MEMBERSHIP or item.holders is None:
+        if not isinstance(item, Grant) or item.kind is not ArtefactKind.GROUP_MEMBERSHIP:
+            continue
+        if item.holders is None:
+            stops[item.provider, item.access_id] = ("last_member_unknown", "nobody counted the members of the group")
             continue
         group = (item.provider, item.scope, item.resource, item.role, dict(item.address).get("attribute", ""))
         remaining = left.get(group, item.holders) - 1
