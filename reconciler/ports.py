@@ -59,6 +59,14 @@ class Revoker(Protocol):
     `inventory.errors`; a lost reply is `Unavailable` and leaves the outcome unknown.
     """
 
+    def identity(self) -> tuple[str, ...]:
+        """Ask the provider as whom we write there: principal ids, or values of a principal's address such as its DN.
+
+        Empty when that is no listed principal (an assumed role, a service token). Asked before anything is planned,
+        because the principal that we work as is never acted upon. Raises `inventory.errors.ProviderError` when the
+        provider does not answer.
+        """
+
     def before_image(self, action: Action) -> BeforeImage:
         """Read what `undo` would need. Reads only."""
 
