@@ -122,6 +122,8 @@ class JournalEntry:
     outcome_at: datetime | None = None
     verification: VerificationState | None = None
     verified_at: datetime | None = None
+    undo_begun_at: datetime | None = None
+    """When an undo was last begun; without `undone_at` nobody knows whether it gave anything back."""
     undone_at: datetime | None = None
 
 
@@ -183,6 +185,9 @@ class Journal(Protocol):
 
     def record_verification(self, action_id: ActionId, state: VerificationState, now: datetime) -> None:
         """Keep what reading again showed; later rows supersede earlier ones."""
+
+    def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
+        """Keep that an act is about to be undone; an undo that was cut short may be begun again."""
 
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone."""

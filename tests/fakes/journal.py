@@ -101,6 +101,10 @@ class MemoryJournal:
         with self._lock:
             self._entries[action_id] = replace(self._known(action_id), verification=state, verified_at=now)
 
+    def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
+        with self._lock:
+            self._entries[action_id] = replace(self._known(action_id), undo_begun_at=now)
+
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         with self._lock:
             entry = self._known(action_id)
