@@ -191,9 +191,15 @@ def _outcome(notes: Notes) -> CycleOutcome:
 
 def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
     say(house, "attest", f"signing the statement of cycle {record.sequence}")
+    record = _with_errors(record, house.audit.record(record))
     attested = house.attester.attest(record, house.journal.cycles())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
-    return attested
+    return replace(attested, record=_with_errors(record, house.audit.hand_over()))
+
+
+def _with_errors(record: CycleRecord, errors: tuple[str, ...]) -> CycleRecord:
+    """Add what befell the audit trail; it changes no outcome."""
+    return replace(record, errors=(*record.errors, *errors)) if errors else record
 
 
 def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:

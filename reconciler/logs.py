@@ -7,6 +7,7 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 _SECRET_WORDS = ("secret", "password", "token", "authorization", "credential_value")
 
@@ -23,16 +24,17 @@ def configure_logs(level_name: str) -> None:
     """Set up structlog and the standard library's logging for this process."""
     level = getattr(logging, level_name.upper(), logging.WARNING)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s")
-    # These log whole payloads or requests at DEBUG.
-    for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore"):
-        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    # These log whole payloads at DEBUG, and at INFO each request with its address, in which a filter may name a person.
+    for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore", "apscheduler", "alembic"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact,
-            structlog.processors.dict_tracebacks,
+            # Without local variables: a token may be one of them.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

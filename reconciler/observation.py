@@ -13,7 +13,14 @@ from inventory.provider import Clock, Interest
 from inventory.roster.model import Roster, RosterVerdict
 from inventory.roster.source import RosterSource
 from reconciler.attestation import Attester
-from reconciler.core.correlation import CorrelationSettings, RosterIndex, correlate, correlate_one, index_roster
+from reconciler.core.correlation import (
+    CONFIDENCE,
+    CorrelationSettings,
+    RosterIndex,
+    correlate,
+    correlate_one,
+    index_roster,
+)
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.guard import Limits
@@ -31,10 +38,11 @@ from reconciler.core.model import (
     Waiver,
 )
 from reconciler.core.planning import make_plan
+from reconciler.core.record import CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach, claim_own
 from reconciler.evaluation import evaluate
-from reconciler.ports import Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience
 
 
@@ -62,6 +70,18 @@ class CycleRules:
     collect_deadline_seconds: float
 
 
+class NoAuditLog:
+    """Implements `ports.AuditLog` for a house without streams: the journal alone tells."""
+
+    def record(self, record: CycleRecord) -> tuple[str, ...]:  # noqa: ARG002 - the signature is the port's
+        """Keep nothing."""
+        return ()
+
+    def hand_over(self) -> tuple[str, ...]:
+        """Hand over nothing."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleHouse:
     """Everything outside that a cycle works with. In observe mode `revokers` is empty: no write client exists."""
@@ -81,6 +101,7 @@ class CycleHouse:
     """As whom the revokers write: provider, and a principal id or a value of the principal's address."""
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
+    audit: AuditLog = field(default_factory=NoAuditLog)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +149,7 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
     Raises `RosterRefused`, `PolicyError`, or a `ProviderError` that hits everything.
     """
     roster, index = _read_roster(notes, house, rules)
-    snapshot = _collect(notes, house, rules, _interest(index, roster, notes.decide_at))
+    snapshot = _collect(notes, house, rules, interest_in(index, roster, notes.decide_at))
     notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
     world = _world(notes, house, snapshot, roster)
     evaluation = _evaluate(notes, house, world)
@@ -146,13 +167,16 @@ def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Ro
     return verdict.roster, index_roster(verdict.roster, rules.correlation)
 
 
-def _interest(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
-    """Whom to read live: whoever may be a leaver's, and whoever nobody is known to own."""
+def interest_in(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
+    """Say whom to read live: whoever may be a leaver's, and whoever nobody is surely known to own.
+
+    A match by name alone is no owner: a principal can call itself what it likes.
+    """
     leavers = {worker.worker_id for worker in leavers_of(roster.workers, now)}
 
     def interest(principal: Principal) -> bool:
         known = correlate_one(principal, index)
-        if known.state is CorrelationState.ORPHAN:
+        if known.state is CorrelationState.ORPHAN or known.confidence <= CONFIDENCE["display_name"]:
             return True
         return any(match.worker_id in leavers for match in known.candidates)
 

@@ -27,7 +27,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, CycleRecord
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -218,6 +218,20 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Release the database."""
+
+
+class AuditLog(Protocol):
+    """The audit trail for whoever watches from outside: a copy of what the journal says, never what it rests on.
+
+    Neither call raises, and neither changes what is decided or done: what could not be kept or handed over is said in
+    one line each, and is made up for by the next cycle.
+    """
+
+    def record(self, record: CycleRecord) -> tuple[str, ...]:
+        """Keep what only the record of a cycle knows, before it is attested; say what still waits from before."""
+
+    def hand_over(self) -> tuple[str, ...]:
+        """Bring every stream up to what the journal now says, from where it stood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,52 @@ class SigningSettings(Block):
     key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
 
 
+class GoogleAuditSettings(Block):
+    """The audit trail in Google Cloud Logging, with the application default credentials of the process."""
+
+    project: str = Field(pattern=r"^[a-z0-9.:-]{4,128}$", description="Id of the Google Cloud project.")
+    log_name: str = Field(
+        default="access-reconciler-audit", pattern=r"^[A-Za-z0-9/_.-]{1,128}$", description="Id of the log in it."
+    )
+    endpoint: str = Field(default="", description="Another address of the API (`host:port`); the public one if empty.")
+    timeout_seconds: float = Field(default=30.0, gt=0, description="Longest for one hand-over, retries included.")
+    backfill_days: int = Field(
+        default=14, ge=0, le=29, description="How far back a log begins that is new to us. Older entries are refused."
+    )
+
+
+class AuditSettings(Block):
+    """Where the audit trail goes. The journal is the record; these are copies."""
+
+    jsonl: Path | None = Field(default=None, description="JSON lines; default `<state_dir>/audit.jsonl`.")
+    google: GoogleAuditSettings | None = Field(default=None, description="Google Cloud Logging; off when not set.")
+
+
+class DaemonSettings(Block):
+    """How `access-reconciler run` keeps watch."""
+
+    interval_seconds: int = Field(default=300, ge=2, description="A cycle runs at least this often.")
+    jitter_seconds: int = Field(default=15, ge=0, description="Each tick comes up to this much earlier or later.")
+    poll_seconds: float = Field(
+        default=60.0, gt=0, description="Roster and policies are compared this often, beside file events."
+    )
+    first_retry_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Pause after a cycle that failed or stayed partial; doubles up to `interval_seconds`.",
+    )
+    stage_seconds: float = Field(
+        default=900.0, gt=0, description="A stage that is silent for longer, but for the inventory, counts as hung."
+    )
+    cycle_seconds: float = Field(default=7200.0, gt=0, description="A cycle that takes longer counts as hung.")
+    drain_seconds: float = Field(
+        default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
+    )
+    health_port: int = Field(
+        default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
+    )
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -148,7 +194,9 @@ class Settings(BaseSettings):
     correlation: CorrelationBlock = Field(default=CorrelationBlock(), description="Who is who, beyond the rules.")
     verification: VerificationSettings = Field(default=VerificationSettings(), description="Reading again.")
     signing: SigningSettings = Field(default=SigningSettings(), description="How attestations are signed.")
+    audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
+    daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
 
     @field_validator("providers")
     @classmethod
@@ -245,6 +293,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "policies": folder / settings.policies,
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
+            "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
             "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
         }
@@ -272,6 +321,11 @@ def settings_schema() -> str:
     return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
 
 
-def log_level() -> str:
-    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `warning` when it does not."""
-    return os.environ.get(f"{ENV_PREFIX}LOG", "warning")
+def log_level(default: str = "warning") -> str:
+    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `default` when it does not."""
+    return os.environ.get(f"{ENV_PREFIX}LOG", default)
+
+
+def notify_address() -> str:
+    """Return the socket on which the service manager wants to be told how we are; empty when there is none."""
+    return os.environ.get("NOTIFY_SOCKET", "")

@@ -23,6 +23,9 @@ from inventory.registry import load_provider
 from inventory.roster.csv_file import CsvRosterSource
 from inventory.roster.model import WorkerId
 from reconciler.adapters.attestations import Report, verify
+from reconciler.adapters.audit_file import JsonLinesStream
+from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
+from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
@@ -223,6 +226,20 @@ def instance_id(settings: Settings) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
+def build_audit(settings: Settings, journal: SqlJournal, clock: Clock) -> AuditTrail:
+    """Build the audit trail on the journal, with every configured stream; nothing is connected yet."""
+    path = settings.audit.jsonl or state_path(settings, "audit.jsonl")
+    streams: list[Stream] = [JsonLinesStream(path)]
+    if settings.audit.google is not None:
+        streams.append(CloudLoggingStream(CloudLog(**settings.audit.google.model_dump())))
+    return AuditTrail(outbox=AuditOutbox(journal.database), streams=tuple(streams), clock=clock)
+
+
+def hold_lease(settings: Settings, purpose: str) -> FileLease:
+    """Take the lease for longer than a cycle; raises `LeaseLost` when another process is the writer."""
+    return FileLease(settings.state_dir, purpose=purpose, now=SystemClock().now())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """Everything that a cycle needs, joined."""
@@ -237,9 +254,9 @@ def assemble(
 ) -> Iterator[Assembly]:
     """Take the lease, join everything for one cycle, and release it all at the end.
 
-    `purpose` is what another process is told that finds the lease taken; None looks only, and takes none. `at` lets a
-    cycle that only observes decide as of another instant. Raises `LeaseLost` when another process is the writer, and
-    `SettingsError` when the settings cannot work.
+    `purpose` is what another process is told that finds the lease taken; None takes none, for who looks only or holds
+    it already (`hold_lease`). `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost`
+    when another process is the writer, and `SettingsError` when the settings cannot work.
     """
     rules = build_rules(settings, ceiling)
     if at is not None and rules.mode is not Mode.OBSERVE:
@@ -255,6 +272,8 @@ def assemble(
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
+        audit = build_audit(settings, journal, time)
+        stack.callback(audit.close)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -270,6 +289,7 @@ def assemble(
                 revokers=hands.revokers,
                 own_names=hands.own_names,
                 observer=observer,
+                audit=audit,
             ),
             rules=rules,
         )

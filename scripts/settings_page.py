@@ -29,7 +29,8 @@ def _below(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseMo
     yield path, model
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
-            many = "" if inner is field.annotation else ".NAME" if get_origin(field.annotation) is dict else "[]"
+            origin = get_origin(field.annotation)
+            many = ".NAME" if origin is dict else "[]" if origin is tuple else ""
             yield from _below(f"{path}{': ' if ' ' in path else '.' if path else ''}{name}{many}", inner)
 
 

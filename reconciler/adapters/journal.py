@@ -77,6 +77,11 @@ class SqlJournal:
         """Release the database."""
         self._database.close()
 
+    @property
+    def database(self) -> Database:
+        """Return the open database, for the audit trail that lives beside the journal's tables."""
+        return self._database
+
     def take_over(self, now: datetime) -> int:
         """Raise the epoch and return it: from now on older holders cannot write an intent."""
         with self._database.writing("take over the journal") as connection:

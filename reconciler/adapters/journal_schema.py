@@ -4,7 +4,7 @@ The migrations under `migrations/` make them; a test compares both. Instants are
 microseconds, which sorts as time does in every database.
 """
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 METADATA = MetaData()
 
@@ -126,3 +126,29 @@ observations = Table(
     Column("cycle_id", String(64), nullable=False),
     Column("recorded_at", String(32), nullable=False),
 )
+audit_records = Table(
+    "audit_records",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("source", String(16), nullable=False),
+    Column("source_key", String(128), nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("record_id", String(32), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("source", "source_key", "part", name="uq_audit_records_source"),
+    Index("ix_audit_records_at", "at"),
+)
+"""The audit trail, in the order in which it is exported. Each row of the journal makes its records once: `source` and
+`source_key` name the row, `part` counts where one row makes several."""
+
+audit_cursors = Table(
+    "audit_cursors",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("stream", String(255), nullable=False),
+    Column("up_to", Integer, nullable=False),
+    Column("recorded_at", String(32), nullable=False),
+    Index("ix_audit_cursors_stream", "stream", "up_to"),
+)
+"""How far each stream has been handed over, one row for each hand-over; the highest counts."""

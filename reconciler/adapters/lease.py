@@ -51,6 +51,7 @@ class FileLease:
         except OSError as error:
             self._lock.release()
             raise _no_lock(state_dir, error) from error
+        self._held = _identity(state_dir / _LOCK)
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +65,17 @@ class FileLease:
             self._holder.unlink(missing_ok=True)
             self._lock.release()
 
+    def check(self) -> None:
+        """Raise `LeaseLost` where the lock file is not the one that we hold: another process could hold the new one.
+
+        A state folder that was removed, restored or mounted over leaves us with a lock that excludes nobody.
+        """
+        if not self._lock.is_locked or self._held is None or _identity(self._holder.with_name(_LOCK)) != self._held:
+            raise LeaseLost(
+                f"the lock of the state folder {self._holder.parent} is not the one that was taken",
+                advice="the folder was replaced under a running process: let one process use it, and restart",
+            )
+
     def _sign(self, purpose: str, now: datetime) -> None:
         text = json.dumps({"pid": os.getpid(), "purpose": purpose, "since": rfc3339(now)})
         fresh = self._holder.with_suffix(".new")
@@ -71,6 +83,14 @@ class FileLease:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         fresh.replace(self._holder)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _described(holder: Path) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from inventory.errors import ProviderError
 from reconciler.cli import approve, attestations, cycle, demo, doctor, explain, init, plan, providers, roster, undo
+from reconciler.cli import run as daemon
 from reconciler.cli.display import complain
 from reconciler.cli.exits import ERROR, USAGE
 from reconciler.core.errors import ReconcilerError
@@ -29,6 +30,7 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.command("cycle")(cycle.cycle)
+app.command("run")(daemon.run)
 app.command("approve")(approve.approve)
 app.command("undo")(undo.undo)
 app.command("explain")(explain.explain)

@@ -40,6 +40,7 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
         *("shared_credential", "not_personal"),
         *("leaver_shared_credential", "leaver_owned", "leaver_break_glass"),
     ),
+    "Settle what stays of this account first": ("account_needed",),
     "Name another member or administrator first": ("last_member", "last_admins", "leaver_last_member"),
     "Name an owner": ("orphan_service",),
     "Say what kind of principal it is": ("leaver_unknown_kind", "orphan_unknown_kind"),

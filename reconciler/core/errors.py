@@ -50,3 +50,7 @@ class ApprovalRefused(ReconcilerError):
 
 class UndoRefused(ReconcilerError):
     """An act cannot be undone: it took nothing away, was undone already, or cannot be given back."""
+
+
+class AuditError(ReconcilerError):
+    """A stream of the audit trail cannot be written; its records wait in the journal and nothing else is affected."""

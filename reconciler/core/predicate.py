@@ -21,6 +21,7 @@ ERROR_CODES = {
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
     "JournalError": "journal",
+    "AuditError": "audit_trail",
     "LeaseLost": "lease_lost",
     "LimitExceeded": "limit_exceeded",
     "EvidenceError": "evidence",

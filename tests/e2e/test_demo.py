@@ -173,7 +173,7 @@ def test_init_writes_a_configuration_that_loads(demonstrated: Demonstrated) -> N
     assert schema["additionalProperties"] is False
     answer = begun.run("doctor", "--output", "json")
     bad = [check["name"] for check in answer.document["checks"] if not check["good"]]
-    assert bad == ["roster"]
+    assert bad == ["roster", "providers"]
     again = run("init", folder, cwd=folder.parent)
     assert again.code == 1
     assert "is there already" in again.err

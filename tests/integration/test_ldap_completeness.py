@@ -1,5 +1,6 @@
 """When the LDAP collector says that it did not see everything: real refusals, limits and faults."""
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -214,6 +215,7 @@ def test_a_server_that_hangs_is_given_up(corp: Company) -> None:
     alice = principal_of(corp.inventory(), ALICE)
     collector.read_principal(alice)
     corp.server.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, corp.server.process.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         with pytest.raises(Unavailable):
             collector.read_principal(alice)

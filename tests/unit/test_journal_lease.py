@@ -89,3 +89,23 @@ def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(JournalError) as refused:
         FileLease(tmp_path / "state", purpose="cycle", now=NOW)
     assert "local disk" in refused.value.advice
+
+
+def test_a_lease_whose_lock_was_replaced_is_lost(tmp_path: Path) -> None:
+    """A removed or replaced lock file excludes nobody any more: its holder finds that out by asking."""
+    with FileLease(tmp_path, purpose="run", now=NOW) as lease:
+        lease.check()
+        (tmp_path / "writer.lock").unlink()
+        with pytest.raises(LeaseLost, match="not the one that was taken"):
+            lease.check()
+        with FileLease(tmp_path, purpose="cycle", now=NOW), pytest.raises(LeaseLost) as lost:
+            lease.check()
+        assert "restart" in lost.value.advice
+
+
+def test_a_lease_that_was_given_back_is_lost(tmp_path: Path) -> None:
+    """After closing, asking says that it is gone."""
+    lease = FileLease(tmp_path, purpose="run", now=NOW)
+    lease.close()
+    with pytest.raises(LeaseLost):
+        lease.check()

@@ -1,0 +1,47 @@
+"""The audit trail in the journal: its records in order, and how far each stream has been handed over.
+
+There is no way down: a journal is a record. To go back, restore the backup made before the upgrade.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables, and have SQLite itself refuse to change or remove a row."""
+    op.create_table(
+        "audit_records",
+        sa.Column("position", sa.Integer(), primary_key=True),
+        _text("source", 16),
+        _text("source_key", 128),
+        sa.Column("part", sa.Integer(), nullable=False),
+        _text("record_id", 32),
+        _text("at", 32),
+        _text("document"),
+        sa.UniqueConstraint("source", "source_key", "part", name="uq_audit_records_source"),
+    )
+    op.create_index("ix_audit_records_at", "audit_records", ["at"])
+    op.create_table(
+        "audit_cursors",
+        sa.Column("position", sa.Integer(), primary_key=True),
+        _text("stream", 255),
+        sa.Column("up_to", sa.Integer(), nullable=False),
+        _text("recorded_at", 32),
+    )
+    op.create_index("ix_audit_cursors_stream", "audit_cursors", ["stream", "up_to"])
+    if op.get_context().dialect.name == "sqlite":
+        for table in ("audit_records", "audit_cursors"):
+            for verb in ("UPDATE", "DELETE"):
+                op.execute(
+                    f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                    "BEGIN SELECT RAISE(ABORT, 'rows of the journal are never changed'); END"
+                )
+
+
+def _text(name: str, length: int | None = None) -> sa.Column[str]:
+    return sa.Column(name, sa.Text() if length is None else sa.String(length), nullable=False)

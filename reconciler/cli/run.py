@@ -1,0 +1,203 @@
+"""`access-reconciler run`: the daemon. Joins the loop with its triggers, probes and signals, and ends the process."""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+
+import typer
+
+from inventory.model import ProviderName
+from inventory.provider import Clock
+from inventory.roster.envelope import SIDECAR_SUFFIX
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.lease import FileLease
+from reconciler.attestation import Attested
+from reconciler.cli.cycle import ModeOption
+from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
+from reconciler.core.errors import SettingsError
+from reconciler.core.model import Mode
+from reconciler.core.record import CycleRecord
+from reconciler.cycle import run_cycle
+from reconciler.daemon.health import CycleEnd, Health, Silence
+from reconciler.daemon.notify_socket import NotifySocket
+from reconciler.daemon.probes import HealthServer
+from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.triggers import FileWatch, Timer
+from reconciler.daemon.wakeups import Reason, Wakeups
+from reconciler.logs import configure_logs
+from reconciler.ports import Observer
+from reconciler.settings import Settings, load_settings, log_level, notify_address
+from reconciler.wiring import Assembly, assemble, hold_lease
+
+_GRACE_SECONDS = 60.0
+"""An inventory ends itself at its deadline; only one that is this much later counts as hung."""
+
+
+def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
+    """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
+
+    Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
+    the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
+
+    Exit codes: 0 ended as asked; 1 error: the lease is held by another process or lost, or draining took too long.
+
+    Example: access-reconciler run --config access-reconciler.yaml
+    """
+    settings = load_settings(config)
+    configure_logs(log_level("info"))
+    ended = keep_watch(settings, mode or Mode.ENFORCE)
+    if ended is Ended.OVERDUE:
+        # A hung call cannot be ended from within, and an orderly exit would wait for its thread. Ending like this is as
+        # safe as being killed: the journal says what was under way, and the next start settles it by reading.
+        sys.stderr.flush()
+        os._exit(ERROR)
+    raise typer.Exit(OK if ended is Ended.DRAINED else ERROR)
+
+
+def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
+    """Run the daemon in this process, whose main thread this must be, until it ends."""
+    _check(settings)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        lease = stack.enter_context(hold_lease(settings, "run"))
+        health = _health(settings, clock)
+        if settings.daemon.health_port:
+            stack.enter_context(_probes(settings.daemon.health_port, health))
+        wakeups = Wakeups()
+        house = ServiceHouse(
+            perform=cycle_in(settings, ceiling, health, lease),
+            wakeups=wakeups,
+            watch=stack.enter_context(_watching(settings, wakeups)),
+            arm=stack.enter_context(_ticking(settings, wakeups)).arm,
+            health=health,
+            clock=clock,
+            chance=lambda: secrets.randbelow(1000) / 1000,
+        )
+        supervisor = Supervisor(Service(house, _pace(settings)), health, clock, settings.daemon.drain_seconds)
+        stack.enter_context(_signals(wakeups, supervisor))
+        return supervisor.run()
+
+
+def _check(settings: Settings) -> None:
+    if settings.daemon.cycle_seconds <= settings.collect_deadline_seconds:
+        raise SettingsError(
+            "daemon.cycle_seconds is not above collect_deadline_seconds: a slow inventory would count as a hung cycle",
+            advice="raise the one, or lower the other",
+        )
+
+
+def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> Callable[[], CycleEnd]:
+    """Return what runs one cycle under a lease that is held: everything is assembled anew each time."""
+
+    def perform() -> CycleEnd:
+        lease.check()
+        with assemble(settings, ceiling, observer, purpose=None) as assembly:
+            return _end_of(run_cycle(assembly.house, assembly.rules), assembly)
+
+    return perform
+
+
+def _end_of(attested: Attested, assembly: Assembly) -> CycleEnd:
+    record = attested.record
+    incomplete = {facts.provider for facts in record.inventories if not facts.complete}
+    held = bool(record.guard.hold_reasons) and record.plan is not None
+    return CycleEnd(
+        sequence=record.sequence,
+        outcome=record.outcome,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        complete=frozenset(facts.provider for facts in record.inventories) - incomplete,
+        held_plan=record.plan.digest if held and record.plan is not None else "",
+        unsettled=len(assembly.house.journal.unsettled()),
+        next_instant=_next_instant(assembly, record),
+    )
+
+
+def _next_instant(assembly: Assembly, record: CycleRecord) -> datetime | None:
+    """Return the first access end after the cycle began: what fell due while it ran wakes the next one at once."""
+    verdict = assembly.house.roster.load(assembly.house.journal.last_roster())
+    if verdict.roster is None:
+        return None
+    ends = (worker.access_end_at for worker in verdict.roster.workers)
+    return min((end for end in ends if end is not None and end > record.started_at), default=None)
+
+
+def _health(settings: Settings, clock: Clock) -> Health:
+    supervisor = NotifySocket(notify_address())
+
+    def notify(facts: Mapping[str, str]) -> None:
+        supervisor.tell(**facts)
+
+    daemon = settings.daemon
+    silence = Silence(
+        stages={"collect": settings.collect_deadline_seconds + _GRACE_SECONDS},
+        stage_seconds=daemon.stage_seconds,
+        cycle_seconds=daemon.cycle_seconds,
+    )
+    return Health(clock, tuple(ProviderName(name) for name in sorted(settings.providers)), silence, notify)
+
+
+def _probes(port: int, health: Health) -> HealthServer:
+    try:
+        return HealthServer(port, health.snapshot)
+    except OSError as error:
+        raise SettingsError(
+            f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",
+            advice="choose a free port, or 0 for none",
+        ) from error
+
+
+def _pace(settings: Settings) -> Pace:
+    daemon = settings.daemon
+    return Pace(
+        poll_seconds=daemon.poll_seconds,
+        first_retry_seconds=daemon.first_retry_seconds,
+        longest_retry_seconds=daemon.interval_seconds,
+    )
+
+
+@contextmanager
+def _watching(settings: Settings, wakeups: Wakeups) -> Iterator[FileWatch]:
+    roster = settings.roster.path
+    beside = roster.with_name(f"{roster.name}{SIDECAR_SUFFIX}")
+    watch = FileWatch((roster, beside), (settings.policies,), lambda: wakeups.wake(Reason.HINT))
+    try:
+        watch.start()
+        yield watch
+    finally:
+        watch.close()
+
+
+@contextmanager
+def _ticking(settings: Settings, wakeups: Wakeups) -> Iterator[Timer]:
+    timer = Timer(
+        lambda: wakeups.wake(Reason.TIMER),
+        lambda: wakeups.wake(Reason.INSTANT),
+        interval_seconds=settings.daemon.interval_seconds,
+        jitter_seconds=settings.daemon.jitter_seconds,
+    )
+    try:
+        timer.start()
+        yield timer
+    finally:
+        timer.close()
+
+
+@contextmanager
+def _signals(wakeups: Wakeups, supervisor: Supervisor) -> Iterator[None]:
+    """Follow SIGHUP, SIGTERM and SIGINT; what the handlers call takes no lock, for they may interrupt one another."""
+    handlers: dict[int, Callable[..., None]] = {
+        signal.SIGHUP: lambda *_: wakeups.wake(Reason.SIGNAL),
+        signal.SIGTERM: lambda *_: supervisor.stop(),
+        signal.SIGINT: lambda *_: supervisor.stop(),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

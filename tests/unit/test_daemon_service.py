@@ -1,0 +1,355 @@
+"""The loop: when it looks again, what it makes of a cycle, and what ends it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from inventory.errors import Unavailable
+from inventory.model import ProviderName
+from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
+from reconciler.core.record import CycleOutcome
+from reconciler.daemon.health import CycleEnd, Health, Silence
+from reconciler.daemon.service import BEAT_SECONDS, Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.wakeups import Reason
+from tests.builders import NOW
+from tests.fakes.clock import FakeClock
+
+AWS = ProviderName("corp-aws")
+POLL, FIRST, LONGEST = 60.0, 4.0, 60.0
+
+
+class Script:
+    """A queue on a clock of its own: tokens come at instants that the test sets, and waiting moves the clock."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.began = clock.now()
+        self.coming: list[tuple[float, Reason]] = []
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return (self.clock.now() - self.began).total_seconds()
+
+    def wake(self, reason: Reason) -> None:
+        """Put a token in now."""
+        self.at(self.elapsed, reason)
+
+    def at(self, seconds: float, reason: Reason) -> None:
+        """Put a token in at so many seconds after the start."""
+        self.coming.append((seconds, reason))
+        self.coming.sort()
+
+    def take(self, timeout_seconds: float) -> frozenset[Reason]:
+        """Move on to the next token, or to the end of the wait."""
+        until = self.elapsed + max(timeout_seconds, 0)
+        next_at = self.coming[0][0] if self.coming else until
+        self.clock.sleep(max(min(until, next_at) - self.elapsed, 0))
+        here = {reason for at, reason in self.coming if at <= self.elapsed + 1e-6}
+        self.coming = [(at, reason) for at, reason in self.coming if at > self.elapsed + 1e-6]
+        return frozenset(here)
+
+
+class Files:
+    """Files that change when the test says so."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.seen = 0
+        self.compared = 0
+        self.mended: list[bool] = []
+
+    def mark(self) -> None:
+        """Remember the version."""
+        self.seen = self.version
+
+    def changed(self) -> bool:
+        """Compare versions."""
+        self.compared += 1
+        return self.version != self.seen
+
+    def mend(self, *, blind: bool = False) -> None:
+        """Note whether the hints had failed."""
+        self.mended.append(blind)
+
+
+class House:
+    """A loop whose cycles end as the test says, one after the other; the last answer is repeated."""
+
+    def __init__(self, *answers: CycleOutcome | Exception) -> None:
+        self.clock = FakeClock(NOW)
+        self.script = Script(self.clock)
+        self.files = Files()
+        self.answers: list[CycleOutcome | Exception] = list(answers or [CycleOutcome.COMPLETE])
+        self.cycles: list[float] = []
+        self.armed: list[datetime | None] = []
+        self.during: Callable[[], None] = lambda: None
+        self.unsettled = 0
+        silence = Silence(stages={}, stage_seconds=900, cycle_seconds=7200)
+        self.health = Health(self.clock, (AWS,), silence, lambda _: None)
+        house = ServiceHouse(
+            perform=self.perform,
+            wakeups=self.script,
+            watch=self.files,
+            arm=self.armed.append,
+            health=self.health,
+            clock=self.clock,
+            chance=lambda: 0.0,
+        )
+        pace = Pace(poll_seconds=POLL, first_retry_seconds=FIRST, longest_retry_seconds=LONGEST)
+        self.service = Service(house, pace)
+
+    def perform(self) -> CycleEnd:
+        """Answer with the next outcome."""
+        self.cycles.append(round(self.script.elapsed, 3))
+        self.during()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return CycleEnd(
+            sequence=len(self.cycles),
+            outcome=answer,
+            started_at=self.clock.now(),
+            finished_at=self.clock.now(),
+            complete=frozenset({AWS}),
+            held_plan="",
+            unsettled=self.unsettled,
+            next_instant=NOW + timedelta(hours=1),
+        )
+
+    def run(self, seconds: float, *tokens: tuple[float, Reason]) -> Sequence[float]:
+        """Run for so long and return when each cycle began."""
+        for at, reason in tokens:
+            self.script.at(at, reason)
+        self.script.at(seconds, Reason.STOP)
+        take = self.script.take
+
+        def stopping(timeout_seconds: float) -> frozenset[Reason]:
+            reasons = take(timeout_seconds)
+            if Reason.STOP in reasons:
+                self.service.stop()
+            return reasons
+
+        self.script.take = stopping  # type: ignore[method-assign]  # the order to stop comes at its instant
+        assert self.service.run() is Ended.DRAINED
+        return self.cycles
+
+
+def test_a_start_looks_once_and_silence_looks_no_more() -> None:
+    """The first cycle runs at once; without a reason there is no second one, and the files are compared each poll."""
+    house = House()
+    assert house.run(200) == [0]
+    assert house.files.mended == [False, False, False]
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMER, Reason.SIGNAL, Reason.INSTANT])
+def test_a_token_looks_again_at_once(reason: Reason) -> None:
+    """Timer, signal and known instant each run a cycle at the instant they come, whatever they mean."""
+    assert House().run(30, (12.5, reason)) == [0, 12.5]
+
+
+def test_tokens_during_a_cycle_become_one_cycle() -> None:
+    """What comes while a cycle runs is answered by exactly one more, right after it."""
+    house = House()
+    moves = iter([10.0])
+    house.during = lambda: house.clock.sleep(next(moves, 0))
+    tokens = [(second, reason) for second in (1.0, 2.0, 9.0) for reason in (Reason.TIMER, Reason.SIGNAL)]
+    assert house.run(30, *tokens) == [0, 10]
+
+
+def test_a_hint_without_a_change_runs_nothing() -> None:
+    """An event is not believed: the files are compared, are the same, and no cycle runs."""
+    house = House()
+    assert house.run(30, (5, Reason.HINT)) == [0]
+    assert house.files.compared == 1
+
+
+def test_a_changed_file_is_looked_at_half_a_second_after_its_last_event() -> None:
+    """A burst of events is waited out, and one cycle follows it."""
+    house = House()
+    house.during = lambda: setattr(house.files, "version", 1)
+    burst = [(5 + step * 0.1, Reason.HINT) for step in range(10)]
+    cycles = house.run(20, *burst)
+    assert len(cycles) == 2
+    assert 6.4 <= cycles[1] <= 7.0
+
+
+def test_a_folder_that_is_never_quiet_is_looked_at_nevertheless() -> None:
+    """Events without end put the comparison off by five seconds at most."""
+    house = House()
+    house.during = lambda: setattr(house.files, "version", 1)
+    cycles = house.run(15, *[(1 + step * 0.2, Reason.HINT) for step in range(60)])
+    assert 6 <= cycles[1] <= 6.6
+
+
+def test_the_poll_finds_what_no_event_told() -> None:
+    """A change without a hint runs a cycle at the next poll, and the observer that kept silent is replaced."""
+    house = House()
+    house.during = lambda: setattr(house.files, "version", 1)
+    assert house.run(100) == [0, POLL]
+    assert house.files.mended == [True]
+
+
+def test_what_changes_during_a_cycle_is_news_after_it() -> None:
+    """The files are marked before a cycle reads them, so a change in the middle of it is not lost."""
+    house = House()
+    house.during = lambda: setattr(house.files, "version", min(house.files.version + 1, 2))
+    house.script.at(1, Reason.HINT)
+    assert len(house.run(10, (5, Reason.HINT))) == 3
+
+
+def test_a_failure_is_followed_by_pauses_that_grow() -> None:
+    """Cycles that fail are repeated after 2, 4, 8, 16 and at most 30 s: half of the doubling pauses, chance being 0."""
+    house = House(CycleOutcome.FAILED)
+    assert house.run(125) == [0, 2, 6, 14, 30, 60, 90, 120]
+    assert house.health.snapshot().failures == 8
+
+
+def test_a_good_cycle_ends_the_pauses() -> None:
+    """After a cycle that ended well, nothing is due, and a later failure begins with the short pause again."""
+    house = House(CycleOutcome.FAILED, CycleOutcome.COMPLETE, CycleOutcome.FAILED, CycleOutcome.COMPLETE)
+    assert house.run(60, (30, Reason.SIGNAL)) == [0, 2, 30, 32]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("corp-aws: no answer"),
+        JournalError("disk full"),
+        ReconcilerError("?"),
+        KeyError("x"),
+        OSError(5, "io"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_failure_of_a_cycle_ends_the_loop(error: Exception) -> None:
+    """Errors foreseen and unforeseen are counted, and the next cycle runs."""
+    house = House(error, CycleOutcome.COMPLETE)
+    assert house.run(20) == [0, 2]
+    assert house.health.snapshot().last_outcome == "complete"
+
+
+def test_an_unforeseen_error_is_told_by_type_and_place_only() -> None:
+    """The message of a defect may hold anything, a secret included: it is not logged."""
+    with capture_logs() as logged:
+        House(KeyError("hunter2"), CycleOutcome.COMPLETE).run(5)
+    (failed,) = [entry for entry in logged if entry["event"] == "cycle.failed"]
+    assert failed["error"].startswith("KeyError in perform, line ")
+    assert "hunter2" not in str(logged)
+
+
+@pytest.mark.parametrize("outcome", [CycleOutcome.PARTIAL, CycleOutcome.FAILED])
+def test_a_cycle_that_is_not_whole_is_repeated(outcome: CycleOutcome) -> None:
+    """Something was not read, done or verified: it is looked at again soon."""
+    assert House(outcome, CycleOutcome.COMPLETE).run(20) == [0, 2]
+
+
+def test_unsettled_acts_are_looked_at_again_soon() -> None:
+    """A cycle that leaves an act without a known end is followed by another one, however it is called."""
+    house = House(CycleOutcome.COMPLETE)
+    house.unsettled = 1
+    assert house.run(3) == [0, 2]
+
+
+def test_a_held_plan_is_not_hurried() -> None:
+    """A plan that waits for a human is not planned again until there is a reason."""
+    assert House(CycleOutcome.HELD).run(50) == [0]
+
+
+def test_only_news_cuts_a_pause_short() -> None:
+    """While a failure pauses, the timer waits for the pause to end; an operator's signal does not."""
+    house = House(CycleOutcome.FAILED)
+    assert house.run(8, (1, Reason.TIMER), (3, Reason.SIGNAL)) == [0, 2, 3]
+    assert House(CycleOutcome.FAILED, CycleOutcome.COMPLETE).run(8, (1, Reason.TIMER)) == [0, 2]
+
+
+def test_the_next_known_instant_is_armed_after_each_cycle() -> None:
+    """What a cycle knows of the future is what the daemon is woken for."""
+    house = House()
+    house.run(20, (5, Reason.SIGNAL))
+    assert house.armed == [NOW + timedelta(hours=1)] * 2
+
+
+def test_a_lost_lease_ends_the_loop() -> None:
+    """Nothing may be done without the lease: the loop ends and says why."""
+    house = House(LeaseLost("somebody else"))
+    assert house.service.run() is Ended.LEASE_LOST
+    assert house.cycles == [0]
+
+
+def test_the_loop_shows_life_while_it_waits() -> None:
+    """Between two cycles the daemon counts as alive, for it goes round every few seconds."""
+    house = House()
+    looks: list[bool] = []
+    take = house.script.take
+
+    def watched(timeout_seconds: float) -> frozenset[Reason]:
+        assert timeout_seconds <= BEAT_SECONDS
+        reasons = take(timeout_seconds)
+        looks.append(house.health.snapshot().live)
+        return reasons
+
+    house.script.take = watched  # type: ignore[method-assign]  # to look in on the loop
+    house.run(300)
+    assert len(looks) >= 30
+    assert all(looks)
+
+
+def supervised(house: House, drain_seconds: float) -> tuple[Supervisor, list[Ended], threading.Thread]:
+    """Return a supervisor that runs in a thread, and where its end will stand."""
+    supervisor = Supervisor(house.service, house.health, house.clock, drain_seconds)
+    ended: list[Ended] = []
+    thread = threading.Thread(target=lambda: ended.append(supervisor.run()))
+    return supervisor, ended, thread
+
+
+def hanging(house: House) -> tuple[threading.Event, threading.Event]:
+    """Make cycles wait in the middle; return what says that one does, and what lets it go on."""
+    running, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        running.set()
+        go_on.wait(5)
+
+    house.during = wait
+    return running, go_on
+
+
+def test_stopping_lets_the_running_cycle_finish() -> None:
+    """An order that comes in the middle of a cycle ends the daemon after that cycle, and after no other."""
+    house = House()
+    running, go_on = hanging(house)
+    supervisor, ended, thread = supervised(house, 30)
+    thread.start()
+    assert running.wait(5)
+    supervisor.stop()
+    supervisor.stop()
+    assert ended == []
+    go_on.set()
+    thread.join(5)
+    assert (ended, house.cycles) == ([Ended.DRAINED], [0])
+
+
+def test_a_hung_cycle_does_not_keep_the_daemon() -> None:
+    """Draining has a bound: a cycle that never ends is left behind, and that is said."""
+    house = House()
+    running, go_on = hanging(house)
+    supervisor, ended, thread = supervised(house, 0.02)
+    thread.start()
+    assert running.wait(5)
+    supervisor.stop()
+    thread.join(5)
+    assert ended == [Ended.OVERDUE]
+    go_on.set()
+
+
+def test_a_lost_lease_ends_the_supervisor() -> None:
+    """Nobody has to ask: the daemon ends when its loop does."""
+    house = House(LeaseLost("somebody else"))
+    _, ended, thread = supervised(house, 30)
+    thread.start()
+    thread.join(5)
+    assert ended == [Ended.LEASE_LOST]
