@@ -27,7 +27,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -191,6 +191,9 @@ class Journal(Protocol):
 
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone."""
+
+    def reverted(self, after: datetime | None, until: datetime) -> Reverted:
+        """Count undos begun and confirmed after an instant (None: ever) and until another, that one included."""
 
     def entry(self, action_id: ActionId) -> JournalEntry | None:
         """Return one intent with its end; `action_id` may be an unambiguous prefix of at least 8 characters."""

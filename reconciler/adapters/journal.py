@@ -53,7 +53,7 @@ from reconciler.core.model import (
     PlanDigest,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, Reverted
 from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch
 
 SHORTEST_PREFIX = 8
@@ -230,6 +230,16 @@ class SqlJournal:
         row = {"action_id": action_id, "detail": detail, "recorded_at": rfc3339(now)}
         with self._database.writing(f"record the undo of action {action_id}") as connection:
             connection.execute(insert(undos).values(row))
+
+    def reverted(self, after: datetime | None, until: datetime) -> Reverted:
+        """Count undos begun and confirmed after an instant (None: ever) and until another, that one included."""
+        since, last = "" if after is None else rfc3339(after), rfc3339(until)
+        begun, confirmed = (
+            select(func.count()).select_from(one).where(one.c.recorded_at > since, one.c.recorded_at <= last)
+            for one in (undo_intents, undos)
+        )
+        with self._database.reading("count the undos") as connection:
+            return Reverted(begun=connection.scalar(begun) or 0, confirmed=connection.scalar(confirmed) or 0)
 
     def entry(self, action_id: ActionId) -> JournalEntry | None:
         """Return one intent with its end; `action_id` may be an unambiguous prefix of at least 8 characters.

@@ -26,7 +26,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, Reverted
 from reconciler.ports import Intent, Journal
 from tests.builders import NOW, action, credential, grant, principal
 from tests.fakes.journal import MemoryJournal
@@ -196,6 +196,20 @@ def test_an_undo_of_nothing_cannot_begin(journal: Journal) -> None:
     """The beginning of an undo refers to an act."""
     with pytest.raises(JournalError):
         journal.record_undo_intent(ActionId("nothing"), LATER)
+
+
+def test_undos_are_counted_between_two_instants(journal: Journal) -> None:
+    """Attempts and confirmations count after the first instant and up to the second, each attempt once."""
+    intent = an_intent()
+    act = intent.action.action_id
+    journal.record_intent(intent)
+    journal.record_undo_intent(act, NOW)
+    journal.record_undo_intent(act, LATER)
+    journal.record_undo(act, "", LATER + timedelta(seconds=1))
+    assert journal.reverted(None, NOW) == Reverted(begun=1, confirmed=0)
+    assert journal.reverted(NOW, LATER) == Reverted(begun=1, confirmed=0)
+    assert journal.reverted(NOW, LATER + timedelta(seconds=1)) == Reverted(begun=1, confirmed=1)
+    assert journal.reverted(None, LATER + timedelta(hours=1)) == Reverted(begun=2, confirmed=1)
 
 
 def test_an_undo_is_recorded_once(journal: Journal) -> None:

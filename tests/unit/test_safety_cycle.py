@@ -20,7 +20,7 @@ from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import CycleId, Effect, HoldCode, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -161,6 +161,21 @@ def test_the_leaver_alone_is_touched(house: House) -> None:
     house.observe_first()
     assert house.run().outcome is CycleOutcome.COMPLETE
     assert [one for _, one in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
+
+
+def test_what_was_given_back_is_told_once(house: House) -> None:
+    """The cycle after an undo states that it began and was confirmed; the one after that does not again."""
+    house.observe_first()
+    house.run()
+    (entry,) = house.journal.entries()
+    house.clock.sleep(60)
+    house.journal.record_undo_intent(entry.intent.action.action_id, house.clock.now())
+    house.journal.record_undo(entry.intent.action.action_id, "given back", house.clock.now())
+    house.clock.sleep(60)
+    told = [house.run(mode=Mode.OBSERVE).reverted]
+    house.clock.sleep(60)
+    told.append(house.run(mode=Mode.OBSERVE).reverted)
+    assert told == [Reverted(begun=1, confirmed=1), Reverted()]
 
 
 @pytest.mark.parametrize("name", ["lea", "LEA"])
