@@ -17,7 +17,7 @@ from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
 from reconciler.core.model import CycleId, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
 from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
@@ -157,8 +157,15 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         results=notes.results,
         leavers=_verdicts(notes),
         waivers=sum(notes.decide_at < waiver.expires_at for waiver in notes.waivers),
+        reverted=_reverted(notes, house),
         errors=tuple(notes.errors),
     )
+
+
+def _reverted(notes: Notes, house: CycleHouse) -> Reverted:
+    """Count what was given back between the beginning of the cycle before and that of this one."""
+    before = [one.started_at for one in house.journal.cycles() if one.sequence == notes.sequence - 1]
+    return house.journal.reverted(before[0] if before else None, notes.started_at)
 
 
 def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:

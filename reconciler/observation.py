@@ -40,7 +40,7 @@ from reconciler.core.model import (
 from reconciler.core.planning import make_plan
 from reconciler.core.record import CycleRecord
 from reconciler.core.verdicts import leavers_of
-from reconciler.core.withholding import PlanningWorld, Protection, Reach
+from reconciler.core.withholding import PlanningWorld, Protection, Reach, claim_own
 from reconciler.evaluation import evaluate
 from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience
@@ -97,6 +97,8 @@ class CycleHouse:
     sources: Mapping[ProviderName, Source]
     revokers: Mapping[ProviderName, Revoker]
     observer: Observer
+    own_names: frozenset[tuple[ProviderName, str]] = frozenset()
+    """As whom the revokers write: provider, and a principal id or a value of the principal's address."""
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
     audit: AuditLog = field(default_factory=NoAuditLog)
@@ -186,7 +188,7 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
     if not house.sources:
         notes.errors.append("no provider is configured: nothing was read")
     snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
-    notes.snapshot = snapshot
+    notes.snapshot = snapshot = claim_own(snapshot, house.own_names)
     notes.errors += [
         f"{inventory.provider}/{inventory.scope}: {error}"
         for inventory in snapshot.inventories

@@ -27,7 +27,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -58,6 +58,14 @@ class Revoker(Protocol):
     All three acts are idempotent; absent already is `OutcomeState.ALREADY_ABSENT`. Errors are those of
     `inventory.errors`; a lost reply is `Unavailable` and leaves the outcome unknown.
     """
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask the provider as whom we write there: principal ids, or values of a principal's address such as its DN.
+
+        Empty when that is no listed principal (an assumed role, a service token). Asked before anything is planned,
+        because the principal that we work as is never acted upon. Raises `inventory.errors.ProviderError` when the
+        provider does not answer.
+        """
 
     def before_image(self, action: Action) -> BeforeImage:
         """Read what `undo` would need. Reads only."""
@@ -114,6 +122,8 @@ class JournalEntry:
     outcome_at: datetime | None = None
     verification: VerificationState | None = None
     verified_at: datetime | None = None
+    undo_begun_at: datetime | None = None
+    """When an undo was last begun; without `undone_at` nobody knows whether it gave anything back."""
     undone_at: datetime | None = None
 
 
@@ -176,8 +186,14 @@ class Journal(Protocol):
     def record_verification(self, action_id: ActionId, state: VerificationState, now: datetime) -> None:
         """Keep what reading again showed; later rows supersede earlier ones."""
 
+    def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
+        """Keep that an act is about to be undone; an undo that was cut short may be begun again."""
+
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone."""
+
+    def reverted(self, after: datetime | None, until: datetime) -> Reverted:
+        """Count undos begun and confirmed after an instant (None: ever) and until another, that one included."""
 
     def entry(self, action_id: ActionId) -> JournalEntry | None:
         """Return one intent with its end; `action_id` may be an unambiguous prefix of at least 8 characters."""

@@ -14,11 +14,13 @@ from reconciler.rereading import Patience, Rereader
 def undo(entry: JournalEntry, revoker: Revoker, collector: Collector, journal: Journal, clock: Clock) -> Receipt:
     """Give back what an act took, see that it is back, and record it.
 
-    Raises `UndoRefused` when there is nothing to give back, an `inventory.errors.ProviderError` when the provider
-    refused, and its `Unavailable` when the provider agreed but reading again does not show it: undoing again is safe.
+    That it begins is durable before the call, so that access given back is never without a trace. Raises `UndoRefused`
+    when there is nothing to give back, an `inventory.errors.ProviderError` when the provider refused, and its
+    `Unavailable` when the provider agreed but reading again does not show it: undoing again is safe.
     """
     _check(entry)
     action = entry.intent.action
+    journal.record_undo_intent(action.action_id, clock.now())
     receipt = revoker.undo(action, entry.intent.before)
     rereader = Rereader(collector=collector, clock=clock, patience=Patience())
     seen = rereader.read_until(

@@ -269,7 +269,7 @@ def assemble(
         sources = build_sources(settings, time)
         for source in sources.values():
             stack.callback(source.collector.close)
-        revokers = _build_revokers(settings, ceiling, time, stack, observer)
+        hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
@@ -286,7 +286,8 @@ def assemble(
                 load_policies=lambda: load_policies(settings.policies),
                 load_waivers=lambda now: load_waivers(settings.policies, now),
                 sources=sources,
-                revokers=revokers,
+                revokers=hands.revokers,
+                own_names=hands.own_names,
                 observer=observer,
                 audit=audit,
             ),
@@ -294,22 +295,35 @@ def assemble(
         )
 
 
-def _build_revokers(
-    settings: Settings, ceiling: Mode, clock: Clock, stack: ExitStack, observer: Observer
-) -> Mapping[ProviderName, Revoker]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """The write clients of a cycle, and as whom they write."""
+
+    revokers: Mapping[ProviderName, Revoker]
+    own_names: frozenset[tuple[ProviderName, str]]
+    """Provider, and a principal id or a value of the principal's address."""
+
+
+def build_revokers(settings: Settings, ceiling: Mode, clock: Clock, stack: ExitStack, observer: Observer) -> Hands:
+    """Build the revokers of all instances that may act, and ask each as whom it writes.
+
+    One that cannot be built, or does not say who it is, is left out: nothing is done with hands that might belong to
+    the very principal they act upon. The executor skips its provider's actions and the cycle ends as partial.
+    """
     revokers = {}
+    own_names: set[tuple[ProviderName, str]] = set()
     for name, instance in settings.providers.items():
         if effective_mode(instance, ceiling) is Mode.OBSERVE:
             continue
         try:
             revoker = build_revoker(settings, ProviderName(name), clock)
+            stack.callback(revoker.close)
+            own_names |= {(ProviderName(name), one) for one in revoker.identity()}
         except ProviderError as error:
-            # Left out: the executor skips this provider's actions and the cycle ends as partial.
             observer.progress(Progress(stage="execute", message=f"{name} cannot be acted upon: {error}"))
             continue
         revokers[ProviderName(name)] = revoker
-        stack.callback(revoker.close)
-    return revokers
+    return Hands(revokers=revokers, own_names=frozenset(own_names))
 
 
 def _new_id() -> str:

@@ -25,6 +25,7 @@ from reconciler.adapters.journal_schema import (
     outcomes,
     plans,
     rosters,
+    undo_intents,
     undos,
     verifications,
 )
@@ -52,7 +53,7 @@ from reconciler.core.model import (
     PlanDigest,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, Reverted
 from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch
 
 SHORTEST_PREFIX = 8
@@ -218,11 +219,27 @@ class SqlJournal:
         with self._database.writing(f"record the verification of action {action_id}") as connection:
             connection.execute(insert(verifications).values(row))
 
+    def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
+        """Keep that an act is about to be undone; each attempt is a row."""
+        row = {"action_id": action_id, "recorded_at": rfc3339(now)}
+        with self._database.writing(f"record that the undo of action {action_id} begins") as connection:
+            connection.execute(insert(undo_intents).values(row))
+
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone; a second undo is refused with `JournalError`."""
         row = {"action_id": action_id, "detail": detail, "recorded_at": rfc3339(now)}
         with self._database.writing(f"record the undo of action {action_id}") as connection:
             connection.execute(insert(undos).values(row))
+
+    def reverted(self, after: datetime | None, until: datetime) -> Reverted:
+        """Count undos begun and confirmed after an instant (None: ever) and until another, that one included."""
+        since, last = "" if after is None else rfc3339(after), rfc3339(until)
+        begun, confirmed = (
+            select(func.count()).select_from(one).where(one.c.recorded_at > since, one.c.recorded_at <= last)
+            for one in (undo_intents, undos)
+        )
+        with self._database.reading("count the undos") as connection:
+            return Reverted(begun=connection.scalar(begun) or 0, confirmed=connection.scalar(confirmed) or 0)
 
     def entry(self, action_id: ActionId) -> JournalEntry | None:
         """Return one intent with its end; `action_id` may be an unambiguous prefix of at least 8 characters.
@@ -325,9 +342,11 @@ def _entries() -> Select[tuple[object, ...]]:
     newest = (
         select(func.max(later.c.position)).where(later.c.action_id == intents.c.action_id).correlate(intents)
     ).scalar_subquery()
+    begun = select(func.max(undo_intents.c.recorded_at)).where(undo_intents.c.action_id == intents.c.action_id)
     return (
         select(
             intents,
+            begun.correlate(intents).scalar_subquery().label("undo_begun_at"),
             outcomes.c.outcome,
             outcomes.c.detail,
             outcomes.c.recorded_at.label("outcome_at"),
@@ -370,6 +389,7 @@ def _journal_entry(row: Row[tuple[object, ...]]) -> JournalEntry:
         outcome_at=_instant(row.outcome_at),
         verification=None if row.state is None else VerificationState(row.state),
         verified_at=_instant(row.verified_at),
+        undo_begun_at=_instant(row.undo_begun_at),
         undone_at=_instant(row.undone_at),
     )
 

@@ -95,6 +95,15 @@ verifications = Table(
     Column("state", String(16), nullable=False),
     Column("recorded_at", String(32), nullable=False),
 )
+undo_intents = Table(
+    "undo_intents",
+    METADATA,
+    Column("position", Integer, primary_key=True),
+    Column("action_id", String(128), ForeignKey("intents.action_id"), nullable=False, index=True),
+    Column("recorded_at", String(32), nullable=False),
+)
+"""One row for each attempt: an undo that failed or was cut short may be begun again."""
+
 undos = Table(
     "undos",
     METADATA,

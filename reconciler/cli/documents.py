@@ -50,6 +50,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "withheld": [_withheld(one) for one in record.plan.withheld] if record.plan else [],
         "actions": action_counts(record),
         "items": _items(record),
+        "reverted": plain(record.reverted),
         "leavers": plain(record.leavers),
         "errors": list(record.errors),
     }

@@ -127,6 +127,7 @@ def _history(entry: JournalEntry) -> dict[str, Json]:
         "effect": action.effect.value,
         "outcome": entry.outcome.value if entry.outcome else None,
         "verification": entry.verification.value if entry.verification else None,
+        "undo_begun_at": plain(entry.undo_begun_at),
         "undone_at": plain(entry.undone_at),
         "restorable": entry.intent.before.restorable,
     }
@@ -148,7 +149,10 @@ _COLUMNS = {
     "workers": ("worker_id", "status", "kind", "access_end_at", "access_end_rule", "former_ids"),
     "principals": ("provider", "name", "principal_id", "kind", "read_whole", "correlation"),
     "items": ("provider", "label", "findings", "planned", "withheld", "access_id"),
-    "history": ("action_id", "at", "provider", "label", "effect", "outcome", "verification", "undone_at"),
+    "history": (
+        *("action_id", "at", "provider", "label", "effect", "outcome", "verification"),
+        *("undo_begun_at", "undone_at"),
+    ),
 }
 
 

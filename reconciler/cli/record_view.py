@@ -46,7 +46,7 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
     "Say what kind of principal it is": ("leaver_unknown_kind", "orphan_unknown_kind"),
     "Decide whether it may stay": ("orphan", "stale_credential", "stale_credential_never_used"),
     "Mend what could not be read or decided, and run again": (
-        *("scope_incomplete", "not_whole", "undecided", "unknown_item"),
+        *("scope_incomplete", "not_whole", "undecided", "unknown_item", "last_member_unknown"),
     ),
     "Take it away by hand": ("no_capability",),
     "Raise the provider's mode once its plans are right": ("observe_mode",),

@@ -150,7 +150,17 @@ def _keep_last(proposals: _Proposals, tables: Tables) -> tuple[list[Action], lis
     return [action for action in ordered if (action.provider, action.item.access_id) not in stops], held
 
 
-_KEPT_ON_PURPOSE = frozenset({"waived", "shared_credential", "last_member", "last_admins", "not_whole", "unknown_item"})
+_KEPT_ON_PURPOSE = frozenset(
+    {
+        "waived",
+        "shared_credential",
+        "last_member",
+        "last_member_unknown",
+        "last_admins",
+        "not_whole",
+        "unknown_item",
+    }
+)
 """What withholds an item because it is to stay, or is not known well enough; not because it cannot be taken."""
 
 

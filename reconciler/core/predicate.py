@@ -251,6 +251,7 @@ def action_counts(record: CycleRecord) -> dict[str, Json]:
             "unknown": verified[VerificationState.UNKNOWN],
             "none": verified[None],
         },
+        "reverted": {"begun": record.reverted.begun, "confirmed": record.reverted.confirmed},
     }
 
 

@@ -111,6 +111,16 @@ class GuardFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """How often access was given back by `undo` since the cycle before began."""
+
+    begun: int = 0
+    """Attempts; one without its confirmation may have given access back, or not."""
+    confirmed: int = 0
+    """Seen back by reading again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CycleRecord:
     """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
 
@@ -137,6 +147,7 @@ class CycleRecord:
     results: tuple[ActionResult, ...]
     leavers: tuple[LeaverVerdict, ...]
     waivers: int
+    reverted: Reverted = Reverted()
     errors: tuple[str, ...] = ()
     """One line each: what failed, without personal data."""
 

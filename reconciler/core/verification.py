@@ -91,6 +91,8 @@ def _item_moved(action: Action, item: AccessItem) -> str:
         return "the access item was not read live"
     if isinstance(item, Grant) and item.holders == 1:
         return "the principal is the last holder"
+    if isinstance(item, Grant) and item.kind is ArtefactKind.GROUP_MEMBERSHIP and item.holders is None:
+        return "the members of the group could not be counted, so this may be the last"
     if item_evidence(item) != action.evidence:
         return "the access item has changed since it was planned"
     return ""

@@ -8,7 +8,7 @@ and a sentence; `docs/cycle.md` lists the codes.
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from inventory.model import (
@@ -127,6 +127,31 @@ def lay_out(world: PlanningWorld) -> Tables:
             if isinstance(one, Credential) and one.shared
         ),
         protected=frozenset((provider, _any_case(name)) for provider, name in world.protection.principals),
+    )
+
+
+def claim_own(snapshot: Snapshot, names: frozenset[tuple[ProviderName, str]]) -> Snapshot:
+    """Return the snapshot with more of our own principals: those whose id or part of the address is among the names.
+
+    For whom the revoker signs in as, which the reader's own who-am-I call cannot tell.
+    """
+    ours = frozenset((provider, _any_case(name)) for provider, name in names)
+
+    def own(principal: Principal) -> bool:
+        known_by = (principal.principal_id, *(value for _, value in principal.address))
+        return any((principal.provider, _any_case(name)) in ours for name in known_by)
+
+    return replace(
+        snapshot,
+        inventories=tuple(
+            replace(
+                one,
+                own_principals=tuple(
+                    dict.fromkeys((*one.own_principals, *(who.principal_id for who in one.principals if own(who))))
+                ),
+            )
+            for one in snapshot.inventories
+        ),
     )
 
 
@@ -252,12 +277,18 @@ Stops = dict[tuple[ProviderName, AccessId], tuple[str, str]]
 
 
 def last_members(actions: list[Action]) -> Stops:
-    """Return the memberships that must stay because the groups would be empty once the others are gone."""
+    """Return the memberships that must stay: the groups would be empty once the others are gone, or may be.
+
+    A group whose members nobody counted may have no other one, so an unknown number holds back like the last.
+    """
     left: dict[tuple[str, ...], int] = {}
     stops: Stops = {}
     for action in actions:
         item = action.item
-        if not isinstance(item, Grant) or item.kind is not ArtefactKind.GROUP_MEMBERSHIP or item.holders is None:
+        if not isinstance(item, Grant) or item.kind is not ArtefactKind.GROUP_MEMBERSHIP:
+            continue
+        if item.holders is None:
+            stops[item.provider, item.access_id] = ("last_member_unknown", "nobody counted the members of the group")
             continue
         group = (item.provider, item.scope, item.resource, item.role, dict(item.address).get("attribute", ""))
         remaining = left.get(group, item.holders) - 1

@@ -147,6 +147,14 @@ class AwsIamRevoker:
         config = Config(retries={"mode": "standard", "total_max_attempts": 1})
         self._accounts = AwsAccounts(settings, clock, config=config)
 
+    def identity(self) -> tuple[str, ...]:
+        """Ask STS whose credentials ours are: the unique id of an IAM user; nothing for a role.
+
+        Asked of the credentials that roles are entered with too, since they belong to one principal in all accounts.
+        """
+        user_id = self._accounts.caller().user_id
+        return () if user_id is None else (user_id,)
+
     def before_image(self, action: Action) -> BeforeImage:
         """Read what `undo` would need: a status, a policy document, or the fact itself."""
         target = self._target(action)

@@ -21,7 +21,7 @@ from ldap.filter import escape_filter_chars
 from pydantic import Field
 
 from inventory.documents.ldap import LOCK_ATTRIBUTE, PERMANENT_LOCK, Entry, ssh_key
-from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unsupported
 from inventory.ldap_client import ConnectionSettings, LdapClient, LdapObject
 from inventory.model import Address, ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
@@ -31,6 +31,7 @@ from reconciler.ports import Capabilities
 from reconciler.revokers.declaration import RevokerType
 
 NAME = "ldap"
+_ENTRY_ID = "entryUUID"
 
 _SECRET_MARKS = ("password", "passwd", "secret", "krbprincipalkey", "pwdhistory", "hash")
 """An attribute whose name holds one of these never enters a before-image."""
@@ -64,6 +65,18 @@ class LdapRevoker:
         self._provider = provider
         self._settings = settings
         self._client = client
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask whom the server takes us for (RFC 4532): the DN, and the entry's immutable id where we may see it."""
+        dn = self._client.who_am_i()
+        if not dn:
+            return ()
+        try:
+            entry = self._client.read(dn, (_ENTRY_ID,))
+        except Denied:
+            entry = None  # the DN alone will do: the reader sees whose it is
+        entry_id = "" if entry is None else entry.text(_ENTRY_ID)
+        return (dn, entry_id) if entry_id else (dn,)
 
     def before_image(self, action: Action) -> BeforeImage:
         """Read what `undo` needs; a deleted account keeps its readable attributes for people, secrets left out.

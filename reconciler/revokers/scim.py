@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from inventory.documents.scim import Group, Malformed, User, group, member_path, patch, user
-from inventory.errors import Misconfigured, ObjectChanged, ObjectMissing, Unavailable, Unsupported
+from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, Unavailable, Unsupported
 from inventory.http import HttpSettings, segment
 from inventory.model import ArtefactKind, Grant, ProviderName
 from inventory.provider import Clock, Permission
@@ -34,6 +34,17 @@ class ScimRevoker:
     def __init__(self, provider: ProviderName, client: RestClient) -> None:
         self._provider = provider
         self._client = client
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask /Me (RFC 7644, section 3.11); nothing is known where a service has none, or our token is no user's."""
+        try:
+            answer = self._client.get("Me")
+        except (ObjectMissing, Unsupported, Denied):
+            return ()
+        try:
+            return (user(answer.document).user_id,)
+        except Malformed as error:
+            raise Unavailable(f"Me was answered with something else: {error}") from error
 
     def before_image(self, action: Action) -> BeforeImage:
         """Read what undo needs: whether the account was active, or that the membership was there.

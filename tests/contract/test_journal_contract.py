@@ -26,7 +26,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, Reverted
 from reconciler.ports import Intent, Journal
 from tests.builders import NOW, action, credential, grant, principal
 from tests.fakes.journal import MemoryJournal
@@ -101,6 +101,8 @@ def test_an_intent_comes_back_as_it_was(journal: Journal) -> None:
     journal.record_outcome(act.action_id, OutcomeState.DONE, "done", LATER)
     journal.record_verification(act.action_id, VerificationState.STILL_THERE, LATER)
     journal.record_verification(act.action_id, VerificationState.GONE, LATER + timedelta(seconds=1))
+    journal.record_undo_intent(act.action_id, NOW)
+    journal.record_undo_intent(act.action_id, LATER)
     journal.record_undo(act.action_id, "by sam", LATER + timedelta(seconds=2))
     entry = journal.entry(act.action_id)
     assert entry is not None
@@ -108,7 +110,7 @@ def test_an_intent_comes_back_as_it_was(journal: Journal) -> None:
     assert (entry.outcome, entry.outcome_detail, entry.outcome_at) == (OutcomeState.DONE, "done", LATER)
     assert entry.verification is VerificationState.GONE
     assert entry.verified_at == LATER + timedelta(seconds=1)
-    assert entry.undone_at == LATER + timedelta(seconds=2)
+    assert (entry.undo_begun_at, entry.undone_at) == (LATER, LATER + timedelta(seconds=2))
     assert journal.entries() == (entry,)
 
 
@@ -179,6 +181,35 @@ def test_unsettled(
     if undone:
         journal.record_undo(intent.action.action_id, "", NOW)
     assert bool(journal.unsettled()) is open_
+
+
+def test_an_undo_that_began_is_no_end(journal: Journal) -> None:
+    """An act whose undo was begun and not confirmed stays what it was: open, with the beginning on record."""
+    intent = an_intent()
+    journal.record_intent(intent)
+    journal.record_undo_intent(intent.action.action_id, LATER)
+    (entry,) = journal.unsettled()
+    assert (entry.undo_begun_at, entry.undone_at) == (LATER, None)
+
+
+def test_an_undo_of_nothing_cannot_begin(journal: Journal) -> None:
+    """The beginning of an undo refers to an act."""
+    with pytest.raises(JournalError):
+        journal.record_undo_intent(ActionId("nothing"), LATER)
+
+
+def test_undos_are_counted_between_two_instants(journal: Journal) -> None:
+    """Attempts and confirmations count after the first instant and up to the second, each attempt once."""
+    intent = an_intent()
+    act = intent.action.action_id
+    journal.record_intent(intent)
+    journal.record_undo_intent(act, NOW)
+    journal.record_undo_intent(act, LATER)
+    journal.record_undo(act, "", LATER + timedelta(seconds=1))
+    assert journal.reverted(None, NOW) == Reverted(begun=1, confirmed=0)
+    assert journal.reverted(NOW, LATER) == Reverted(begun=1, confirmed=0)
+    assert journal.reverted(NOW, LATER + timedelta(seconds=1)) == Reverted(begun=1, confirmed=1)
+    assert journal.reverted(None, LATER + timedelta(hours=1)) == Reverted(begun=2, confirmed=1)
 
 
 def test_an_undo_is_recorded_once(journal: Journal) -> None:

@@ -19,7 +19,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, Reverted
 from reconciler.ports import CycleEntry, Intent, JournalEntry
 
 
@@ -34,6 +34,7 @@ class MemoryJournal:
         self._approvals: list[Approval] = []
         self._used: list[Approval] = []
         self._entries: dict[ActionId, JournalEntry] = {}
+        self._undos_begun: list[datetime] = []
         self._rosters: list[AcceptedRoster] = []
         self._observed: set[tuple[str, str]] = set()
 
@@ -101,11 +102,25 @@ class MemoryJournal:
         with self._lock:
             self._entries[action_id] = replace(self._known(action_id), verification=state, verified_at=now)
 
+    def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
+        with self._lock:
+            self._entries[action_id] = replace(self._known(action_id), undo_begun_at=now)
+            self._undos_begun.append(now)
+
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         with self._lock:
             entry = self._known(action_id)
             _refuse(entry.undone_at is not None)
             self._entries[action_id] = replace(entry, undone_at=now)
+
+    def reverted(self, after: datetime | None, until: datetime) -> Reverted:
+        def counted(at: datetime | None) -> bool:
+            return at is not None and at <= until and (after is None or at > after)
+
+        return Reverted(
+            begun=sum(map(counted, self._undos_begun)),
+            confirmed=sum(counted(entry.undone_at) for entry in self._entries.values()),
+        )
 
     def entry(self, action_id: ActionId) -> JournalEntry | None:
         if action_id in self._entries or len(action_id) < 8:

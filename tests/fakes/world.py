@@ -99,6 +99,9 @@ class FakeProvider:
         items = tuple(item for item in self.items.values() if item.principal_id == principal_id)
         return PrincipalReading(principal=found, items=items, coverage=coverage)
 
+    def identity(self) -> tuple[str, ...]:
+        return ()
+
     def before_image(self, action: Action) -> BeforeImage:
         self._fault("before_image")
         if action.item.access_id not in self.items:

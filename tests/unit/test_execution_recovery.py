@@ -1,6 +1,6 @@
 """What a restart makes of acts without a known end, and how a human gives one back."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,6 +14,7 @@ from reconciler.core.model import (
     Effect,
     Mode,
     OutcomeState,
+    Receipt,
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome
@@ -289,3 +290,30 @@ def test_a_refused_undo_is_not_recorded() -> None:
     with pytest.raises(Denied):
         _undo(stage, act)
     assert stage.entry(act).undone_at is None
+
+
+def test_an_undo_cut_short_leaves_a_trace() -> None:
+    """That it begins is on record before the call: whoever dies between the act and its record leaves it known."""
+    stage = Aftermath(credential(enabled=False))
+    act = stage.intended(credential(), DONE, Effect.QUARANTINE)
+    began: list[datetime | None] = []
+
+    class Dying(FakeProvider):
+        def undo(self, action: Action, before: BeforeImage) -> Receipt:
+            began.append(stage.entry(action).undo_begun_at)
+            raise KeyboardInterrupt
+
+    dying = Dying(PROVIDER, [], [])
+    with pytest.raises(KeyboardInterrupt):
+        undo(stage.entry(act), dying, stage.provider, stage.journal, stage.clock)
+    assert began == [stage.clock.now()]
+    assert (stage.entry(act).undo_begun_at, stage.entry(act).undone_at) == (stage.clock.now(), None)
+
+
+def test_a_refused_undo_never_begins() -> None:
+    """What may not be undone at all leaves no beginning on record."""
+    stage = Aftermath()
+    act = stage.intended(credential(), DONE, verification=GONE, restorable=False)
+    with pytest.raises(UndoRefused):
+        _undo(stage, act)
+    assert stage.entry(act).undo_begun_at is None

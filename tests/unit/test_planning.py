@@ -203,6 +203,13 @@ def test_the_grants_that_a_shared_key_works_by_are_for_a_human() -> None:
     assert withheld(plan_for((key, membership), findings=findings)) == ["shared_credential"]
 
 
+def test_a_member_of_an_uncounted_group_stays() -> None:
+    """A membership whose group nobody counted may be the last one and is withheld; an attached policy goes."""
+    assert withheld(plan_for((builders.grant(holders=None),))) == ["last_member_unknown"]
+    policy = builders.grant(kind=ArtefactKind.ATTACHED_POLICY, holders=None)
+    assert [one.item for one in plan_for((policy,)).actions] == [policy]
+
+
 def test_the_last_member_stays() -> None:
     """A group is not emptied, and neither by several leavers at once."""
     assert withheld(plan_for((builders.grant(holders=1),))) == ["last_member"]

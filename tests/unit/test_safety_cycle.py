@@ -20,7 +20,7 @@ from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import CycleId, Effect, HoldCode, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -95,6 +95,7 @@ class House:
             random_bytes=os.urandom,
         )
         self.version = "1"
+        self.own_names: frozenset[tuple[ProviderName, str]] = frozenset()
         self._numbers = count(1)
 
     def observe_first(self) -> None:
@@ -121,6 +122,7 @@ class House:
             },
             revokers={} if mode is Mode.OBSERVE else self.providers,
             observer=Watcher(),
+            own_names=self.own_names,
             decide_at=decide_at,
         )
 
@@ -159,6 +161,41 @@ def test_the_leaver_alone_is_touched(house: House) -> None:
     house.observe_first()
     assert house.run().outcome is CycleOutcome.COMPLETE
     assert [one for _, one in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
+
+
+def test_what_was_given_back_is_told_once(house: House) -> None:
+    """The cycle after an undo states that it began and was confirmed; the one after that does not again."""
+    house.observe_first()
+    house.run()
+    (entry,) = house.journal.entries()
+    house.clock.sleep(60)
+    house.journal.record_undo_intent(entry.intent.action.action_id, house.clock.now())
+    house.journal.record_undo(entry.intent.action.action_id, "given back", house.clock.now())
+    house.clock.sleep(60)
+    told = [house.run(mode=Mode.OBSERVE).reverted]
+    house.clock.sleep(60)
+    told.append(house.run(mode=Mode.OBSERVE).reverted)
+    assert told == [Reverted(begun=1, confirmed=1), Reverted()]
+
+
+@pytest.mark.parametrize("name", ["lea", "LEA"])
+def test_whom_the_revoker_writes_as_is_spared(house: House, name: str) -> None:
+    """The principal that a revoker named as its own keeps everything, even when its worker has left."""
+    house.observe_first()
+    house.own_names = frozenset({(PROVIDER, name)})
+    record = house.run()
+    assert record.plan is not None
+    assert record.plan.actions == ()
+    assert {one.code for one in record.plan.withheld} == {"own_principal"}
+    assert house.providers[PROVIDER].effects == []
+
+
+def test_a_name_of_another_provider_spares_nobody(house: House) -> None:
+    """What a revoker is called at one provider says nothing of another one."""
+    house.observe_first()
+    house.own_names = frozenset({(ProviderName("corp-ldap"), "lea")})
+    house.run()
+    assert len(house.providers[PROVIDER].effects) == 1
 
 
 def test_a_stale_roster_completes_nothing(house: House) -> None:

@@ -174,6 +174,7 @@ def test_a_waived_item_is_not_stopped_by_its_account() -> None:
     "kept",
     [
         pytest.param(builders.grant(holders=1), id="last member"),
+        pytest.param(builders.grant(holders=None), id="member of an uncounted group"),
         pytest.param(builders.credential(live=False), id="not live"),
     ],
 )

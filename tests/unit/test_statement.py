@@ -28,7 +28,7 @@ from reconciler.core.model import (
     VerificationState,
     Withheld,
 )
-from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, LeaverVerdict
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, LeaverVerdict, Reverted
 from reconciler.core.statement import Link, build_statement
 from tests.builders import NOW, action, credential, finding, grant, principal
 from tests.record_builders import (
@@ -237,7 +237,12 @@ def test_actions_are_counted_by_how_they_ended() -> None:
         action_result(action=one, outcome=outcome, verification=seen)
         for one, (outcome, seen) in zip(actions, ends, strict=False)
     )
-    record = cycle_record(outcome=CycleOutcome.PARTIAL, plan=plan(actions=tuple(actions)), results=results)
+    record = cycle_record(
+        outcome=CycleOutcome.PARTIAL,
+        plan=plan(actions=tuple(actions)),
+        results=results,
+        reverted=Reverted(begun=2, confirmed=1),
+    )
     told = predicate(record)["actions"]
     assert {name: value for name, value in told.items() if isinstance(value, int)} == {
         "intended": 6,
@@ -251,6 +256,7 @@ def test_actions_are_counted_by_how_they_ended() -> None:
         "verifiedGone": 1,
         "leafCount": 6,
     }
+    assert told["reverted"] == {"begun": 2, "confirmed": 1}
     assert told["verification"] == {"gone": 2, "stillThere": 1, "unknown": 0, "none": 1}
 
 

@@ -25,6 +25,7 @@ GONE, THERE, UNKNOWN = VerificationState.GONE, VerificationState.STILL_THERE, Ve
 KEY = credential()
 ACCOUNT = credential(kind=ArtefactKind.ACCOUNT)
 MEMBER = grant()
+POLICY = grant(kind=ArtefactKind.ATTACHED_POLICY, holders=None)
 CACHED = PrincipalRead(live=False)
 
 
@@ -97,6 +98,8 @@ def test_judge(item: AccessItem, effect: Effect, seen: PrincipalReading, expecte
         ({"item": MEMBER}, reading(MEMBER), GroundState.AS_PLANNED, ""),
         ({"item": MEMBER}, reading(replace(MEMBER, holders=2)), GroundState.AS_PLANNED, ""),
         ({"item": MEMBER}, reading(replace(MEMBER, holders=1)), GroundState.MOVED, "last holder"),
+        ({"item": MEMBER}, reading(replace(MEMBER, holders=None)), GroundState.MOVED, "could not be counted"),
+        ({"item": POLICY}, reading(replace(POLICY, holders=None)), GroundState.AS_PLANNED, ""),
         ({"item": MEMBER}, reading(replace(MEMBER, direct=False, via="g")), GroundState.MOVED, "has changed"),
         ({"item": ACCOUNT}, reading(ACCOUNT), GroundState.AS_PLANNED, ""),
         (

@@ -21,6 +21,7 @@ _TABLES = (
     "intents",
     "outcomes",
     "verifications",
+    "undo_intents",
     "undos",
     "rosters",
     "observations",
@@ -131,6 +132,13 @@ def _intents() -> None:
         _text("recorded_at", 32),
     )
     op.create_index("ix_verifications_action_id", "verifications", ["action_id"])
+    op.create_table(
+        "undo_intents",
+        sa.Column("position", sa.Integer(), primary_key=True),
+        sa.Column("action_id", sa.String(128), sa.ForeignKey("intents.action_id"), nullable=False),
+        _text("recorded_at", 32),
+    )
+    op.create_index("ix_undo_intents_action_id", "undo_intents", ["action_id"])
     op.create_table(
         "undos",
         sa.Column("action_id", sa.String(128), sa.ForeignKey("intents.action_id"), primary_key=True),
