@@ -9,7 +9,7 @@ from tests.architecture import tree
 UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(wor[k]|roo[t]|hom[e])/\w")
 INDEX_HOST = re.compile(
-    r"pypi[.]org|pythonhosted[.]org|registry[.]npmjs[.]org|proxy[.]golang[.]org|deb[.]debian[.]org|static[.]crates[.]io"
+    r"p[y]pi[.]org|p[y]thonhosted[.]org|n[p]mjs[.]org|proxy[.]go[l]ang[.]org|deb[.]d[e]bian[.]org|static[.]cr[a]tes[.]io"
 )
 WIDE_BIND = re.compile(r"(?<![\d./])0[.]0[.]0[.]0(?![\d.])")
 """An address to listen on; a URL that a test shows to be refused is none."""
