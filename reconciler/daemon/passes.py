@@ -22,7 +22,7 @@ from reconciler.attestation import Attested
 from reconciler.circumstances import populations
 from reconciler.core.correlation import index_roster
 from reconciler.core.model import Action, Mode
-from reconciler.core.record import Breadth
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.core.standing import Armed, PrincipalKey, Standing, armed, standing_of, with_readings
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import claim_own
@@ -172,7 +172,6 @@ class Passes:
         workshop = self._workshop(renew=False)
         reading = self._reading
         house = replace(workshop.house, urgent=lambda: self._urgent(workshop))
-        decided_at = house.clock.now()
         try:
             attested = run_cycle(house, workshop.rules, everything if reading is None else _as_read(reading, workshop))
         except BaseException:
@@ -184,9 +183,8 @@ class Passes:
         self._reading = None
         self._doubtful = not attested.record.snapshot_complete
         self._remember(attested)
-        verdict = self._verdict(workshop)
-        if verdict.roster is not None:
-            self._dealt_with = frozenset(one.worker_id for one in leavers_of(verdict.roster.workers, decided_at))
+        if attested.record.outcome is not CycleOutcome.FAILED:
+            self._dealt_with = frozenset(one.worker_id for one in attested.record.leavers)
         return end
 
     def armed(self) -> tuple[Armed, ...]:

@@ -178,18 +178,16 @@ class Service:
     def _let_settle(self, reasons: frozenset[Reason]) -> frozenset[Reason]:
         """Wait until the files are quiet, or for long enough, and return what else came in meanwhile."""
         clock = self._house.clock
-        until = clock.monotonic_seconds() + LONGEST_DEBOUNCE_SECONDS
+        latest = clock.monotonic_seconds() + LONGEST_DEBOUNCE_SECONDS
         others: frozenset[Reason] = frozenset()
-        more = reasons
-        while more & _FILES.keys() and not (more | others) & _CUTS_SHORT and clock.monotonic_seconds() < until:
-            quiet = min(_FILES[reason] for reason in more & _FILES.keys())
-            since = clock.monotonic_seconds()
-            more = self._house.wakeups.take(quiet)
+        quiet_at = clock.monotonic_seconds() + _quiet_seconds(reasons)
+        while not (reasons | others) & _CUTS_SHORT and (left := min(quiet_at, latest) - clock.monotonic_seconds()) > 0:
+            more = self._house.wakeups.take(left)
             others |= more
-            rest = quiet - (clock.monotonic_seconds() - since)
-            if more & _FILES.keys() and Reason.REPLACED not in more and rest > 0:
-                # One event a debounce is enough to know that the files are not quiet: a flood is not followed.
-                clock.sleep(min(rest, WRITTEN_SECONDS) if Reason.WRITTEN in more else rest)
+            if more & _FILES.keys():
+                # A flood of events is not followed one by one.
+                clock.sleep(REPLACED_SECONDS)
+                quiet_at = clock.monotonic_seconds() + _quiet_seconds(more)
         return others
 
     def _add_due(self, reasons: frozenset[Reason]) -> frozenset[Reason]:
@@ -282,6 +280,11 @@ class Service:
         pause = min(self._pace.longest_retry_seconds, self._pace.first_retry_seconds * 2 ** min(self._bad_cycles, 16))
         self._bad_cycles += 1
         self._retry_at = self._house.clock.monotonic_seconds() + pause * (1 + self._house.chance()) / 2
+
+
+def _quiet_seconds(reasons: frozenset[Reason]) -> float:
+    """Return how long to wait for another event after these."""
+    return min(_FILES[reason] for reason in reasons & _FILES.keys())
 
 
 class Supervisor:
