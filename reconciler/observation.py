@@ -72,7 +72,7 @@ class CycleRules:
     parallel_principals: int = 4
     """Principals of one provider that are acted upon at once."""
     parallel_actions: int = 8
-    """Actions on one principal that are made at once, where their order does not matter."""
+    """Actions on one principal that are made at once; its own removal waits for the others."""
 
 
 class NoAuditLog:
