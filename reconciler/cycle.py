@@ -16,6 +16,7 @@ from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
+from reconciler.core.keys import as_text, holders_seen
 from reconciler.core.model import CycleId, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
@@ -129,6 +130,8 @@ def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Pictu
         if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
+    holders = as_text(holders_seen(world.snapshot, world.correlations))
+    house.journal.remember_all_observed("key", holders, notes.cycle_id, now)
     if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
         house.journal.remember_roster(accepted_of(world.roster), now)
 
@@ -178,6 +181,7 @@ def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
             snapshot=notes.snapshot,
             correlations=notes.correlations,
             undecided=frozenset(notes.evaluation.unknown),
+            key_holders=notes.key_holders,
             results=notes.results,
         )
     )

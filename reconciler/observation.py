@@ -24,6 +24,7 @@ from reconciler.core.correlation import (
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.guard import Limits
+from reconciler.core.keys import KeyHolder, from_text
 from reconciler.core.model import (
     ActionResult,
     Approval,
@@ -119,6 +120,8 @@ class Notes:
     correlations: tuple[Correlation, ...] = ()
     policies: PolicySet | None = None
     waivers: tuple[Waiver, ...] = ()
+    key_holders: frozenset[KeyHolder] = frozenset()
+    """Who held which public key in earlier cycles."""
     evaluation: Evaluation | None = None
     plan: Plan | None = None
     holds: tuple[HoldReason, ...] = ()
@@ -203,6 +206,7 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
 def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    notes.key_holders = from_text(house.journal.all_observed("key"))
     return EvaluationWorld(
         cycle_id=notes.cycle_id,
         now=notes.decide_at,
@@ -211,6 +215,7 @@ def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) 
         roster=roster,
         policies=policies,
         waivers=waivers,
+        key_holders=notes.key_holders,
     )
 
 

@@ -1,6 +1,6 @@
 """What the reconciler needs from outside, as protocols only: adapters and revokers implement, wiring joins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -218,6 +218,12 @@ class Journal(Protocol):
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         """Keep that it has."""
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        """Return every value of a kind that was observed."""
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        """Keep that all of these have, at once; a value is at most 255 characters long."""
 
     def close(self) -> None:
         """Release the database."""

@@ -27,6 +27,7 @@ from inventory.model import (
 from inventory.roster.model import Roster, Worker, WorkerId
 from reconciler.core.canonical import Json, digest_of, rfc3339
 from reconciler.core.errors import PolicyError
+from reconciler.core.keys import ItemPlace, KeyHolder, keys_elsewhere
 from reconciler.core.model import Correlation, CorrelationState, CycleId, PolicySet, Waiver
 from reconciler.core.schemas import REQUEST_SCHEMA, UnitDocument
 
@@ -48,6 +49,8 @@ class EvaluationWorld:
     roster: Roster
     policies: PolicySet
     waivers: tuple[Waiver, ...]
+    key_holders: frozenset[KeyHolder] = frozenset()
+    """Who held which public key in earlier cycles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     """
     correlations = _by_principal(world.correlations)
     workers = {worker.worker_id for worker in world.roster.workers}
+    elsewhere = keys_elsewhere(world.snapshot, world.correlations, world.key_holders)
     owned: dict[_Place, list[AccessItem]] = {}
     for item in world.snapshot.items():
         owned.setdefault((item.provider, item.scope, item.principal_id), []).append(item)
@@ -154,7 +158,7 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
                 yield _unreadable(principal, "is listed more than once")
                 continue
             correlation = correlations.get((principal.provider, principal.principal_id))
-            yield _unit(_Subject(inventory, principal, correlation), items, workers)
+            yield _unit(_Subject(inventory, principal, correlation, elsewhere), items, workers)
     for provider, scope, principal_id in sorted(owned):
         problem = f"{provider}: principal {principal_id!r} holds access items in {scope} and is not listed there"
         yield Unreadable(provider=provider, principal_id=principal_id, problem=problem)
@@ -165,6 +169,7 @@ class _Subject:
     inventory: ProviderInventory
     principal: Principal
     correlation: Correlation | None
+    elsewhere: Mapping[ItemPlace, tuple[WorkerId, ...]]
 
 
 def _by_principal(correlations: Iterable[Correlation]) -> dict[tuple[ProviderName, PrincipalId], Correlation]:
@@ -209,7 +214,7 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
             "identity": correlation.identity,
         },
         "candidates": list[Json](sorted({match.worker_id for match in correlation.candidates})),
-        "access": {access_id: access_document(by_id[access_id]) for access_id in sorted(by_id)},
+        "access": {access_id: _access(subject, by_id[access_id]) for access_id in sorted(by_id)},
     }
     key = unit_key(principal.provider, principal.scope, principal.principal_id)
     try:
@@ -249,8 +254,12 @@ def _principal(inventory: ProviderInventory, principal: Principal) -> dict[str, 
     }
 
 
-def access_document(item: AccessItem) -> dict[str, Json]:
-    """Return one access item with the keys of all three types."""
+def _access(subject: _Subject, item: AccessItem) -> dict[str, Json]:
+    return access_document(item, subject.elsewhere.get((item.provider, item.principal_id, item.access_id), ()))
+
+
+def access_document(item: AccessItem, key_of: Iterable[WorkerId] = ()) -> dict[str, Json]:
+    """Return one access item with the keys of all three types, and which other workers' public key it is."""
     document: dict[str, Json] = {
         "type": "session",
         "kind": item.kind,
@@ -263,6 +272,7 @@ def access_document(item: AccessItem) -> dict[str, Json]:
         "last_used_at": None,
         "expires_at": None,
         "shared": None,
+        "key_of": list[Json](key_of),
         "holders": None,
         "live": item.live,
     }

@@ -62,6 +62,8 @@ class AccessDocument(_Document):
     last_used_at: Instant | None
     expires_at: Instant | None
     shared: bool | None
+    key_of: list[str]
+    """Workers, other than the principal's own, who hold the private half of this public key."""
     holders: int | None
     live: bool
 

@@ -63,6 +63,7 @@ def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
         kinds,
         enabled=switch,
         shared=st.booleans(),
+        fingerprint=st.sampled_from(["", "", "SHA256:a", "SHA256:b"]),
         created_at=instants(),
         last_used_at=instants(),
     )
@@ -176,6 +177,20 @@ def orphan_code(owner: Principal) -> str | None:
     return "orphan_service" if owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} else "orphan"
 
 
+def foreign_opinion(sample: EvaluationWorld, item: AccessItem, own: WorkerId | None) -> Verdict | None:
+    """Say whether the leaver rule should find that an item is the public key of somebody else who has left."""
+    if not isinstance(item, Credential) or not item.fingerprint:
+        return None
+    owners = {one.principal_id: one.worker_id for one in sample.correlations if one.identity}
+    holders = {
+        owners.get(one.principal_id)
+        for one in sample.snapshot.items()
+        if isinstance(one, Credential) and one.fingerprint == item.fingerprint
+    }
+    gone = {person.worker_id for person in sample.roster.workers if left(person)} - {own}
+    return Verdict(item.access_id, "leaver", "leaver_key_elsewhere", "review") if holders & gone else None
+
+
 def opinion(sample: EvaluationWorld) -> set[Verdict]:
     """Decide a whole world, item by item."""
     people = {person.worker_id: person for person in sample.roster.workers}
@@ -183,6 +198,7 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
     for owner, match in zip(sample.snapshot.principals(), sample.correlations, strict=True):
         items = [item for item in sample.snapshot.items() if item.principal_id == owner.principal_id]
         found += [idle_opinion(owner, item) for item in items]
+        found += [foreign_opinion(sample, item, match.worker_id) for item in items]
         if match.worker_id is not None and left(people[match.worker_id]):
             found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
         doubtful = match.worker_id is None and any(left(people[candidate.worker_id]) for candidate in match.candidates)

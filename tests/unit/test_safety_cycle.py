@@ -14,13 +14,14 @@ from inventory.model import ArtefactKind, Principal, ProviderInventory, Provider
 from inventory.provider import Interest
 from inventory.roster.gate import STALE
 from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
+from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import CycleId, Effect, HoldCode, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, Reverted
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -96,6 +97,7 @@ class House:
         )
         self.version = "1"
         self.own_names: frozenset[tuple[ProviderName, str]] = frozenset()
+        self.engine: FakeEngine | EmbeddedRego = FakeEngine()
         self._numbers = count(1)
 
     def observe_first(self) -> None:
@@ -112,7 +114,7 @@ class House:
             new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
             journal=self.journal,
             attester=self.attester,
-            engine=FakeEngine(),
+            engine=self.engine,
             roster=self.feed,
             load_policies=lambda: POLICIES,
             load_waivers=lambda _: (),
@@ -176,6 +178,28 @@ def test_what_was_given_back_is_told_once(house: House) -> None:
     house.clock.sleep(60)
     told.append(house.run(mode=Mode.OBSERVE).reverted)
     assert told == [Reverted(begun=1, confirmed=1), Reverted()]
+
+
+def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path) -> None:
+    """The leaver's own copy goes; the planted one is for a human until it is gone, and no cycle says clean before."""
+    people = [person("lea", "L1"), person("eve", "E2")]
+    copies = [builders.credential(one, ArtefactKind.SSH_KEY, fingerprint="SHA256:lea") for one in ("lea", "eve")]
+    provider = FakeProvider(PROVIDER, copies, people)
+    house = House(tmp_path, provider)
+    house.feed = Feed(roster=builders.roster(builders.leaver("L1"), builders.worker("E2")))
+    house.engine = EmbeddedRego(deadline_seconds=20)
+    house.observe_first()
+    told = [house.run(), house.run()]
+    assert provider.effects == [("revoke", copies[0].access_id)]
+    for record in told:
+        assert record.plan is not None
+        assert [(one.access_id, one.code) for one in record.plan.reviews] == [
+            (copies[1].access_id, "leaver_key_elsewhere")
+        ]
+        assert [(one.state, one.remaining) for one in record.leavers] == [(LeaverState.VIOLATION, 1)]
+    provider.apply("revoke", copies[1].access_id)
+    assert [one.state for one in house.run().leavers] == [LeaverState.CLEAN]
+    house.engine.close()
 
 
 @pytest.mark.parametrize("name", ["lea", "LEA"])

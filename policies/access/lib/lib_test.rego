@@ -59,6 +59,7 @@ item(changes) := object.union(
 		"last_used_at": "2026-03-01T00:00:00.000000Z",
 		"expires_at": null,
 		"shared": false,
+		"key_of": [],
 		"holders": null,
 		"live": true,
 	},
