@@ -12,11 +12,12 @@ from inventory.model import ArtefactKind, ReadState
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
 from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds, scope_key
+from reconciler.core.drift import to_remember
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
-from reconciler.core.keys import as_text, holders_seen
+from reconciler.core.memory import as_text
 from reconciler.core.model import CycleId, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
@@ -130,8 +131,9 @@ def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Pictu
         if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
-    holders = as_text(holders_seen(world.snapshot, world.correlations))
-    house.journal.remember_all_observed("key", holders, notes.cycle_id, now)
+    memory = to_remember(world.snapshot, world.correlations, world.roster.workers, world.memory)
+    house.journal.remember_all_observed("key", as_text(memory.keys), notes.cycle_id, now)
+    house.journal.remember_all_observed("person", as_text(memory.persons), notes.cycle_id, now)
     if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
         house.journal.remember_roster(accepted_of(world.roster), now)
 
@@ -181,7 +183,7 @@ def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
             snapshot=notes.snapshot,
             correlations=notes.correlations,
             undecided=frozenset(notes.evaluation.unknown),
-            key_holders=notes.key_holders,
+            memory=notes.memory,
             results=notes.results,
         )
     )

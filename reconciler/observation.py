@@ -24,7 +24,7 @@ from reconciler.core.correlation import (
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.guard import Limits
-from reconciler.core.keys import KeyHolder, from_text
+from reconciler.core.memory import NOTHING, Memory, from_text
 from reconciler.core.model import (
     ActionResult,
     Approval,
@@ -120,8 +120,7 @@ class Notes:
     correlations: tuple[Correlation, ...] = ()
     policies: PolicySet | None = None
     waivers: tuple[Waiver, ...] = ()
-    key_holders: frozenset[KeyHolder] = frozenset()
-    """Who held which public key in earlier cycles."""
+    memory: Memory = NOTHING
     evaluation: Evaluation | None = None
     plan: Plan | None = None
     holds: tuple[HoldReason, ...] = ()
@@ -206,7 +205,9 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
 def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
-    notes.key_holders = from_text(house.journal.all_observed("key"))
+    notes.memory = Memory(
+        keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
+    )
     return EvaluationWorld(
         cycle_id=notes.cycle_id,
         now=notes.decide_at,
@@ -215,7 +216,7 @@ def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) 
         roster=roster,
         policies=policies,
         waivers=waivers,
-        key_holders=notes.key_holders,
+        memory=notes.memory,
     )
 
 

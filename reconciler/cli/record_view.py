@@ -48,7 +48,8 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
     "Mend what could not be read or decided, and run again": (
         *("scope_incomplete", "not_whole", "undecided", "unknown_item", "last_member_unknown"),
     ),
-    "Take it away by hand": ("no_capability",),
+    "Take it away by hand": ("no_capability", "leaver_key_elsewhere"),
+    "Find out who changed the tag, and say whose it is": ("drift", "drift_leaver"),
     "Raise the provider's mode once its plans are right": ("observe_mode",),
     "Nothing: it goes with something else, or is suspended already": (
         *("indirect", "already_contained", "contained_with_account"),

@@ -37,6 +37,8 @@ class PrincipalDocument(_Document):
     created_at: Instant | None
     last_used_at: Instant | None
     whole: bool
+    was: list[str]
+    """The workers whom it surely was in earlier cycles, where it is now of another kind or somebody else's."""
 
 
 class CorrelationDocument(_Document):

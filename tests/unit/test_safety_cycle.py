@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inventory.collection import Source
-from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ScopeId
+from inventory.model import ArtefactKind, Principal, PrincipalKind, ProviderInventory, ProviderName, ScopeId
 from inventory.provider import Interest
 from inventory.roster.gate import STALE
 from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
@@ -199,6 +199,37 @@ def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path) -
         assert [(one.state, one.remaining) for one in record.leavers] == [(LeaverState.VIOLATION, 1)]
     provider.apply("revoke", copies[1].access_id)
     assert [one.state for one in house.run().leavers] == [LeaverState.CLEAN]
+    house.engine.close()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        pytest.param({"kind": PrincipalKind.SERVICE}, id="service"),
+        pytest.param(
+            {"kind": PrincipalKind.SERVICE, "employee_ids": (), "owner_hints": ("E2",)}, id="owned by another"
+        ),
+        pytest.param({"kind": PrincipalKind.UNKNOWN, "employee_ids": ()}, id="unknown"),
+        pytest.param({"employee_ids": ("E2",)}, id="somebody else"),
+    ],
+)
+def test_a_leaver_who_changes_its_own_tags_is_neither_hidden_nor_taken_for_clean(
+    tmp_path: Path, tags: dict[str, Any]
+) -> None:
+    """Who was a person and calls itself something else goes to a human, every cycle, and is acted upon in none."""
+    key = builders.credential("lea")
+    provider = FakeProvider(PROVIDER, [key], [person("lea", "L1")])
+    house = House(tmp_path, provider)
+    house.engine = EmbeddedRego(deadline_seconds=20)
+    house.feed = Feed(roster=builders.roster(builders.worker("L1"), builders.worker("E2")))
+    house.observe_first()
+    provider.principals = {who: replace(one, **tags) for who, one in provider.principals.items()}
+    house.feed = Feed(roster=PEOPLE)
+    for record in (house.run(), house.run()):
+        assert record.plan is not None
+        assert (record.plan.actions, provider.effects) == ((), [])
+        assert "drift_leaver" in {one.code for one in record.plan.reviews}
+        assert [one.state for one in record.leavers] != [LeaverState.CLEAN]
     house.engine.close()
 
 
