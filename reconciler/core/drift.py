@@ -9,11 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from inventory.model import PrincipalId, ProviderName, Snapshot
 from inventory.roster.model import Worker, WorkerId
-from reconciler.core.memory import PERSONAL_KINDS, Memory, person_name, seen
+from reconciler.core.memory import EXPLICIT, PERSONAL_KINDS, Memory, person_name, seen
 from reconciler.core.model import Correlation
-
-EXPLICIT = "explicit_map"
-"""The correlation rule by which an operator says whose a principal is: nothing has drifted from that."""
 
 
 def drifted(

@@ -14,6 +14,8 @@ from reconciler.core.model import Correlation
 
 SURE_FROM = 90
 """Least confidence, in percent, from which a principal surely is a worker."""
+EXPLICIT = "explicit_map"
+"""The correlation rule by which an operator says whose a principal is: what it says of itself counts no more."""
 PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL)
 
 Tie = tuple[str, WorkerId]
