@@ -35,7 +35,14 @@ _LONG_WORD = 20
 """From this length a word of a key's label is shortened: access key ids of AWS have 20 characters."""
 
 TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
-    "Decide whose it is": ("ambiguous", "not_identity", "confidence", "leaver_ambiguous", "leaver_possible_rehire"),
+    "Decide whose it is": (
+        "orphan_name_only",
+        "ambiguous",
+        "not_identity",
+        "confidence",
+        "leaver_ambiguous",
+        "leaver_possible_rehire",
+    ),
     "Rotate it and hand it over": (
         *("shared_credential", "not_personal"),
         *("leaver_shared_credential", "leaver_owned", "leaver_break_glass"),
