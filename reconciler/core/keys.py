@@ -18,7 +18,7 @@ ItemPlace = tuple[ProviderName, PrincipalId, AccessId]
 def keys_elsewhere(
     snapshot: Snapshot, correlations: Iterable[Correlation], memory: Memory
 ) -> Mapping[ItemPlace, tuple[WorkerId, ...]]:
-    """Return the items that are copies of the keys of other workers than their principal's own, and whose they are.
+    """Return the items that are copies of keys of others than the worker who is their principal, and whose they are.
 
     A holder of earlier cycles counts like one seen now: taking a key off a principal does not take its private half.
     """
@@ -26,7 +26,7 @@ def keys_elsewhere(
     holders: dict[str, set[WorkerId]] = defaultdict(set)
     for fingerprint, worker_id in (*seen(snapshot, known).keys, *memory.keys):
         holders[fingerprint].add(worker_id)
-    owners = {(one.provider, one.principal_id): one.worker_id for one in known}
+    owners = {(one.provider, one.principal_id): one.worker_id for one in known if one.identity}
     found: dict[ItemPlace, tuple[WorkerId, ...]] = {}
     for item in snapshot.items():
         if isinstance(item, Credential) and item.fingerprint:

@@ -65,7 +65,7 @@ class AccessDocument(_Document):
     expires_at: Instant | None
     shared: bool | None
     key_of: list[str]
-    """Workers, other than the principal's own, who hold the private half of this public key."""
+    """Workers who are not this principal and hold the private half of this public key."""
     holders: int | None
     live: bool
 

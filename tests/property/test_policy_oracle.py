@@ -201,7 +201,7 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
     for owner, match in zip(sample.snapshot.principals(), sample.correlations, strict=True):
         items = [item for item in sample.snapshot.items() if item.principal_id == owner.principal_id]
         found += [idle_opinion(owner, item) for item in items]
-        found += [foreign_opinion(sample, item, match.worker_id) for item in items]
+        found += [foreign_opinion(sample, item, match.worker_id if match.identity else None) for item in items]
         if match.worker_id is not None and left(people[match.worker_id]):
             found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
         if match.rule == "display_name" and match.worker_id is not None and not left(people[match.worker_id]):

@@ -22,6 +22,12 @@ def test_two_principals_of_one_worker_are_not_elsewhere() -> None:
     assert keys_elsewhere(WORLD, (correlation("ann", "E1"), correlation("bob", "E1")), NOTHING) == {}
 
 
+def test_a_service_account_of_the_holder_is_elsewhere() -> None:
+    """Who only owns a principal is not the principal: the key would outlive the owner there."""
+    owned = correlation("bob", "E1", identity=False, rule="owner_tag", confidence=90)
+    assert keys_elsewhere(WORLD, (correlation("ann", "E1"), owned), NOTHING) == {BOBS: ("E1",)}
+
+
 def test_only_a_sure_identity_makes_a_holder() -> None:
     """A mere owner and a doubtful match say nothing of who has the private half."""
     doubtful = correlation("ann", "E1", confidence=89)
