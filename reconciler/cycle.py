@@ -22,7 +22,7 @@ from reconciler.core.model import CycleId, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
-from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
+from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
 from reconciler.recovery import interrupted_cycles, recover, results_of
 
 
@@ -131,6 +131,7 @@ def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Pictu
         if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
+    house.journal.remember_all_observed(OWN, own_texts(house), notes.cycle_id, now)
     memory = to_remember(world.snapshot, world.correlations, world.roster.workers, world.memory)
     house.journal.remember_all_observed("key", as_text(memory.keys), notes.cycle_id, now)
     house.journal.remember_all_observed("person", as_text(memory.persons), notes.cycle_id, now)

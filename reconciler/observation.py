@@ -43,7 +43,7 @@ from reconciler.core.record import CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach, claim_own
 from reconciler.evaluation import evaluate
-from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import LONGEST_OBSERVED, AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience
 
 
@@ -190,7 +190,7 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
     if not house.sources:
         notes.errors.append("no provider is configured: nothing was read")
     snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
-    notes.snapshot = snapshot = claim_own(snapshot, house.own_names)
+    notes.snapshot = snapshot = claim_own(snapshot, _own_names(house, rules))
     notes.errors += [
         f"{inventory.provider}/{inventory.scope}: {error}"
         for inventory in snapshot.inventories
@@ -200,6 +200,35 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Inter
     items = sum(len(inventory.items) for inventory in snapshot.inventories)
     say(house, "correlate", f"{principals} principals, {items} access items")
     return snapshot
+
+
+OWN = "own"
+"""Kind of observation: as whom a revoker said that it writes, as the provider's name and a name there."""
+
+
+def own_texts(house: CycleHouse) -> frozenset[str]:
+    """Return as whom the revokers write, as the journal keeps it; a provider alone where that is nobody listed.
+
+    Longer ones than the journal keeps are left out: an LDAP entry is known by its short id too.
+    """
+    texts = {f"{provider} {name}" for provider, name in house.own_names} | {f"{name} " for name in house.revokers}
+    return frozenset(text for text in texts if len(text) <= LONGEST_OBSERVED)
+
+
+def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[ProviderName, str]]:
+    """Return as whom the revokers write. A cycle that observes has none to ask, and goes by what they said before.
+
+    So a plan spares whom the next acting cycle spares, and has the same digest. An acting cycle never goes by it: a
+    principal that a revoker has given up is like any other.
+    """
+    if rules.mode is not Mode.OBSERVE:
+        return house.own_names
+    said = [value.partition(" ") for value in house.journal.all_observed(OWN)]
+    asked = {provider for provider, _, _ in said}
+    for name in sorted(house.sources):
+        if name not in asked and rules.reach[name].effects:
+            say(house, "plan", f"{name}: as whom its revoker writes is not known until a cycle may act there")
+    return house.own_names | {(ProviderName(provider), name) for provider, _, name in said if name}
 
 
 def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
