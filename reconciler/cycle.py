@@ -12,15 +12,17 @@ from inventory.model import ArtefactKind, ReadState
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
 from reconciler.circumstances import Ground, moved_approvals, novelties, recheck, roster_holds, scope_key
+from reconciler.core.drift import to_remember
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError, Superseded
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
+from reconciler.core.memory import as_text
 from reconciler.core.model import CycleId, Mode
 from reconciler.core.record import Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
-from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
+from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
 from reconciler.recovery import interrupted_cycles, recover, results_of
 from reconciler.surveys import Survey, everything
 
@@ -159,6 +161,10 @@ def _remember_observed(notes: Notes, house: CycleHouse, rules: CycleRules, pictu
         if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
+    house.journal.remember_all_observed(OWN, own_texts(house), notes.cycle_id, now)
+    memory = to_remember(world.snapshot, world.correlations, world.roster.workers, world.memory)
+    house.journal.remember_all_observed("key", as_text(memory.keys), notes.cycle_id, now)
+    house.journal.remember_all_observed("person", as_text(memory.persons), notes.cycle_id, now)
 
 
 def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
@@ -208,6 +214,7 @@ def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
             snapshot=notes.snapshot,
             correlations=notes.correlations,
             undecided=frozenset(notes.evaluation.unknown),
+            memory=notes.memory,
             results=notes.results,
         )
     )

@@ -111,7 +111,10 @@ class ExplicitMatch(Block):
 class CorrelationBlock(Block):
     """What is known about who is who beyond the rules."""
 
-    explicit: tuple[ExplicitMatch, ...] = Field(default=(), description="Reviewed matches; confidence 100 %.")
+    explicit: tuple[ExplicitMatch, ...] = Field(
+        default=(),
+        description="Reviewed matches; confidence 100 %, and what the principal says of itself counts no more.",
+    )
     username_patterns: tuple[str, ...] = Field(
         default=CorrelationSettings().username_patterns,
         description="Regular expressions with a group `uid`: how second accounts are named.",
