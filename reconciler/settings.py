@@ -5,6 +5,7 @@ files of their own, and a setting holds the path.
 """
 
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -154,6 +155,29 @@ class AuditSettings(Block):
     google: GoogleAuditSettings | None = Field(default=None, description="Google Cloud Logging; off when not set.")
 
 
+class WebhookSettings(Block):
+    """Signed HTTP calls that wake the daemon."""
+
+    port: int = Field(ge=1, le=65535, description="Port to listen on.")
+    secret_files: tuple[Path, ...] = Field(
+        min_length=1, max_length=8, description="One secret a file (`whsec_` and base64); each of them is valid."
+    )
+    bind: str = Field(
+        default="127.0.0.1", description="Address to listen on. It speaks plain HTTP: leave TLS to a proxy before it."
+    )
+    path: str = Field(default="/webhook", pattern=r"^/[A-Za-z0-9/_.~-]{0,255}$", description="The one path it answers.")
+    max_bytes: int = Field(default=65_536, ge=1024, le=1_048_576, description="A call with a longer body is refused.")
+    gap_seconds: float = Field(
+        default=5.0, ge=0, le=3600, description="Wakes are at least this far apart; calls in between make one wake."
+    )
+
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        """Refuse names: what one leads to can change."""
+        return str(ipaddress.ip_address(value))
+
+
 class DaemonSettings(Block):
     """How `access-reconciler run` keeps watch."""
 
@@ -177,6 +201,7 @@ class DaemonSettings(Block):
     health_port: int = Field(
         default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
     )
+    webhook: WebhookSettings | None = Field(default=None, description="Signed calls that wake; off when not set.")
 
 
 class Settings(BaseSettings):
@@ -296,12 +321,20 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
             "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
+            "daemon": _anchored_daemon(settings.daemon, folder),
         }
     )
 
 
 def _under(folder: Path, path: Path | None) -> Path | None:
     return None if path is None else folder / path
+
+
+def _anchored_daemon(daemon: DaemonSettings, folder: Path) -> DaemonSettings:
+    if daemon.webhook is None:
+        return daemon
+    files = tuple(folder / path for path in daemon.webhook.secret_files)
+    return daemon.model_copy(update={"webhook": daemon.webhook.model_copy(update={"secret_files": files})})
 
 
 def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSettings:
