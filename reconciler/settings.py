@@ -17,12 +17,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from inventory.regular_files import read_regular
 from inventory.roster.csv_settings import CsvRosterSettings
 from reconciler.core.canonical import digest_of
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
+from reconciler.core.plain_yaml import check_plain
 
 DEFAULT_FILE = Path("access-reconciler.yaml")
 ENV_PREFIX = "ACCESS_RECONCILER_"
@@ -252,7 +254,7 @@ class Settings(BaseSettings):
 
 def load_settings(path: Path) -> Settings:
     """Read and check a configuration file; raises `SettingsError` naming the file and the key."""
-    document = _read(path)
+    document = read_document(path)
     try:
         settings = Settings(**document)
     except ValidationError as error:
@@ -260,29 +262,24 @@ def load_settings(path: Path) -> Settings:
     return _anchored(settings, path.resolve().parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return what a configuration file says, unchecked but for its being a mapping; raises `SettingsError`."""
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise SettingsError(
             f"{path}: cannot be read: {error.strerror}",
             advice="write one with `access-reconciler init`, or name it with --config",
         ) from error
-    if len(raw) > _MOST_BYTES:
-        raise SettingsError(f"{path}: larger than {_MOST_BYTES} bytes", advice="is this the right file?")
-    if b"&" in raw and b"*" in raw and _has_alias(raw):
-        raise SettingsError(f"{path}: YAML anchors and aliases are not allowed", advice="write the value out")
     try:
+        check_plain(raw)
         document = yaml.load(raw, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a number of thousands of digits, or a date that there is not.
         raise SettingsError(f"{path}: not YAML: {_one_line(error)}", advice="mend the line it names") from error
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise SettingsError(f"{path}: must hold a mapping of settings", advice="see docs/settings.md")
     return document
-
-
-def _has_alias(raw: bytes) -> bool:
-    return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(raw, Loader=yaml.CSafeLoader))
 
 
 def _one_line(error: Exception) -> str:

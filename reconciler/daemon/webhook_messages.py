@@ -8,9 +8,7 @@ in an id (which moves the border between id and time under one signature) and ra
 import base64
 import binascii
 import hashlib
-import os
 import re
-import stat
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import StrEnum
@@ -21,6 +19,7 @@ import structlog
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 from reconciler.core.errors import SettingsError
 
 log = structlog.get_logger(__name__)
@@ -88,7 +87,7 @@ class Secrets:
 
 def _checker(path: Path) -> Webhook:
     try:
-        text = _content(path).decode("ascii").strip().removeprefix("whsec_")
+        text = read_regular(path, _MOST_FILE_BYTES).decode("ascii").strip().removeprefix("whsec_")
         secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except OSError as error:
         raise SettingsError(
@@ -106,15 +105,6 @@ def _checker(path: Path) -> Webhook:
             advice=f"make one of {SHORTEST_SECRET_BYTES} to {LONGEST_SECRET_BYTES} random bytes",
         )
     return Webhook(secret)
-
-
-def _content(path: Path) -> bytes:
-    """Return the bytes of a small regular file; opened without blocking, so that a pipe in its place stops nothing."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "no regular file")
-        return stream.read(_MOST_FILE_BYTES)
 
 
 class Remembered:
