@@ -152,8 +152,8 @@ def told_of(daemon: Daemon, seconds: float) -> None:
 
 def test_a_flood_of_calls_stops_nothing(daemon: Daemon) -> None:
     """Cycles end, probes answer and memory stays while a flood runs; a signed call counts as soon as it is over."""
-    flood(daemon, 2)
-    told_of(daemon, 2)
+    flood(daemon, 4)
+    told_of(daemon, 4)
 
 
 @pytest.mark.proof
