@@ -29,12 +29,14 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
 LdapObject: TypeAlias = Any
 """python-ldap's connection, which has no published types."""
 
 _ANY = "(objectClass=*)"
 _IDLE_SECONDS = 60.0
+_MOST_PASSWORD_BYTES = 64 * 1024
 """A connection unused for longer is not trusted: servers and load balancers drop idle ones, in silence."""
 CONNECTIONS = 6
 """Most connections of one client: a read of one account asks for about so many things at once."""
@@ -282,9 +284,14 @@ class LdapClient:
     def _password(self) -> str:
         path = self._settings.password_file
         try:
-            password = path.read_text(encoding="utf-8").removesuffix("\n")
+            password = read_regular(path, _MOST_PASSWORD_BYTES).decode().removesuffix("\n")
         except OSError as error:
             raise Misconfigured(f"password file {path}: {error.strerror}", advice="check path and mode") from error
+        except UnicodeDecodeError:
+            # Without the cause: it holds the bytes.
+            raise Misconfigured(
+                f"password file {path} is not UTF-8", advice="write the bind password as text"
+            ) from None
         if not password:
             # RFC 4513 §5.1.2: a bind with an empty password succeeds, as nobody.
             raise Misconfigured(f"password file {path} is empty", advice="write the bind password into it")

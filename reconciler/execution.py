@@ -111,6 +111,7 @@ def _tools(provider: ProviderName, revoker: Revoker, approved: ApprovedPlan, cre
     return Tools(
         plan=approved.plan,
         expires_at=approved.expires_at,
+        ends_at_seconds=_end_by_monotonic_clock(approved, crew.clock),
         journal=crew.journal,
         clock=crew.clock,
         epoch=crew.epoch,
@@ -122,6 +123,11 @@ def _tools(provider: ProviderName, revoker: Revoker, approved: ApprovedPlan, cre
         seen=crew.seen,
         side_by_side=crew.max_parallel_actions,
     )
+
+
+def _end_by_monotonic_clock(approved: ApprovedPlan, clock: Clock) -> float:
+    lifetime = approved.expires_at - approved.plan.created_at
+    return clock.monotonic_seconds() + min(approved.expires_at - clock.now(), lifetime).total_seconds()
 
 
 def _walk(tools: Tools, actions: Sequence[Action]) -> tuple[ActionResult, ...]:

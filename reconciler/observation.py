@@ -119,6 +119,8 @@ class Notes:
     cycle_id: CycleId
     sequence: int
     started_at: datetime
+    latest: datetime
+    """The latest instant that the journal knows of a cycle, or the start: a clock that was set back revives nothing."""
     decide_at: datetime
     """The instant that the policies decide as of: the start, but for a rehearsal."""
     breadth: Breadth = Breadth.WHOLE

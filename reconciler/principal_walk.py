@@ -110,6 +110,8 @@ class Tools:
 
     plan: Plan
     expires_at: datetime
+    ends_at_seconds: float
+    """The same by the monotonic clock: a wall clock that is set back does not make a plan live longer."""
     journal: Journal
     clock: Clock
     epoch: int
@@ -159,7 +161,8 @@ class PrincipalWalk:
 
     def _barred(self) -> str:
         """Return why no call may begin now, or nothing."""
-        if self._tools.clock.now() >= self._tools.expires_at:
+        clock = self._tools.clock
+        if clock.now() >= self._tools.expires_at or clock.monotonic_seconds() >= self._tools.ends_at_seconds:
             return "the plan has expired"
         return self._tools.brake.why(self._provider)
 
