@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inventory.model import AccessId, PrincipalId, ProviderName
+from inventory.provider import Clock
 from inventory.regular_files import read_regular
 from inventory.roster.model import WorkerId
 from reconciler.core.canonical import Json, dumps
@@ -27,9 +28,48 @@ MAX_FILE_BYTES = 1_000_000
 MAX_WAIVER_DAYS = 90
 """Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
+GIT_SECONDS = 60.0
+
+_Stamps = tuple[tuple[str, int, int, int], ...]
 
 _WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
 _LONGEST_GIT_SECONDS = 10
+
+
+class PolicyFolder:
+    """A policy folder that is looked at often: what has not changed is not read again."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._known: tuple[_Stamps, float, PolicySet] | None = None
+
+    def policies(self) -> PolicySet:
+        """Return the policies as they lie there now; raises as `load_policies` does.
+
+        The git commit beside them is asked for once a minute: it changes without the files.
+        """
+        stamps, now = _stamps(self._path), self._clock.monotonic_seconds()
+        if self._known is None or self._known[0] != stamps or now - self._known[1] > GIT_SECONDS:
+            self._known = stamps, now, load_policies(self._path)
+        return self._known[2]
+
+    def waivers(self, now: datetime) -> tuple[Waiver, ...]:
+        """Return the waivers as they lie there now; raises as `load_waivers` does."""
+        return load_waivers(self._path, now)
+
+
+def _stamps(root: Path) -> _Stamps:
+    """Return what tells one version of each file from another: a file is never changed without its change time."""
+    found = []
+    for file in sorted([*root.rglob("*.rego"), *root.rglob("data.json")]):
+        try:
+            facts = file.stat()
+        except OSError:
+            found.append((str(file), 0, 0, 0))
+        else:
+            found.append((str(file), facts.st_ino, facts.st_size, facts.st_ctime_ns))
+    return tuple(found)
 
 
 def load_policies(path: Path) -> PolicySet:
