@@ -20,7 +20,7 @@ from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.core.errors import EvidenceError, JournalError, ReconcilerError
 from reconciler.core.record import CycleOutcome
 from tests.builders import NOW, PROVIDER
-from tests.unit.test_safety_cycle import House
+from tests.fakes.house import House
 
 
 class Disk:
