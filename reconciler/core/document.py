@@ -107,7 +107,7 @@ def roster_document(roster: Roster, only: frozenset[WorkerId] | None = None) -> 
 
 
 def workers_named(world: EvaluationWorld) -> frozenset[WorkerId] | None:
-    """Return whom the rules can reach from the units of a world: their workers, candidates, and those's managers.
+    """Return whom rules can reach from the units of a world: workers, candidates, holders of keys, and managers.
 
     None when everybody is asked about. A rule may follow a worker id that its unit or a worker names, once; it may not
     go through all workers, because a leavers' pass does not hand them out (docs/policies.md).
@@ -120,6 +120,8 @@ def workers_named(world: EvaluationWorld) -> frozenset[WorkerId] | None:
         if (correlation.provider, correlation.principal_id) in world.asked
         for match in correlation.candidates
     }
+    near |= {worker_id for key, was in _moved(world).items() if key in world.asked for worker_id in was}
+    near |= {one for (name, who, _), held in _elsewhere(world).items() if (name, who) in world.asked for one in held}
     managers = {one.manager_id for one in world.roster.workers if one.worker_id in near and one.manager_id}
     return frozenset(near | managers)
 
@@ -164,6 +166,14 @@ def unit_key(provider: str, scope: str, principal_id: str) -> str:
     return "|".join(part.replace("%", "%25").replace("|", "%7C") for part in (provider, scope, principal_id))
 
 
+def _elsewhere(world: EvaluationWorld) -> Mapping[ItemPlace, tuple[WorkerId, ...]]:
+    return keys_elsewhere(world.snapshot, world.correlations, world.memory)
+
+
+def _moved(world: EvaluationWorld) -> Mapping[tuple[ProviderName, PrincipalId], tuple[WorkerId, ...]]:
+    return drifted(world.snapshot, world.correlations, world.roster.workers, world.memory)
+
+
 _Place = tuple[ProviderName, ScopeId, PrincipalId]
 
 
@@ -174,8 +184,7 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     """
     correlations = _by_principal(world.correlations)
     workers = {worker.worker_id for worker in world.roster.workers}
-    elsewhere = keys_elsewhere(world.snapshot, world.correlations, world.memory)
-    moved = drifted(world.snapshot, world.correlations, world.roster.workers, world.memory)
+    elsewhere, moved = _elsewhere(world), _moved(world)
     owned: dict[_Place, list[AccessItem]] = {}
     for item in world.snapshot.items():
         owned.setdefault((item.provider, item.scope, item.principal_id), []).append(item)

@@ -112,7 +112,7 @@ def lay_out(world: PlanningWorld) -> Tables:
     objects: dict[tuple[object, ...], set[tuple[ProviderName, PrincipalId]]] = defaultdict(set)
     for item in world.snapshot.items():
         if isinstance(item, Credential):
-            for name in _object_names(item):
+            for name in object_names(item):
                 objects[name].add((item.provider, item.principal_id))
     return Tables(
         world=world,
@@ -131,7 +131,7 @@ def lay_out(world: PlanningWorld) -> Tables:
     )
 
 
-def _object_names(item: Credential) -> tuple[tuple[object, ...], ...]:
+def object_names(item: Credential) -> tuple[tuple[object, ...], ...]:
     """Return what tells that two principals hold one object, and not copies of their own of one public key."""
     by_id = (item.provider, item.access_id)
     return (by_id, (item.provider, item.scope, item.kind, item.address)) if item.address else (by_id,)
@@ -258,7 +258,7 @@ def _not_read(finding: Finding, principal: Principal, item: AccessItem, tables: 
 
 def _depended_upon(item: AccessItem, tables: Tables) -> Stop:
     if isinstance(item, Credential):
-        holders = {holder for name in _object_names(item) for holder in tables.objects.get(name, ())}
+        holders = {holder for name in object_names(item) for holder in tables.objects.get(name, ())}
         others = [key for key in holders if not _same_person(key, (item.provider, item.principal_id), tables)]
         if item.shared or others:
             return ("shared_credential", "others depend on this credential: rotate it and hand it over")
