@@ -163,7 +163,8 @@ class WebhookServer:
                 client, _ = await self._loop.sock_accept(self._listener)
             except OSError as error:
                 # Hung up before its turn, or no descriptors are left: neither may end the intake.
-                log.warning("webhook.not_taken", error=errno.errorcode.get(error.errno or 0, ""))
+                self._pauses += 1
+                self._tell(error=errno.errorcode.get(error.errno or 0, ""))
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             self._make_room()
@@ -280,8 +281,8 @@ class WebhookServer:
         self._wake_at = self._loop.time() + self._door.gap_seconds
         self._wake()
 
-    def _tell(self) -> None:
-        """Say once a minute that calls were turned away: numbers only."""
+    def _tell(self, **facts: str) -> None:
+        """Say once a minute that calls were turned away: numbers only, and the error of a socket."""
         if self._loop.time() >= self._tell_at:
             self._tell_at = self._loop.time() + _TELL_SECONDS
-            log.warning("webhook.turned_away", **asdict(self.counts))
+            log.warning("webhook.turned_away", **asdict(self.counts), **facts)

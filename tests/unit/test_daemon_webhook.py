@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -298,6 +299,21 @@ def test_what_comes_is_never_logged(hook: Hook) -> None:
     assert [one["event"] for one in logs] == ["webhook.turned_away"]
     assert "canary" not in str(logs)
     assert "127.0.0.1" not in str(logs)
+
+
+def test_sockets_that_cannot_be_had_are_waited_for(hook: Hook) -> None:
+    """Without a free descriptor the intake rests, says so once, and takes calls again when there is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with structlog.testing.capture_logs() as logs, socket.socket() as client:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
+        try:
+            client.connect(("127.0.0.1", hook.server.port))
+            hook.until(lambda: hook.server.counts.pauses >= 3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.sendall(request(seal("m1")))
+        assert status(client.recv(100)) == 204
+    assert [one.get("error") for one in logs] == ["EMFILE"]
 
 
 def test_closing_hangs_up_and_frees_the_port(tmp_path: Path) -> None:
