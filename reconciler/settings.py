@@ -23,7 +23,6 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
 
-DEFAULT_FILE = Path("access-reconciler.yaml")
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -175,7 +174,7 @@ class DaemonSettings(Block):
         default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
     )
     health_port: int = Field(
-        default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
+        default=8580, ge=0, le=65535, description="Loopback port of `/livez`, `/startupz` and `/readyz`; 0 for none."
     )
 
 

@@ -29,7 +29,6 @@ from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Superv
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
 from reconciler.settings import Settings, load_settings, log_level, notify_address
 from reconciler.wiring import Assembly, assemble, hold_lease
 
@@ -38,7 +37,7 @@ _GRACE_SECONDS = 60.0
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
-    """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
+    """Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.
 
     Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
     the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
@@ -90,12 +89,13 @@ def _check(settings: Settings) -> None:
         )
 
 
-def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> Callable[[], CycleEnd]:
+def cycle_in(settings: Settings, ceiling: Mode, health: Health, lease: FileLease) -> Callable[[], CycleEnd]:
     """Return what runs one cycle under a lease that is held: everything is assembled anew each time."""
 
     def perform() -> CycleEnd:
         lease.check()
-        with assemble(settings, ceiling, observer, purpose=None) as assembly:
+        with assemble(settings, ceiling, health, purpose=None) as assembly:
+            health.assembled()
             return _end_of(run_cycle(assembly.house, assembly.rules), assembly)
 
     return perform
