@@ -72,6 +72,9 @@ class GuardSettings(Block):
     min_admins: int = Field(default=2, ge=1, description="Administrators that must remain in every scope.")
     plan_ttl_minutes: int = Field(default=15, ge=1, description="No action of a plan begins when it is older.")
     approval_ttl_hours: int = Field(default=24, ge=1, description="How long a held plan can be approved and released.")
+    approvals_needed: int = Field(
+        default=1, ge=1, le=2, description="Accounts that have to approve a held plan before it is released."
+    )
 
     def limits(self) -> Limits:
         """Return the limits as the guard takes them."""
@@ -82,6 +85,7 @@ class GuardSettings(Block):
             window_seconds=self.window_hours * 3600,
             min_admins=self.min_admins,
             plan_ttl_seconds=self.plan_ttl_minutes * 60,
+            approvals_needed=self.approvals_needed,
         )
 
 
