@@ -28,6 +28,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "cycle": "Run one cycle: read, decide, guard, act, read again, attest.",
     "run": "Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.",
     "health": "Ask the daemon on this machine how it is: alive, ready, or done with its start.",
+    "status": "Say what the last cycles came to, which plans are held, and which acts are not shown to have worked.",
+    "plans": "Look at held plans, beside the running daemon.",
     "approve": "Release a held plan, by its digest: one use, expires, and refused when the world has moved.",
     "undo": "Give back what one action took away, from its before-image in the journal.",
     "attestations": "List, verify, show and export attestations.",
