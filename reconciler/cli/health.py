@@ -19,7 +19,7 @@ DEFAULT_PORT: Final = 8580
 """As the setting `daemon.health_port`; a test compares them."""
 PORT_VARIABLE: Final = "ACCESS_RECONCILER_DAEMON__HEALTH_PORT"
 """What overrides that setting also tells us."""
-_ANSWER_SECONDS: Final = 4.0
+ANSWER_SECONDS: Final = 4.0
 """Below the shortest `timeoutSeconds` that our manifests give a probe."""
 _MOST_BYTES: Final = 64 * 1024
 _OK_STATUS: Final = 200
@@ -75,7 +75,7 @@ def health(
 def ask(question: Question, port: int) -> tuple[bool, dict[str, Any]]:
     """Return the daemon's answer and what it says of itself; raises `NoDaemon` when there is none."""
     # No proxy of the environment stands between us and the loopback address.
-    connection = HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
+    connection = HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", question.path)
         response = connection.getresponse()
