@@ -22,7 +22,7 @@ class KeptPlan:
     sequence: int
     """Of the cycle that held it."""
     newest: bool
-    """Whether the last cycle that came to a plan came to this one: otherwise the world has moved since."""
+    """Whether the last cycle that came to a plan came to this one: otherwise it saw another world, or less of it."""
     carried_out: bool
     """Whether acts were begun from it since it was held."""
 

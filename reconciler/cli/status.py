@@ -30,7 +30,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
     now = SystemClock().now()
     with open_journal(load_settings(config)) as journal:
         cycles = list(reversed(journal.cycles()[-last:]))
-        held = [one for one in held_plans(journal.database, unexpired_at=now) if one.newest and not one.carried_out]
+        held = [one for one in held_plans(journal.database, unexpired_at=now) if not one.carried_out]
         unsettled = journal.unsettled()
     if output is Output.JSON:
         print_json(

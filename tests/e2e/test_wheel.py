@@ -11,7 +11,7 @@ import pytest
 
 from tests import peers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 OWNERS = """
 from importlib.metadata import packages_distributions
@@ -29,7 +29,7 @@ def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None =
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=400,
     )
     assert done.returncode == 0, f"{command[0]} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
