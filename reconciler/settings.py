@@ -26,7 +26,6 @@ from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
 from reconciler.core.plain_yaml import check_plain
 
-DEFAULT_FILE = Path("access-reconciler.yaml")
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -76,6 +75,9 @@ class GuardSettings(Block):
     min_admins: int = Field(default=2, ge=1, description="Administrators that must remain in every scope.")
     plan_ttl_minutes: int = Field(default=15, ge=1, description="No action of a plan begins when it is older.")
     approval_ttl_hours: int = Field(default=24, ge=1, description="How long a held plan can be approved and released.")
+    approvals_needed: int = Field(
+        default=1, ge=1, le=2, description="Accounts that have to approve a held plan before it is released."
+    )
 
     def limits(self) -> Limits:
         """Return the limits as the guard takes them."""
@@ -86,6 +88,7 @@ class GuardSettings(Block):
             window_seconds=self.window_hours * 3600,
             min_admins=self.min_admins,
             plan_ttl_seconds=self.plan_ttl_minutes * 60,
+            approvals_needed=self.approvals_needed,
         )
 
 
@@ -204,7 +207,7 @@ class DaemonSettings(Block):
         default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
     )
     health_port: int = Field(
-        default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
+        default=8580, ge=0, le=65535, description="Loopback port of `/livez`, `/startupz` and `/readyz`; 0 for none."
     )
     webhook: WebhookSettings | None = Field(default=None, description="Signed calls that wake; off when not set.")
 

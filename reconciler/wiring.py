@@ -87,7 +87,8 @@ def key_path(settings: Settings) -> Path:
 def open_journal(settings: Settings) -> SqlJournal:
     """Open the journal of the state folder, making it on first use; raises `JournalError`."""
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlJournal(sqlite_url(state_path(settings, "journal.sqlite3")))
+    url = sqlite_url(state_path(settings, "journal.sqlite3"))
+    return SqlJournal(url, approvals_needed=settings.guard.approvals_needed)
 
 
 def open_store(settings: Settings) -> FileEvidenceStore:

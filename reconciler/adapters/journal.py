@@ -32,7 +32,7 @@ from reconciler.adapters.journal_schema import (
 )
 from reconciler.adapters.journal_values import (
     document,
-    load_codes,
+    load_approval,
     load_holds,
     load_instant,
     load_plan,
@@ -40,6 +40,7 @@ from reconciler.adapters.journal_values import (
 )
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
@@ -62,8 +63,11 @@ SHORTEST_PREFIX = 8
 class SqlJournal:
     """Implements `reconciler.ports.Journal` on SQLAlchemy."""
 
-    def __init__(self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, approvals_needed: int = 1
+    ) -> None:
         """Open the journal, making it or bringing its tables up to date; raises `JournalError`."""
+        self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
 
     def __enter__(self) -> Self:
@@ -147,28 +151,22 @@ class SqlJournal:
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
             "lifts": document(tuple(approval.lifts)),
+            "uid": approval.uid,
+            "login": approval.login,
         }
         with self._database.writing("record an approval") as connection:
             connection.execute(insert(approvals).values(row))
 
     def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
-        """Return an unused, unexpired approval of this digest."""
-        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+        """Return the unused, unexpired approval of this digest, joined of as many as are needed."""
+        given = [entry for entry in self.pending_approvals(now) if entry.plan_digest == digest]
+        return joint(given, self._approvals_needed)
 
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         """Return every unused, unexpired approval, oldest first."""
         with self._database.reading("read the approvals") as connection:
             rows = connection.execute(_pending(now)).all()
-        return tuple(
-            Approval(
-                plan_digest=PlanDigest(row.plan_digest),
-                approved_by=row.approved_by,
-                approved_at=load_instant(row.approved_at),
-                expires_at=load_instant(row.expires_at),
-                lifts=load_codes(row.lifts),
-            )
-            for row in rows
-        )
+        return tuple(load_approval(row) for row in rows)
 
     def use_approval(self, digest: PlanDigest, cycle_id: CycleId, now: datetime) -> None:
         """Spend the approval; raises `ApprovalRefused` when none is left.
@@ -333,7 +331,7 @@ def _observed(connection: Connection, kind: str) -> frozenset[str]:
     return frozenset(connection.execute(select(observations.c.value).where(observations.c.kind == kind)).scalars())
 
 
-def _pending(now: datetime) -> Select[tuple[int, str, str, str, str, str]]:
+def _pending(now: datetime) -> Select[tuple[object, ...]]:
     return (
         select(approvals)
         .join_from(approvals, approval_uses, isouter=True)

@@ -13,8 +13,9 @@ from inventory.provider import Clock
 from inventory.roster.csv_file import CsvRosterSource
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.policy_files import load_policies, load_waivers
-from reconciler.cli.display import StderrProgress, print_json, print_table
+from reconciler.cli.display import StderrProgress, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.cli.probing import NoAnswer, Probe, Probes
 from reconciler.core.canonical import Json
 from reconciler.core.errors import ReconcilerError

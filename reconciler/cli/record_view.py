@@ -201,7 +201,8 @@ def _show_guard(record: CycleRecord) -> None:
     if standing and record.plan and all(one.code.releasable for one in standing):
         print_line(f"to release exactly this plan: access-reconciler approve {record.plan.digest}")
     if record.guard.approval is not None:
-        print_line(f"released by the approval of {record.guard.approval.approved_by}")
+        given = (record.guard.approval, *record.guard.approval.beside)
+        print_line(f"released by the approval of {' and '.join(one.approved_by for one in given)}")
 
 
 def _show_leavers(record: CycleRecord) -> None:

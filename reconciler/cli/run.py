@@ -30,7 +30,6 @@ from reconciler.daemon.watched_files import digest_of_files
 from reconciler.daemon.webhook import Door, WebhookServer
 from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
 from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
 from reconciler.wiring import assemble, hold_lease, secret_files
 
@@ -45,7 +44,7 @@ _GRACE_SECONDS = 60.0
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
-    """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
+    """Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.
 
     Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
     the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
@@ -104,10 +103,10 @@ def _check(settings: Settings) -> None:
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
-    def __init__(self, settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> None:
+    def __init__(self, settings: Settings, ceiling: Mode, health: Health, lease: FileLease) -> None:
         self._settings = settings
         self._ceiling = ceiling
-        self._observer = observer
+        self._health = health
         self._lease = lease
         self._secrets = ""
 
@@ -115,7 +114,8 @@ class _Workshops:
     def open(self) -> Iterator[Workshop]:
         """Build everything anew."""
         self._secrets = self._digest()
-        with assemble(self._settings, self._ceiling, self._observer, purpose=None) as made:
+        with assemble(self._settings, self._ceiling, self._health, purpose=None) as made:
+            self._health.assembled()
             yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
 
     def outdated(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
@@ -26,7 +27,8 @@ from reconciler.ports import CycleEntry, Intent, JournalEntry
 class MemoryJournal:
     """Implements `reconciler.ports.Journal` in a few dictionaries."""
 
-    def __init__(self) -> None:
+    def __init__(self, approvals_needed: int = 1) -> None:
+        self.approvals_needed = approvals_needed
         self._lock = threading.RLock()
         self.epoch = 0
         self._cycles: dict[CycleId, CycleEntry] = {}
@@ -72,7 +74,8 @@ class MemoryJournal:
         self._approvals.append(approval)
 
     def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
-        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+        given = [entry for entry in self.pending_approvals(now) if entry.plan_digest == digest]
+        return joint(given, self.approvals_needed)
 
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         spent = {id(entry) for entry in self._used}

@@ -15,7 +15,8 @@ from inventory.roster.gate import STALE
 from inventory.roster.model import RosterProblem
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.attestation import Attester
-from reconciler.core.model import CycleId, HoldCode, Mode
+from reconciler.core.guard import Limits
+from reconciler.core.model import Approval, CycleId, HoldCode, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, Reverted
 from reconciler.cycle import run_cycle
 from tests import builders
@@ -244,3 +245,30 @@ def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
     assert (closed.outcome, own.version) == (CycleOutcome.FAILED, "2")
     assert closed.version != "2"
     assert closed.config_digest == ""
+
+
+def test_a_plan_that_two_must_approve_waits_for_both(house: House) -> None:
+    """One approval leaves it held with zero acts; the second account's releases it, once, and both are on record."""
+    house.observe_first()
+    house.journal.approvals_needed = 2
+    limits = Limits(max_principals=0, approvals_needed=2)
+    held = house.run(limits=limits)
+    assert (held.outcome, held.results) == (CycleOutcome.HELD, ())
+    assert held.plan is not None
+    word = Approval(
+        plan_digest=held.plan.digest,
+        approved_by="ann",
+        approved_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        lifts=(HoldCode.CAP_COUNT,),
+        uid=1001,
+        login="ann",
+    )
+    house.journal.record_approval(word)
+    assert house.run(limits=limits).outcome is CycleOutcome.HELD
+    house.journal.record_approval(replace(word, uid=1002, login="bob"))
+    done = house.run(limits=limits)
+    assert (done.outcome, len(done.results)) == (CycleOutcome.COMPLETE, 1)
+    assert done.guard.approval is not None
+    assert [one.uid for one in (done.guard.approval, *done.guard.approval.beside)] == [1001, 1002]
+    assert not house.journal.pending_approvals(NOW)
