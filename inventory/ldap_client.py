@@ -105,6 +105,8 @@ class LdapClient:
         self._connection: LdapObject = None
         self.calls = 0
         """Requests sent so far, binds and pages included."""
+        self.throttles = 0
+        """How many of them were answered with: busy."""
 
     def connect(self) -> None:
         """Bind anew, so that a wrong address or password shows before anything is read."""
@@ -224,6 +226,7 @@ class LdapClient:
                 yield self._connection
             except ldap.LDAPError as error:
                 translated = translate(error, what)
+                self.throttles += isinstance(translated, Throttled)
                 if isinstance(translated, Unavailable):
                     self._forget()
                 raise translated from error

@@ -27,6 +27,9 @@ def configure_logs(level_name: str) -> None:
     # These log whole payloads at DEBUG, and at INFO each request with its address, in which a filter may name a person.
     for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore", "apscheduler", "alembic"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # What these say of a failure may hold the address or what the other side answered; our adapters say it themselves.
+    for name in ("apprise", "opentelemetry"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -42,7 +42,7 @@ from reconciler.core.record import CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach, claim_own
 from reconciler.evaluation import evaluate
-from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker, StreamLag
 from reconciler.rereading import Patience
 
 
@@ -79,6 +79,10 @@ class NoAuditLog:
 
     def hand_over(self) -> tuple[str, ...]:
         """Hand over nothing."""
+        return ()
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say that nothing waits, for there is no stream."""
         return ()
 
 

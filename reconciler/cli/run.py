@@ -18,18 +18,20 @@ from reconciler.adapters.lease import FileLease
 from reconciler.attestation import Attested
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
+from reconciler.cli.streams import Counted, open_streams
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleRecord
 from reconciler.cycle import run_cycle
 from reconciler.daemon.health import CycleEnd, Health, Silence
+from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.telling import Telling
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
 from reconciler.settings import Settings, load_settings, log_level, notify_address
 from reconciler.wiring import Assembly, assemble, hold_lease
 
@@ -65,14 +67,17 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
     with ExitStack() as stack:
         lease = stack.enter_context(hold_lease(settings, "run"))
         health = _health(settings, clock)
-        if settings.daemon.health_port:
-            stack.enter_context(_probes(settings.daemon.health_port, health))
         wakeups = Wakeups()
+        watch = stack.enter_context(_watching(settings, wakeups))
+        timer = stack.enter_context(_ticking(settings, wakeups))
+        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
+        if settings.daemon.health_port:
+            stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
         house = ServiceHouse(
-            perform=cycle_in(settings, ceiling, health, lease),
+            perform=cycle_in(settings, ceiling, streams.telling, lease),
             wakeups=wakeups,
-            watch=stack.enter_context(_watching(settings, wakeups)),
-            arm=stack.enter_context(_ticking(settings, wakeups)).arm,
+            watch=watch,
+            arm=timer.arm,
             health=health,
             clock=clock,
             chance=lambda: secrets.randbelow(1000) / 1000,
@@ -90,13 +95,16 @@ def _check(settings: Settings) -> None:
         )
 
 
-def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> Callable[[], CycleEnd]:
+def cycle_in(settings: Settings, ceiling: Mode, telling: Telling, lease: FileLease) -> Callable[[], CycleEnd]:
     """Return what runs one cycle under a lease that is held: everything is assembled anew each time."""
 
     def perform() -> CycleEnd:
-        lease.check()
-        with assemble(settings, ceiling, observer, purpose=None) as assembly:
-            return _end_of(run_cycle(assembly.house, assembly.rules), assembly)
+        with telling.one_cycle():
+            lease.check()
+            with assemble(settings, ceiling, telling, purpose=None) as assembly:
+                attested = run_cycle(assembly.house, assembly.rules)
+                telling.cycle_ended(attested, assembly.house, assembly.rules)
+                return _end_of(attested, assembly)
 
     return perform
 
@@ -141,9 +149,9 @@ def _health(settings: Settings, clock: Clock) -> Health:
     return Health(clock, tuple(ProviderName(name) for name in sorted(settings.providers)), silence, notify)
 
 
-def _probes(port: int, health: Health) -> HealthServer:
+def _probes(port: int, health: Health, metrics: Metrics) -> HealthServer:
     try:
-        return HealthServer(port, health.snapshot)
+        return HealthServer(port, health.snapshot, {"/metrics": metrics.page})
     except OSError as error:
         raise SettingsError(
             f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",
