@@ -8,13 +8,15 @@ once more.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, ProviderError, Throttled, Unsupported
-from inventory.model import ArtefactKind, Grant, PrincipalReading, ProviderName
+from inventory.model import ArtefactKind, Grant, PrincipalId, PrincipalReading, ProviderName
 from inventory.provider import Clock, Collector
 from reconciler.core.model import (
     Action,
@@ -37,6 +39,9 @@ LONGEST_THROTTLE_SECONDS: Final = 30.0
 """A provider that asks for a longer wait is not waited for."""
 DEFAULT_THROTTLE_SECONDS: Final = 1.0
 """The wait where the provider names none."""
+
+FRESH_SECONDS: Final = 2.0
+"""A read that began no longer ago stands for the read right before the act: it is what the plan was made of."""
 
 _NOTHING_TO_RESTORE: Final = BeforeImage(restorable=False, document="{}")
 _NOT_MADE: Final = (Denied, Misconfigured, ObjectChanged, Throttled, Unsupported)
@@ -91,6 +96,15 @@ class Brake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A principal as it was read a moment ago, by whoever planned."""
+
+    reading: PrincipalReading
+    began_seconds: float
+    """Monotonic time at which the read began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What the walk over one provider's principals uses."""
 
@@ -104,10 +118,13 @@ class Tools:
     still_planned: Callable[[Action], str]
     rereader: Rereader
     brake: Brake
+    seen: Mapping[tuple[ProviderName, PrincipalId], Seen] = field(default_factory=dict)
+    side_by_side: int = 1
+    """Actions made at once. 1 where writes are compared with a version that our own writes move."""
 
 
 class PrincipalWalk:
-    """Carries out the actions of one principal, in order, and verifies them together."""
+    """Carries out the actions of one principal, wave by wave, and verifies them together."""
 
     def __init__(self, tools: Tools, actions: Sequence[Action]) -> None:
         self._tools = tools
@@ -115,14 +132,25 @@ class PrincipalWalk:
         self._provider = actions[0].provider
         self._results: dict[ActionId, ActionResult] = {}
         self._reading: PrincipalReading | None = None
+        self._reading_once = threading.Lock()
+        self._acted = False
 
     def run(self) -> tuple[ActionResult, ...]:
         """Return one result an action. Raises `JournalError` and `LeaseLost` only."""
         planned = [action for action in self._actions if self._still_planned(action)]
-        for action in planned:
-            self._step(action)
+        for wave in _waves(planned, self._tools.side_by_side):
+            self._together(wave)
         self._verify()
         return tuple(self._results[action.action_id] for action in self._actions)
+
+    def _together(self, wave: Sequence[Action]) -> None:
+        """Make the actions of a wave, side by side where there are several; a stop raises when all have ended."""
+        if len(wave) == 1:
+            self._step(wave[0])
+            return
+        with ThreadPoolExecutor(min(len(wave), self._tools.side_by_side), thread_name_prefix="wave") as pool:
+            for step in [pool.submit(self._step, action) for action in wave]:
+                step.result()
 
     def _still_planned(self, action: Action) -> bool:
         reason = self._barred() or self._tools.still_planned(action)
@@ -164,9 +192,19 @@ class PrincipalWalk:
 
     def _ground(self, action: Action) -> Ground:
         """Compare with the world: one read for all actions, and another where our own act has moved revisions."""
-        if self._reading is None:
-            self._reading = self._tools.collector.read_principal(action.principal)
-        return ground(action, self._reading)
+        with self._reading_once:
+            if self._reading is None:
+                self._reading = self._just_seen() or self._tools.collector.read_principal(action.principal)
+            reading = self._reading
+        return ground(action, reading)
+
+    def _just_seen(self) -> PrincipalReading | None:
+        """Return the read that the plan was made of, once, if it is a moment old and nothing was done since."""
+        seen = self._tools.seen.get((self._provider, self._actions[0].principal.principal_id))
+        if seen is None or self._acted:
+            return None
+        age = self._tools.clock.monotonic_seconds() - seen.began_seconds
+        return seen.reading if age <= FRESH_SECONDS else None
 
     def _act(self, action: Action) -> None:
         try:
@@ -179,8 +217,9 @@ class PrincipalWalk:
             self._keep(action, OutcomeState.FAILED, f"not called, no before-image: {_told(error)}")
             return
         self._intend(action, before)
+        self._acted = True
         outcome, detail = self._call(action)
-        if action.principal.revision or (isinstance(action.item, Grant) and action.item.revision):
+        if self._tools.side_by_side == 1 and _versioned(action):
             self._reading = None
         now = self._tools.clock.now()
         self._tools.journal.record_outcome(action.action_id, outcome, detail, now)
@@ -300,6 +339,28 @@ class PrincipalWalk:
             acted_at=acted_at,
             effective_by=effective_by(action, acted_at) if acted_at and outcome is not OutcomeState.FAILED else None,
         )
+
+
+def _versioned(action: Action) -> bool:
+    return bool(action.principal.revision) or (isinstance(action.item, Grant) and bool(action.item.revision))
+
+
+def _waves(actions: Sequence[Action], side_by_side: int) -> Iterator[Sequence[Action]]:
+    """Yield what may be done at once: first what signs in, then what it may do, then the principal itself.
+
+    In the plan's order, one by one, where nothing may be done at once.
+    """
+    if side_by_side == 1:
+        yield from ((action,) for action in actions)
+        return
+    for _, wave in groupby(sorted(actions, key=_wave), key=_wave):
+        yield tuple(wave)
+
+
+def _wave(action: Action) -> int:
+    if action.item.kind is ArtefactKind.ACCOUNT and action.effect is Effect.REVOKE:
+        return 2
+    return 1 if isinstance(action.item, Grant) else 0
 
 
 def _told(error: ProviderError) -> str:

@@ -40,6 +40,8 @@ class CycleTold:
     record: CycleRecord
     snapshot: Snapshot | None
     """What was looked at; holds personal data, of which listeners tell ids at most, and only where they are set to."""
+    gave_way: bool
+    """It did nothing, because a leaver came in between, and is decided again."""
     acts: tuple[JournalEntry, ...]
     """Intents of this cycle with their ends."""
     unsettled: int

@@ -246,6 +246,8 @@ class Assembly:
 
     house: CycleHouse
     rules: CycleRules
+    quick: Mapping[ProviderName, Source]
+    """Collectors beside those of the house, with connections and threads of their own."""
 
 
 @contextmanager
@@ -266,8 +268,8 @@ def assemble(
         if purpose is not None:
             stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
         journal = stack.enter_context(open_journal(settings))
-        sources = build_sources(settings, time)
-        for source in sources.values():
+        sources, quick = build_sources(settings, time), build_sources(settings, time)
+        for source in (*sources.values(), *quick.values()):
             stack.callback(source.collector.close)
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
@@ -292,7 +294,16 @@ def assemble(
                 audit=audit,
             ),
             rules=rules,
+            quick=quick,
         )
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,11 +70,11 @@ class Spans:
     def __init__(self, target: TraceTarget, version: str, instance_id: str, clock: Clock) -> None:
         """Build the exporter; nothing is sent yet. Raises `SettingsError` where OpenTelemetry is not installed."""
         try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - optional
-            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - optional
-            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - optional
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - optional
-            from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - optional
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise SettingsError(
                 "trace.endpoint is set, yet OpenTelemetry is not installed",
@@ -117,7 +117,8 @@ class Spans:
                 "cycle.id": record.cycle_id,
                 "cycle.sequence": record.sequence,
                 "cycle.mode": record.mode.value,
-                "cycle.outcome": record.outcome.value,
+                "cycle.breadth": record.breadth.value,
+                "cycle.outcome": "gave_way" if told.gave_way else record.outcome.value,
                 "cycle.acts": len(record.results),
             },
         )
@@ -169,8 +170,8 @@ class Spans:
             span.end(_nanoseconds(result.verified_at or began))
 
     def _begin(self, name: str, at: datetime, parent: "Span | None", attributes: Attributes) -> "Span":
-        from opentelemetry.context import Context  # noqa: PLC0415 - optional
-        from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 - optional
+        from opentelemetry.context import Context  # noqa: PLC0415 - an extra
+        from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 - an extra
 
         # An empty context, so that no span of somebody else in this process becomes a parent.
         context: Context = set_span_in_context(parent, Context()) if parent is not None else Context()
@@ -201,7 +202,7 @@ class _Telling:
 
 
 def _fail(span: "Span", reason: str) -> None:
-    from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - optional
+    from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an extra
 
     span.set_status(Status(StatusCode.ERROR, reason))
 

@@ -48,6 +48,8 @@ class EvaluationWorld:
     roster: Roster
     policies: PolicySet
     waivers: tuple[Waiver, ...]
+    asked: frozenset[tuple[ProviderName, PrincipalId]] | None = None
+    """Whom to ask about; None for every principal of the snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,11 @@ def nanoseconds(instant: datetime) -> int:
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 
 
-def roster_document(roster: Roster) -> dict[str, Json]:
-    """Return `data.roster`: what rules may know of each worker, by worker id, under the digest of the roster."""
+def roster_document(roster: Roster, only: frozenset[WorkerId] | None = None) -> dict[str, Json]:
+    """Return `data.roster`: what rules may know of each worker, by worker id, under the digest of the roster.
+
+    `only` leaves out the workers that no unit of the evaluation leads to; `meta` speaks of the whole roster.
+    """
     return {
         "meta": {
             "digest": roster.digest,
@@ -89,8 +94,30 @@ def roster_document(roster: Roster) -> dict[str, Json]:
             "count": len(roster.workers),
             "source": roster.source,
         },
-        "workers": {worker.worker_id: worker_document(worker) for worker in roster.workers},
+        "workers": {
+            worker.worker_id: worker_document(worker)
+            for worker in roster.workers
+            if only is None or worker.worker_id in only
+        },
     }
+
+
+def workers_named(world: EvaluationWorld) -> frozenset[WorkerId] | None:
+    """Return whom the rules can reach from the units of a world: their workers, candidates, and those's managers.
+
+    None when everybody is asked about. A rule may follow a worker id that its unit or a worker names, once; it may not
+    go through all workers, because a leavers' pass does not hand them out (docs/policies.md).
+    """
+    if world.asked is None:
+        return None
+    near = {
+        match.worker_id
+        for correlation in world.correlations
+        if (correlation.provider, correlation.principal_id) in world.asked
+        for match in correlation.candidates
+    }
+    managers = {one.manager_id for one in world.roster.workers if one.worker_id in near and one.manager_id}
+    return frozenset(near | managers)
 
 
 def worker_document(worker: Worker) -> dict[str, Json]:
@@ -150,6 +177,8 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     for inventory in sorted(world.snapshot.inventories, key=lambda one: (one.provider, one.scope)):
         for principal in sorted(inventory.principals, key=lambda one: one.principal_id):
             items = owned.pop(_place(principal), [])
+            if world.asked is not None and (principal.provider, principal.principal_id) not in world.asked:
+                continue
             if seen[principal.provider, principal.principal_id] > 1:
                 yield _unreadable(principal, "is listed more than once")
                 continue

@@ -26,7 +26,9 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
         "ready": Row(kind="gauge", help="1 once a cycle has come to its end, until draining begins."),
         "lease_held": Row(kind="gauge", help="1 while this process is the one writer."),
         "cycles_total": Row(
-            kind="counter", help="Cycles that ended with a signed record, by outcome.", labels=("outcome",)
+            kind="counter",
+            help="Cycles that ended with a signed record, by outcome; gave_way is one that did so for a leaver.",
+            labels=("breadth", "outcome"),
         ),
         "cycles_broken_total": Row(
             kind="counter", help="Cycles that could not be recorded or attested; the next cycle closes them."
@@ -35,13 +37,22 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
             kind="gauge", help="Cycles in a row that came to no good end; 0 after one that did."
         ),
         "cycle_running_seconds": Row(kind="gauge", help="For how long a cycle has been running; 0 between two cycles."),
-        "cycle_duration_seconds": Row(kind="histogram", help="Duration of whole cycles."),
+        "cycle_duration_seconds": Row(
+            kind="histogram",
+            help="Duration of cycles from the roster to the signature; reading providers runs before a whole one.",
+            labels=("breadth",),
+        ),
+        "collection_duration_seconds": Row(
+            kind="histogram", help="Duration of reading one scope of a provider.", labels=("provider",)
+        ),
         "stage_duration_seconds": Row(
             kind="histogram",
             help="Duration of each stage of a cycle; reading again after an act is part of execute.",
             labels=("stage",),
         ),
-        "last_cycle_timestamp_seconds": Row(kind="gauge", help="When the last cycle ended with a signed record."),
+        "last_cycle_timestamp_seconds": Row(
+            kind="gauge", help="When the last cycle ended with a signed record.", labels=("breadth",)
+        ),
         "provider_complete_timestamp_seconds": Row(
             kind="gauge", help="When the last cycle ended that read the provider whole.", labels=("provider",)
         ),

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from inventory.provider import Clock
 from reconciler.core.errors import EvidenceError, JournalError, LeaseLost, SigningError
 from reconciler.core.model import ActionResult, VerificationState
-from reconciler.core.record import CycleOutcome, LeaverState
+from reconciler.core.record import Breadth, CycleOutcome, LeaverState
 from reconciler.daemon.health import HealthSnapshot
 from reconciler.daemon.metric_table import PREFIX, TABLE
 from reconciler.told import CycleTold
@@ -65,6 +65,7 @@ class Metrics:
         self._throttles = self._counter("throttles")
         self._seconds = self._histogram("cycle_duration_seconds", _CYCLE_SECONDS)
         self._stages = self._histogram("stage_duration_seconds", _CYCLE_SECONDS)
+        self._collections = self._histogram("collection_duration_seconds", _CYCLE_SECONDS)
         self._revoke = self._histogram("time_to_revoke_seconds", _REVOKE_SECONDS)
         self._ended = self._gauge("last_cycle_timestamp_seconds")
         self._complete = self._gauge("provider_complete_timestamp_seconds")
@@ -87,19 +88,25 @@ class Metrics:
 
     def cycle_ended(self, told: CycleTold) -> None:
         """Count a cycle that ended with a record."""
-        record = told.record
-        self._cycles.labels(record.outcome.value).inc()
-        self._seconds.observe(max((record.finished_at - record.started_at).total_seconds(), 0.0))
+        record, whole = told.record, told.record.breadth is Breadth.WHOLE
+        breadth = record.breadth.value
+        self._cycles.labels(breadth, "gave_way" if told.gave_way else record.outcome.value).inc()
         for stage in told.stages:
             self._stages.labels(stage.stage).observe(stage.seconds)
-        self._ended.set(record.finished_at.timestamp())
-        self._undecided.set(record.undecided)
-        if record.leavers or record.outcome is CycleOutcome.COMPLETE:
-            for state in LeaverState:
-                self._leavers.labels(state.value).set(sum(one.state is state for one in record.leavers))
+        with self.lock:
+            self.unsigned_since = None
+        if told.gave_way:
+            return
+        self._seconds.labels(breadth).observe(_seconds(record.started_at, record.finished_at))
+        self._ended.labels(breadth).set(record.finished_at.timestamp())
         self._note_providers(told)
         self._note_acts(told)
         self._note_standing(told)
+        if whole:
+            self._undecided.set(record.undecided)
+        if whole and record.outcome is not CycleOutcome.FAILED:
+            for state in LeaverState:
+                self._leavers.labels(state.value).set(sum(one.state is state for one in record.leavers))
 
     def cycle_broke(self, error: str) -> None:
         """Count a cycle without a record, and note from when on signing is behind."""
@@ -116,7 +123,9 @@ class Metrics:
             self._calls.labels(one.provider).inc(one.api_calls)
             self._throttles.labels(one.provider).inc(one.throttles)
         scopes = told.record.inventories
-        for provider in {facts.provider for facts in scopes}:
+        for facts in scopes:
+            self._collections.labels(facts.provider).observe(_seconds(facts.started_at, facts.finished_at))
+        for provider in {facts.provider for facts in scopes if told.record.breadth is Breadth.WHOLE}:
             if all(facts.complete for facts in scopes if facts.provider == provider):
                 self._complete.labels(provider).set(told.record.finished_at.timestamp())
 
@@ -138,7 +147,8 @@ class Metrics:
         if roster is None:
             return
         ends = {one.worker_id: one.access_end_at for one in told.record.leavers}
-        self._known = {
+        kept = {} if told.record.breadth is Breadth.WHOLE else self._known
+        self._known = kept | {
             worker: self._known.get(worker, max(end, min(roster.as_of or roster.fetched_at, roster.fetched_at)))
             for worker, end in ends.items()
         }
@@ -156,15 +166,15 @@ class Metrics:
         }
         for stage, at in instants.items():
             if at is not None:
-                seconds = max((at - known).total_seconds(), 0.0)
+                seconds = _seconds(known, at)
                 self._revoke.labels(result.action.provider, stage).observe(seconds)
 
     def _note_standing(self, told: CycleTold) -> None:
         digest = told.held_digest
         with self.lock:
-            self.unsigned_since = None
-            since = self.held[1] if self.held and self.held[0] == digest else told.record.finished_at
-            self.held = (digest, since) if digest else None
+            if digest or told.record.breadth is Breadth.WHOLE:
+                since = self.held[1] if self.held and self.held[0] == digest else told.record.finished_at
+                self.held = (digest, since) if digest else None
             self.waiting = {lag.stream: (lag.records, lag.since) for lag in told.lags}
 
     def _counter(self, name: str) -> Counter:
@@ -226,8 +236,12 @@ class _Now(Collector):
         yield _gauge_by("audit_lag_seconds", ((name, _age(since, now)) for name, (_, since) in waiting.items()))
 
 
+def _seconds(since: datetime, until: datetime) -> float:
+    return max((until - since).total_seconds(), 0.0)
+
+
 def _age(since: datetime | None, now: datetime) -> float:
-    return max((now - since).total_seconds(), 0.0) if since else 0.0
+    return _seconds(since, now) if since else 0.0
 
 
 def _gauge(name: str, value: float) -> Metric:

@@ -28,7 +28,7 @@ from reconciler.core.notices import (
     of_cycle,
     over,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.ports import Notifier
 from reconciler.told import CycleTold
 
@@ -135,7 +135,10 @@ class Notifications:
     def cycle_ended(self, told: CycleTold) -> None:
         """Take note of a cycle that ended with a record."""
         record = told.record
-        names = {facts.provider for facts in record.inventories}
+        if told.gave_way:
+            return
+        broad = record.breadth is Breadth.WHOLE
+        names = {facts.provider for facts in record.inventories if broad}
         whole = names - {facts.provider for facts in record.inventories if not facts.complete}
         with self._lock:
             before = self._memory
@@ -144,14 +147,16 @@ class Notifications:
             self._memory = replace(
                 before,
                 complete={**before.complete, **dict.fromkeys(whole, record.finished_at)},
-                whole_cycle_at=record.finished_at if record.outcome in _WHOLE else before.whole_cycle_at,
+                whole_cycle_at=record.finished_at if broad and record.outcome in _WHOLE else before.whole_cycle_at,
                 break_glass={
                     **before.break_glass,
                     **{key: at for key, at in uses.items() if at or key not in before.break_glass},
                 },
             )
             self._ended, self._unsigned_since = True, None
-            self._of_cycle = of_cycle(record)
+            # A pass over a few leavers says nothing of what a whole one found: that stays as it is.
+            kept = {} if broad else {one.key: one for one in self._of_cycle}
+            self._of_cycle = tuple((kept | {one.key: one for one in of_cycle(record)}).values())
             for one in used:
                 self._owe(one)
             self._file.save(self._memory)

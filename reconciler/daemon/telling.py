@@ -16,6 +16,9 @@ from reconciler.attestation import Attested
 from reconciler.circumstances import populations
 from reconciler.core.errors import JournalError
 from reconciler.core.guard import Limits
+from reconciler.core.record import Breadth
+from reconciler.daemon.health import CycleEnd
+from reconciler.daemon.service import PassRunner
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.ports import Observer, Progress
 from reconciler.told import OTHER, STAGES, CycleTold, Listener, StageTime
@@ -81,7 +84,7 @@ class Telling:
                 # Type and place only: the message of an unforeseen error may hold anything.
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 self.failures += 1
-                log.error("listener.failed", error=type(error).__name__, place=f"{place.name}, line {place.lineno}")  # noqa: TRY400 - a traceback may hold anything
+                log.error("listener.failed", error=type(error).__name__, place=f"{place.name}, line {place.lineno}")  # noqa: TRY400 - see above
 
     def _take_stages(self) -> tuple[StageTime, ...]:
         with self._lock:
@@ -94,12 +97,41 @@ class Telling:
             self._stages.append(replace(self._running, ended_at=self._clock.now()))
 
 
+class ToldPasses:
+    """Implements `service.PassRunner`: runs passes, and tells of what breaks one."""
+
+    def __init__(self, passes: PassRunner, telling: Telling) -> None:
+        self._passes = passes
+        self._telling = telling
+
+    @property
+    def reading(self) -> bool:
+        """Say whether a reading is under way, or waits to be decided upon."""
+        return self._passes.reading
+
+    def begin_reading(self) -> None:
+        """Begin to read all providers."""
+        with self._telling.one_cycle():
+            self._passes.begin_reading()
+
+    def whole_pass(self) -> CycleEnd:
+        """Decide upon what was read."""
+        with self._telling.one_cycle():
+            return self._passes.whole_pass()
+
+    def leavers_pass(self) -> CycleEnd | None:
+        """Deal with new leavers; None where there are none."""
+        with self._telling.one_cycle():
+            return self._passes.leavers_pass()
+
+
 def _told(attested: Attested, house: CycleHouse, rules: CycleRules, stages: tuple[StageTime, ...]) -> CycleTold:
     """Ask the journal what belongs to a cycle; raises `JournalError`."""
     journal, record = house.journal, attested.record
     return CycleTold(
         record=record,
         snapshot=attested.snapshot,
+        gave_way=attested.gave_way,
         acts=tuple(journal.entries(record.cycle_id)),
         unsettled=len(journal.unsettled()),
         caps=_caps(attested, house, rules.limits),
@@ -110,8 +142,8 @@ def _told(attested: Attested, house: CycleHouse, rules: CycleRules, stages: tupl
 
 def _caps(attested: Attested, house: CycleHouse, limits: Limits) -> Mapping[ProviderName, float]:
     """Return the share of its limit that each provider has used, a plan that was held for it included."""
-    if attested.snapshot is None:
-        return {}
+    if attested.snapshot is None or attested.record.breadth is not Breadth.WHOLE:
+        return {}  # how many principals a provider has is known to a whole pass alone
     since = attested.record.finished_at - timedelta(seconds=limits.window_seconds)
     named = {(touch.provider, touch.principal_id) for touch in house.journal.touched_since(since)}
     if attested.record.guard.hold_reasons and attested.record.plan is not None:

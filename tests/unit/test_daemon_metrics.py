@@ -9,7 +9,7 @@ import pytest
 
 from inventory.roster.model import WorkerId
 from reconciler.core.model import BeforeImage, HoldCode, HoldReason, OutcomeState, VerificationState
-from reconciler.core.record import CycleOutcome, LeaverState, LeaverVerdict
+from reconciler.core.record import Breadth, CycleOutcome, LeaverState, LeaverVerdict
 from reconciler.daemon.health import Health, Silence
 from reconciler.daemon.metric_table import PREFIX, TABLE
 from reconciler.daemon.metrics import Metrics, Sources
@@ -42,6 +42,7 @@ def told(**changes: Any) -> CycleTold:
     values: dict[str, Any] = {
         "record": record,
         "snapshot": builders.snapshot(replace(builders.inventory(), api_calls=9, throttles=2)),
+        "gave_way": False,
         "acts": (JournalEntry(intent=intent, outcome=OutcomeState.DONE, outcome_at=NOW + timedelta(seconds=4)),),
         "unsettled": 0,
         "caps": {PROVIDER: 0.04},
@@ -95,8 +96,8 @@ def test_a_cycle_is_counted() -> None:
     shown = Shown()
     shown.metrics.cycle_ended(told())
     shown.metrics.cycle_ended(told(record=cycle_record(sequence=2, results=(), outcome=CycleOutcome.PARTIAL)))
-    assert shown.value("cycles_total", outcome="complete") == 1
-    assert shown.value("cycles_total", outcome="partial") == 1
+    assert shown.value("cycles_total", breadth="whole", outcome="complete") == 1
+    assert shown.value("cycles_total", breadth="whole", outcome="partial") == 1
     assert shown.value("actions_total", provider="corp-aws", effect="revoke", outcome="done") == 1
     assert shown.value("verifications_total", provider="corp-aws", state="gone") == 1
     assert shown.value("api_calls_total", provider="corp-aws") == 18
@@ -168,6 +169,31 @@ def test_ages_grow_between_cycles() -> None:
     assert shown.value("audit_lag_seconds", stream="jsonl") is None
     shown.metrics.cycle_ended(told())
     assert (shown.value("held_plans"), shown.value("held_plan_age_seconds")) == (0, 0)
+
+
+def test_a_pass_over_leavers_moves_only_what_it_knows() -> None:
+    """Acts and times count; verdicts, caps, providers and the held plan stay as the whole pass left them."""
+    shown = Shown()
+    reason = HoldReason(code=HoldCode.CAP_COUNT, message="too many")
+    held = cycle_record(outcome=CycleOutcome.HELD, guard=guard_facts(hold_reasons=(reason,)), results=())
+    shown.metrics.cycle_ended(told(record=held))
+    shown.clock.sleep(60)
+    quick = replace(told().record, breadth=Breadth.LEAVERS, finished_at=NOW + timedelta(seconds=60), leavers=(LEAVER,))
+    shown.metrics.cycle_ended(told(record=quick, caps={}))
+    assert shown.value("cycles_total", breadth="leavers", outcome="complete") == 1
+    assert shown.value("actions_total", provider="corp-aws", effect="revoke", outcome="done") == 1
+    assert shown.value("held_plans") == 1
+    assert shown.value("provider_complete_timestamp_seconds", provider="corp-aws") == NOW.timestamp() + 8
+    assert shown.value("last_cycle_timestamp_seconds", breadth="whole") == NOW.timestamp() + 8
+    assert shown.value("cap_used_ratio", provider="corp-aws") == 0.04
+
+
+def test_a_cycle_that_gave_way_is_counted_as_such() -> None:
+    """It did nothing and is decided again, so nothing but its number changes."""
+    shown = Shown()
+    shown.metrics.cycle_ended(told(record=cycle_record(outcome=CycleOutcome.PARTIAL), gave_way=True))
+    assert shown.value("cycles_total", breadth="whole", outcome="gave_way") == 1
+    assert shown.value("actions_total", provider="corp-aws", effect="revoke", outcome="done") is None
 
 
 def test_a_lost_lease_shows() -> None:

@@ -34,7 +34,7 @@ def test_names_follow_the_conventions() -> None:
         assert (row.kind == "counter") == name.endswith("_total"), name
         assert not re.search(r"(_ms|_millis|_minutes|_percent)", name), name
         assert set(row.labels) <= {
-            *("provider", "stage", "effect", "outcome", "state", "reason", "trouble", "stream", "version"),
+            *("provider", "stage", "effect", "outcome", "state", "reason", "trouble", "stream", "version", "breadth"),
         }, name
         assert row.help.endswith("."), name
 

@@ -16,7 +16,7 @@ from reconciler.adapters.notify import AppriseNotifier
 from reconciler.core.errors import NotifyError
 from reconciler.core.model import HoldCode, HoldReason, OutcomeState
 from reconciler.core.notices import MOST_IDS, Event, Include, Memory
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import Breadth, CycleOutcome, CycleRecord
 from reconciler.daemon.notifying import MOST_OWED, Notifications, Patience, Receiver
 from tests import builders
 from tests.builders import NOW, PROVIDER
@@ -100,6 +100,15 @@ def test_a_held_plan_is_told_once_and_its_end_once(desk: Desk) -> None:
     assert desk.ended(QUIET) == ["Resolved: plan_held"]
     assert desk.ended(QUIET) == []
     assert [title for title, _ in desk.kept.sent] == ["access-reconciler: 1 notice", "access-reconciler: 1 resolved"]
+
+
+def test_a_pass_over_leavers_ends_nothing_that_a_whole_one_found(desk: Desk) -> None:
+    """A held plan stays held while leavers are dealt with beside it, and what gave way says nothing at all."""
+    desk.ended(HELD)
+    assert desk.ended(replace(QUIET, breadth=Breadth.LEAVERS)) == []
+    assert desk.ended(QUIET, gave_way=True) == []
+    assert len(desk.ended(replace(failed(), breadth=Breadth.LEAVERS))) == 1
+    assert desk.ended(QUIET) == ["Resolved: action_failed/corp-aws\n\nResolved: plan_held"]
 
 
 def test_another_plan_is_news_and_a_lasting_one_is_told_again(tmp_path: Path) -> None:
