@@ -4,11 +4,12 @@ Quiet by default; `ACCESS_RECONCILER_LOG=debug` turns more on. Not the audit tra
 use the standard library's logging come out in the same form and through the same redaction.
 """
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -56,6 +57,25 @@ def scrub(text: str) -> str:
     return text
 
 
+class _Patient:
+    """Passes lines on to stderr as it is now; one that cannot be written is lost, and nothing else is.
+
+    A log on a full disk, or whose reader has gone, must not end the watch over leavers. There is nobody to be told:
+    this is where one tells. The journal and the attestations do not rest on it.
+    """
+
+    def write(self, text: str) -> int:
+        """Write, or do without."""
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush, or do without."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure_logs(level_name: str) -> None:
     """Set up structlog and the standard library's logging for this process."""
     level = getattr(logging, level_name.upper(), logging.WARNING)
@@ -69,7 +89,7 @@ def configure_logs(level_name: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(cast("TextIO", _Patient()))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=(structlog.stdlib.add_logger_name, *common),
@@ -86,5 +106,5 @@ def configure_logs(level_name: str) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *common, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Patient())),
     )

@@ -30,8 +30,10 @@ from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
+from reconciler.daemon.webhook import Door, WebhookServer
+from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
-from reconciler.settings import Settings, load_settings, log_level, notify_address
+from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
 from reconciler.wiring import assemble, hold_lease, secret_files
 
 _CLOSE_SECONDS = 5.0
@@ -80,6 +82,8 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
+        if settings.daemon.webhook is not None:
+            stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
         house = ServiceHouse(
             passes=stack.enter_context(_passes(_Workshops(settings, ceiling, streams.telling, lease), wakeups)),
             wakeups=wakeups,
@@ -165,6 +169,25 @@ def _probes(port: int, health: Health, metrics: Metrics) -> HealthServer:
         raise SettingsError(
             f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",
             advice="choose a free port, or 0 for none",
+        ) from error
+
+
+def webhook_of(settings: WebhookSettings, wakeups: Wakeups, clock: Clock) -> WebhookServer:
+    """Open the webhook; raises `SettingsError` when a secret is unusable or the address cannot be had."""
+    gate = Gate(Secrets(settings.secret_files, clock), Remembered(clock))
+    door = Door(
+        bind=settings.bind,
+        port=settings.port,
+        path=settings.path,
+        max_bytes=settings.max_bytes,
+        gap_seconds=settings.gap_seconds,
+    )
+    try:
+        return WebhookServer(door, gate.judge, lambda: wakeups.wake(Reason.WEBHOOK))
+    except OSError as error:
+        raise SettingsError(
+            f"daemon.webhook: cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
+            advice="choose an address of this machine and a free port, or leave the block out",
         ) from error
 
 

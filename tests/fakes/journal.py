@@ -1,7 +1,7 @@
 """A journal in memory that keeps the port's promises; the contract suite holds it to the same tests as the real one."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -166,6 +166,12 @@ class MemoryJournal:
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         self._observed.add((kind, value))
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        return frozenset(value for known, value in self._observed if known == kind)
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        self._observed.update((kind, value) for value in values)
 
     def close(self) -> None:
         return None
