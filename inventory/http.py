@@ -203,8 +203,7 @@ class ReadingClient:
         self._client = open_client(settings, ReadOnlyTransport(transport or network_transport(settings)))
         self.calls = 0
         """Requests sent so far, repeats included."""
-        self.throttles = 0
-        """How many of them were answered with: slow down."""
+        self.throttles = 0  # how many of them were answered with: slow down
 
     def get(self, path: str, parameters: Parameters | None = None) -> Answer:
         """Read one object or page. `path` is relative to the base URL, made with `segment`.

@@ -299,14 +299,8 @@ def pages(
 
 
 _SLOW_DOWN: Final = frozenset(
-    {
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
+    {"RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling", "ThrottlingException"}
+    | {"TooManyRequestsException"}
 )
 _REPLIES: Final[tuple[tuple[type[ProviderError], str, frozenset[str]], ...]] = (
     (
