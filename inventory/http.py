@@ -203,6 +203,7 @@ class ReadingClient:
         self._client = open_client(settings, ReadOnlyTransport(transport or network_transport(settings)))
         self.calls = 0
         """Requests sent so far, repeats included."""
+        self.throttles = 0  # how many of them were answered with: slow down
 
     def get(self, path: str, parameters: Parameters | None = None) -> Answer:
         """Read one object or page. `path` is relative to the base URL, made with `segment`.
@@ -236,7 +237,11 @@ class ReadingClient:
                 f"{what} at {self._settings.host}: no answer ({type(error).__name__})",
                 advice="check that the provider is up and reachable from here",
             ) from error
-        answer = answer_of(response, body, what, self._clock.now())
+        try:
+            answer = answer_of(response, body, what, self._clock.now())
+        except Throttled:
+            self.throttles += 1
+            raise
         if not body:
             raise Unavailable(f"{what} was answered without a body", advice="check what answers at the configured url")
         return answer

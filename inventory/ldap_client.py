@@ -110,11 +110,17 @@ class LdapClient:
         self._idle: list[tuple[LdapObject, float]] = []
         """Connections nobody uses, with the monotonic time of their last use; the last one used is at the end."""
         self._calls = 0
+        self._throttles = 0
 
     @property
     def calls(self) -> int:
         """Return how many requests were sent so far, binds and pages included."""
         return self._calls
+
+    @property
+    def throttles(self) -> int:
+        """Return how many of them were answered with: busy."""
+        return self._throttles
 
     def count(self) -> None:
         """Count one request."""
@@ -239,6 +245,9 @@ class LdapClient:
             except ldap.LDAPError as error:
                 translated = translate(error, what)
                 broken = isinstance(translated, Unavailable)
+                if isinstance(translated, Throttled):
+                    with self._lock:
+                        self._throttles += 1
                 raise translated from error
             finally:
                 # Left by an error of another kind, an answer may still be under way: nobody else gets it.

@@ -43,7 +43,16 @@ from reconciler.core.record import Breadth, CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
-from reconciler.ports import LONGEST_OBSERVED, AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import (
+    LONGEST_OBSERVED,
+    AuditLog,
+    Journal,
+    Observer,
+    PolicyEngine,
+    Progress,
+    Revoker,
+    StreamLag,
+)
 from reconciler.rereading import Patience
 from reconciler.surveys import Ground, Sight, Survey, everything
 
@@ -85,6 +94,10 @@ class NoAuditLog:
 
     def hand_over(self) -> tuple[str, ...]:
         """Hand over nothing."""
+        return ()
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say that nothing waits, for there is no stream."""
         return ()
 
 

@@ -233,11 +233,21 @@ class Journal(Protocol):
         """Release the database."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLag:
+    """What a stream of the audit trail does not have yet."""
+
+    stream: str
+    records: int
+    since: datetime | None
+    """Instant of the oldest record that waits; None when none does."""
+
+
 class AuditLog(Protocol):
     """The audit trail for whoever watches from outside: a copy of what the journal says, never what it rests on.
 
-    Neither call raises, and neither changes what is decided or done: what could not be kept or handed over is said in
-    one line each, and is made up for by the next cycle.
+    Neither writing call raises, and none changes what is decided or done: what could not be kept or handed over is
+    said in one line each, and is made up for by the next cycle.
     """
 
     def record(self, record: CycleRecord) -> tuple[str, ...]:
@@ -245,6 +255,9 @@ class AuditLog(Protocol):
 
     def hand_over(self) -> tuple[str, ...]:
         """Bring every stream up to what the journal now says, from where it stood."""
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say of each stream what it does not have yet; raises `JournalError` when that cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +322,13 @@ class Progress:
     message: str
     done: int = 0
     total: int = 0
+
+
+class Notifier(Protocol):
+    """Brings messages to one receiver."""
+
+    def send(self, title: str, body: str) -> None:
+        """Send one message within its own time limit; raises `NotifyError`."""
 
 
 class Observer(Protocol):

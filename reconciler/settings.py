@@ -25,6 +25,7 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
 from reconciler.core.plain_yaml import check_plain
+from reconciler.settings_streams import NotifySettings, TraceSettings
 
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
@@ -207,7 +208,10 @@ class DaemonSettings(Block):
         default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
     )
     health_port: int = Field(
-        default=8580, ge=0, le=65535, description="Loopback port of `/livez`, `/startupz` and `/readyz`; 0 for none."
+        default=8580,
+        ge=0,
+        le=65535,
+        description="Loopback port of `/livez`, `/startupz`, `/readyz` and `/metrics`; 0 for none.",
     )
     webhook: WebhookSettings | None = Field(default=None, description="Signed calls that wake; off when not set.")
 
@@ -230,6 +234,8 @@ class Settings(BaseSettings):
     audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
     daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
+    notify: NotifySettings = Field(default=NotifySettings(), description="Who is told of what needs a human.")
+    trace: TraceSettings = Field(default=TraceSettings(), description="OpenTelemetry spans; off by default.")
 
     @field_validator("providers")
     @classmethod
@@ -322,6 +328,8 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
+            "notify": settings.notify.anchored(folder),
+            "trace": settings.trace.anchored(folder),
             "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
             "daemon": _anchored_daemon(settings.daemon, folder),

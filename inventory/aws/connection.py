@@ -149,6 +149,7 @@ class AwsAccounts:
         self._lock = threading.Lock()
         self._opened: OrderedDict[AccountId | None, _Opened] = OrderedDict()
         self._calls: Counter[AccountId | None] = Counter()
+        self._throttles: Counter[AccountId | None] = Counter()
         self._own_account: AccountId | None = None
         with calling("credentials", "own session"):
             self._session = boto3.session.Session(
@@ -202,6 +203,11 @@ class AwsAccounts:
         with self._lock:
             return self._calls[account_id]
 
+    def throttles(self, account_id: AccountId | None) -> int:
+        """Return how many of those requests were answered with: slow down."""
+        with self._lock:
+            return self._throttles[account_id]
+
     def close(self) -> None:
         """Close the connections of every client."""
         with self._lock:
@@ -239,7 +245,13 @@ class AwsAccounts:
             with self._lock:
                 self._calls[account_id] += 1
 
+        def notice(parsed_response: Mapping[str, Any] | None = None, **_: object) -> None:
+            if (parsed_response or {}).get("Error", {}).get("Code") in _SLOW_DOWN:
+                with self._lock:
+                    self._throttles[account_id] += 1
+
         client.meta.events.register("before-send", count)
+        client.meta.events.register("response-received", notice)
         return client
 
 
@@ -286,20 +298,15 @@ def pages(
         marker = {"Marker": following}
 
 
+_SLOW_DOWN: Final = frozenset(
+    {"RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling", "ThrottlingException"}
+    | {"TooManyRequestsException"}
+)
 _REPLIES: Final[tuple[tuple[type[ProviderError], str, frozenset[str]], ...]] = (
     (
         Throttled,
         "a smaller max_workers asks more slowly; the next cycle asks again",
-        frozenset(
-            {
-                "RequestLimitExceeded",
-                "RequestThrottled",
-                "SlowDown",
-                "Throttling",
-                "ThrottlingException",
-                "TooManyRequestsException",
-            }
-        ),
+        _SLOW_DOWN,
     ),
     (
         Denied,

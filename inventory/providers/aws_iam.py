@@ -133,11 +133,16 @@ class AwsIamCollector:
         """Read every configured account, several at a time."""
         scopes: tuple[AccountId | None, ...] = self._settings.scopes() or (None,)
         before = {scope: self._accounts.calls(scope) for scope in scopes}
+        slowed = {scope: self._accounts.throttles(scope) for scope in scopes}
         who = self._whoami(scopes[0])
 
         def read(scope: AccountId | None) -> ProviderInventory:
             inventory = self._collect_account(scope, who, interest)
-            return replace(inventory, api_calls=self._accounts.calls(scope) - before[scope])
+            return replace(
+                inventory,
+                api_calls=self._accounts.calls(scope) - before[scope],
+                throttles=self._accounts.throttles(scope) - slowed[scope],
+            )
 
         with ThreadPoolExecutor(max_workers=min(len(scopes), self._settings.max_workers)) as accounts:
             return tuple(accounts.map(read, scopes))

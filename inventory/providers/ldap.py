@@ -10,13 +10,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from inventory.documents.ldap import (
-    Entry,
-    GroupGraph,
-    normal_dn,
-    parse_group,
-    within,
-)
+from inventory.documents.ldap import Entry, GroupGraph, normal_dn, parse_group, within
 from inventory.documents.ldap_accounts import Account, AccountParser, AccountSchema, join, owner_hints
 from inventory.documents.ldap_coverage import ACCOUNT_KINDS, KINDS, ReadStates
 from inventory.errors import Misconfigured, ProviderError
@@ -167,7 +161,7 @@ class LdapCollector:
 
     def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
         """Read the whole directory; raises `ProviderError` only when not even a bind succeeds."""
-        started, calls = self._clock.now(), self._client.calls
+        started, calls, throttles = self._clock.now(), self._client.calls, self._client.throttles
         self._client.connect()
         states = ReadStates(self._settings.exclude)
         own, identity_known, errors = self._identity()
@@ -192,6 +186,7 @@ class LdapCollector:
             own_principals=own,
             identity_known=identity_known,
             api_calls=self._client.calls - calls,
+            throttles=self._client.throttles - throttles,
             errors=tuple(dict.fromkeys(errors)),
         )
         return (inventory,)

@@ -138,7 +138,7 @@ class ScimCollector:
 
         Raises `Misconfigured` when no SCIM service answers at the configured URL.
         """
-        started, calls = self._clock.now(), self._client.calls
+        started, calls, throttles = self._clock.now(), self._client.calls, self._client.throttles
         users = self._listing("Users", _USERS)
         if users.state is ReadState.UNSUPPORTED:
             raise Misconfigured(f"there is no SCIM service: {users.reason}", advice="url must end before /Users")
@@ -164,6 +164,7 @@ class ScimCollector:
                 own_principals=identity.own,
                 identity_known=identity.known,
                 api_calls=self._client.calls - calls,
+                throttles=self._client.throttles - throttles,
                 errors=(*_errors(users, groups), *identity.errors, *failures),
             ),
         )

@@ -17,13 +17,16 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.lease import FileLease
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
+from reconciler.cli.streams import Counted, open_streams
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.daemon.health import Health, Silence
+from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.passes import Passes, Workshop
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
@@ -73,16 +76,19 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
     with ExitStack() as stack:
         lease = stack.enter_context(hold_lease(settings, "run"))
         health = _health(settings, clock)
-        if settings.daemon.health_port:
-            stack.enter_context(_probes(settings.daemon.health_port, health))
         wakeups = Wakeups()
+        watch = stack.enter_context(_watching(settings, wakeups))
+        timer = stack.enter_context(_ticking(settings, wakeups))
+        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
+        if settings.daemon.health_port:
+            stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
         if settings.daemon.webhook is not None:
             stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
         house = ServiceHouse(
-            passes=stack.enter_context(_passes(_Workshops(settings, ceiling, health, lease), wakeups)),
+            passes=stack.enter_context(_passes(_Workshops(settings, ceiling, streams.telling, health, lease), wakeups)),
             wakeups=wakeups,
-            watch=stack.enter_context(_watching(settings, wakeups)),
-            arm=stack.enter_context(_ticking(settings, wakeups)).arm,
+            watch=watch,
+            arm=timer.arm,
             health=health,
             clock=clock,
             chance=lambda: secrets.randbelow(1000) / 1000,
@@ -103,9 +109,10 @@ def _check(settings: Settings) -> None:
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
-    def __init__(self, settings: Settings, ceiling: Mode, health: Health, lease: FileLease) -> None:
+    def __init__(self, settings: Settings, ceiling: Mode, telling: Telling, health: Health, lease: FileLease) -> None:
         self._settings = settings
         self._ceiling = ceiling
+        self.telling = telling
         self._health = health
         self._lease = lease
         self._secrets = ""
@@ -114,7 +121,7 @@ class _Workshops:
     def open(self) -> Iterator[Workshop]:
         """Build everything anew."""
         self._secrets = self._digest()
-        with assemble(self._settings, self._ceiling, self._health, purpose=None) as made:
+        with assemble(self._settings, self._ceiling, self.telling, purpose=None) as made:
             self._health.assembled()
             yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
 
@@ -131,10 +138,11 @@ class _Workshops:
 
 
 @contextmanager
-def _passes(workshops: _Workshops, wakeups: Wakeups) -> Iterator[Passes]:
+def _passes(workshops: _Workshops, wakeups: Wakeups) -> Iterator[ToldPasses]:
     passes = Passes(workshops, lambda: wakeups.wake(Reason.READ))
     passes.waiting = wakeups.pressing
-    yield passes
+    passes.tell = workshops.telling.cycle_ended
+    yield ToldPasses(passes, workshops.telling)
     # A reading that is left behind holds connections, and closing would wait for it: the end of the process will not.
     closing = threading.Thread(target=passes.close, name="closing", daemon=True)
     closing.start()
@@ -156,9 +164,9 @@ def _health(settings: Settings, clock: Clock) -> Health:
     return Health(clock, tuple(ProviderName(name) for name in sorted(settings.providers)), silence, notify)
 
 
-def _probes(port: int, health: Health) -> HealthServer:
+def _probes(port: int, health: Health, metrics: Metrics) -> HealthServer:
     try:
-        return HealthServer(port, health.snapshot)
+        return HealthServer(port, health.snapshot, {"/metrics": metrics.page})
     except OSError as error:
         raise SettingsError(
             f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",

@@ -48,6 +48,10 @@ class SigningError(ReconcilerError):
     """A statement could not be signed, or the signature does not verify."""
 
 
+class NotifyError(ReconcilerError):
+    """A message was not taken by its receiver; it is tried again, and nothing else is affected."""
+
+
 class ApprovalRefused(ReconcilerError):
     """A held plan cannot be released: unknown, expired, used, or held for a reason that approval does not lift."""
 

@@ -129,6 +129,8 @@ class Passes:
         self._asked_at: float | None = None
         self.waiting: Callable[[], bool] = lambda: False
         """Says whether anything came in since the loop last looked; set by whoever owns the queue."""
+        self.tell: Callable[[Attested, CycleHouse, CycleRules], None] = lambda *_: None
+        """Is told of every pass that ended with a record; must not fail."""
 
     def close(self) -> None:
         """Release everything; a reading under way ends by itself."""
@@ -254,6 +256,7 @@ class Passes:
             )
 
     def _end_of(self, attested: Attested, workshop: Workshop) -> CycleEnd:
+        self.tell(attested, workshop.house, workshop.rules)
         record = attested.record
         incomplete = {facts.provider for facts in record.inventories if not facts.complete}
         held = bool(record.guard.hold_reasons) and record.plan is not None

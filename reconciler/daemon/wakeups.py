@@ -48,6 +48,8 @@ class Wakeups:
     def __init__(self) -> None:
         self._tokens: queue.SimpleQueue[Reason] = queue.SimpleQueue()
         self._waiting: dict[Reason, bool] = dict.fromkeys(Reason, False)
+        self.taken: dict[Reason, int] = dict.fromkeys(Reason, 0)
+        """How many tokens of each reason were taken out so far."""
 
     @property
     def waiting(self) -> Mapping[Reason, bool]:
@@ -78,4 +80,5 @@ class Wakeups:
         reasons += [self._tokens.get() for _ in range(self._tokens.qsize())]
         for reason in reasons:
             self._waiting[reason] = False
+            self.taken[reason] += 1
         return frozenset(reasons)

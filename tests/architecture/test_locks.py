@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture import tree
 
-LOCKS = ("runtime", "build", "demo", "dev", "ldap")
+LOCKS = ("runtime", "build", "demo", "dev", "otel", "ldap")
 PINNED = re.compile(
     r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)[^\n]*((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", re.MULTILINE
 )
@@ -46,6 +46,7 @@ def test_the_locks_answer_the_project() -> None:
     asked = {
         "runtime": project["dependencies"],
         "demo": project["dependencies"] + project["optional-dependencies"]["demo"],
+        "otel": project["dependencies"] + project["optional-dependencies"]["otel"],
         "ldap": project["optional-dependencies"]["ldap"],
         "build": groups["build"],
     }

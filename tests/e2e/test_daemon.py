@@ -70,7 +70,7 @@ class Running:
             return error.code, json.load(error)
 
 
-def start(company: Company, log: Path, port: int) -> Running:
+def start(company: Company, log: Path, port: int, **more: str) -> Running:
     """Start a daemon in the background, under a service manager that only listens."""
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(log.with_name("notify")))
@@ -84,7 +84,7 @@ def start(company: Company, log: Path, port: int) -> Running:
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command("run", "--config", company.config),
-            env=environment() | {"NOTIFY_SOCKET": str(log.with_name("notify"))},
+            env=environment() | {"NOTIFY_SOCKET": str(log.with_name("notify"))} | more,
             stdout=subprocess.DEVNULL,
             stderr=sink,
         )
