@@ -14,7 +14,6 @@ from inventory.model import ProviderName
 from inventory.provider import Clock
 from inventory.roster.envelope import SIDECAR_SUFFIX
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.lease import FileLease
 from reconciler.attestation import Attested
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
@@ -26,12 +25,14 @@ from reconciler.daemon.health import CycleEnd, Health, Silence
 from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.standby import Standby, watched
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
+from reconciler.ports import Lease, Observer
 from reconciler.settings import Settings, load_settings, log_level, notify_address
-from reconciler.wiring import Assembly, assemble, hold_lease
+from reconciler.wiring import Assembly, assemble, takeover_wait
+from reconciler.writer import hold_lease, open_journal, wait_out
 
 _GRACE_SECONDS = 60.0
 """An inventory ends itself at its deadline; only one that is this much later counts as hung."""
@@ -40,8 +41,9 @@ _GRACE_SECONDS = 60.0
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
     """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
 
-    Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
-    the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
+    Holds the lease as long as it runs, so one daemon works at a time; with `daemon.standby` a second one waits and
+    takes over. SIGHUP looks again now, SIGTERM and SIGINT let the running cycle finish and end. Health is told on
+    loopback and to systemd; logs go to stderr as JSON lines.
 
     Exit codes: 0 ended as asked; 1 error: the lease is held by another process or lost, or draining took too long.
 
@@ -63,11 +65,17 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
     _check(settings)
     clock = SystemClock()
     with ExitStack() as stack:
-        lease = stack.enter_context(hold_lease(settings, "run"))
         health = _health(settings, clock)
+        lease = None if settings.daemon.standby else _held(settings, clock, stack)
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health))
+        standby = Standby(health)
+        stack.enter_context(_signals(standby.stop, lambda: None))
+        lease = _become_writer(settings, lease, standby, clock, stack)
+        if lease is None:
+            return Ended.DRAINED
         wakeups = Wakeups()
+        stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
         house = ServiceHouse(
             perform=cycle_in(settings, ceiling, health, lease),
             wakeups=wakeups,
@@ -78,8 +86,26 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
             chance=lambda: secrets.randbelow(1000) / 1000,
         )
         supervisor = Supervisor(Service(house, _pace(settings)), health, clock, settings.daemon.drain_seconds)
-        stack.enter_context(_signals(wakeups, supervisor))
-        return supervisor.run()
+        stack.enter_context(_signals(supervisor.stop, lambda: wakeups.wake(Reason.SIGNAL)))
+        return Ended.DRAINED if standby.stopped else supervisor.run()
+
+
+def _held(settings: Settings, clock: Clock, stack: ExitStack) -> Lease:
+    lease = hold_lease(settings, "run", clock)
+    stack.callback(lease.close)
+    return lease
+
+
+def _become_writer(
+    settings: Settings, lease: Lease | None, standby: Standby, clock: Clock, stack: ExitStack
+) -> Lease | None:
+    """Stand by for a lease that is not ours yet, and wait out what its last holder may be doing; None: told to end."""
+    lease = lease or standby.wait_for(lambda: _held(settings, clock, stack))
+    if lease is None:
+        return None
+    with open_journal(settings, lease) as journal:
+        going_on = wait_out(journal, lease, clock, takeover_wait(settings), standby.pause)
+    return lease if going_on else None
 
 
 def _check(settings: Settings) -> None:
@@ -90,12 +116,12 @@ def _check(settings: Settings) -> None:
         )
 
 
-def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> Callable[[], CycleEnd]:
+def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: Lease) -> Callable[[], CycleEnd]:
     """Return what runs one cycle under a lease that is held: everything is assembled anew each time."""
 
     def perform() -> CycleEnd:
         lease.check()
-        with assemble(settings, ceiling, observer, purpose=None) as assembly:
+        with assemble(settings, ceiling, observer, purpose=None, lease=lease) as assembly:
             return _end_of(run_cycle(assembly.house, assembly.rules), assembly)
 
     return perform
@@ -188,12 +214,12 @@ def _ticking(settings: Settings, wakeups: Wakeups) -> Iterator[Timer]:
 
 
 @contextmanager
-def _signals(wakeups: Wakeups, supervisor: Supervisor) -> Iterator[None]:
+def _signals(stop: Callable[[], None], look_again: Callable[[], None]) -> Iterator[None]:
     """Follow SIGHUP, SIGTERM and SIGINT; what the handlers call takes no lock, for they may interrupt one another."""
     handlers: dict[int, Callable[..., None]] = {
-        signal.SIGHUP: lambda *_: wakeups.wake(Reason.SIGNAL),
-        signal.SIGTERM: lambda *_: supervisor.stop(),
-        signal.SIGINT: lambda *_: supervisor.stop(),
+        signal.SIGHUP: lambda *_: look_again(),
+        signal.SIGTERM: lambda *_: stop(),
+        signal.SIGINT: lambda *_: stop(),
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

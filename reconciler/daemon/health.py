@@ -58,6 +58,8 @@ class HealthSnapshot:
     live: bool
     ready: bool
     draining: bool
+    standby: bool
+    """Whether another process is the writer, and we wait to take over."""
     cycle_seconds: float | None
     """For how long a cycle has been running; None between two cycles."""
     last_outcome: str
@@ -85,6 +87,7 @@ class Health:
         self._last_outcome = ""
         self._failures = 0
         self._draining = False
+        self._standby = False
 
     def progress(self, step: Progress) -> None:
         """Take a step of the running cycle for a sign of life."""
@@ -93,6 +96,17 @@ class Health:
     def idle(self) -> None:
         """Take note that the loop went round and waits."""
         self._beat(IDLE_SECONDS)
+
+    def standing_by(self, reason: str) -> None:
+        """Take note that another process is the writer. Started we are: the service manager need not wait for it."""
+        with self._lock:
+            self._standby = True
+        self._notify({"READY": "1", "STATUS": f"standing by: {reason}"})
+
+    def took_over(self) -> None:
+        """Take note that we are the writer now."""
+        with self._lock:
+            self._standby = False
 
     def cycle_began(self) -> None:
         """Take note that a cycle begins."""
@@ -145,6 +159,7 @@ class Health:
                 live=now <= self._alive_until,
                 ready=last is not None and not self._draining,
                 draining=self._draining,
+                standby=self._standby,
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,
                 last_outcome=self._last_outcome,
                 failures=self._failures,

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """A known access end has come."""
     RETRY = "retry"
     """The last cycle did not end well."""
+    LEASE = "lease"
+    """The lease is lost; the cycle that would begin finds that out, and ends the daemon."""
     STOP = "stop"
 
 
