@@ -76,11 +76,11 @@ def open_engine(url: URL, **options: Any) -> Engine:  # noqa: ANN401 - passed on
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        connection.autocommit = True
+        before, connection.autocommit = connection.autocommit, True
         try:
             _set_up(connection)
         finally:
-            connection.autocommit = False
+            connection.autocommit = before
 
     return engine
 

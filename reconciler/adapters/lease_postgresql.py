@@ -1,8 +1,8 @@
 """The right to be the one writer of a journal on PostgreSQL, held as a lock of one database session.
 
 The server frees the lock when the session ends: at once when its process dies, within half a minute when its host does,
-and also while the process still lives, when only the connection between them is lost. The session is a connection of
-its own, never one of the journal's pool.
+within a minute when the process is stopped and its session says nothing, and also when only the connection between
+them is lost. The session is a connection of its own, never one of the journal's pool.
 """
 
 import os
@@ -18,6 +18,10 @@ from reconciler.adapters.journal_errors import in_words
 from reconciler.adapters.journal_postgresql import DatabaseUrl, open_engine
 from reconciler.core.errors import LeaseLost
 
+BEAT_SECONDS: Final = 5.0
+"""The session is used at least this often."""
+SILENT_SECONDS: Final = 60
+"""The server ends the session after this long without use: a stopped process must not keep everybody out."""
 _CLASS: Final = 0x61726C73
 """First half of the advisory lock; the second is the schema, so that several journals fit into one database."""
 _LONGEST_NAME: Final = 63
@@ -55,10 +59,13 @@ class PostgresLease:
         try:
             with in_words("take the lease"):
                 self._session = self._engine.connect()
+                self._session.exec_driver_sql(f"SET idle_session_timeout = '{SILENT_SECONDS}s'")
                 self._take()
         except BaseException:
             self._engine.dispose()
             raise
+        self._closing = threading.Event()
+        threading.Thread(target=self._beat, name="lease-session", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +75,7 @@ class PostgresLease:
 
     def close(self) -> None:
         """Give the lease back by ending its session; closing twice is harmless."""
+        self._closing.set()
         with self._lock:
             self._lost = True
             self._session.close()
@@ -82,6 +90,14 @@ class PostgresLease:
                     f"the database session that held the journal on {self._where} is gone, and the lease with it",
                     advice="another process may be the writer now: let this one end, and restart it",
                 )
+
+    def _beat(self) -> None:
+        """Keep the session in use; that it is lost is told to whoever asks next."""
+        while not self._closing.wait(BEAT_SECONDS):
+            try:
+                self.check()
+            except LeaseLost:
+                return
 
     def _take(self) -> None:
         if not self._session.execute(_TAKE, {"class": _CLASS}).scalar_one():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters import lease_postgresql
 from reconciler.adapters.journal_postgresql import postgresql_url
 from reconciler.adapters.lease import FileLease
 from reconciler.adapters.lease_postgresql import PostgresLease
@@ -158,3 +159,31 @@ def test_a_lock_that_somebody_released_is_a_lost_lease(postgresql: PostgreSQL) -
         lease._session.exec_driver_sql("SELECT pg_advisory_unlock_all()")
         with pytest.raises(LeaseLost):
             lease.check()
+
+
+def test_a_session_that_says_nothing_ends(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that is stopped stops using its session: the server ends it, and another one can be the writer."""
+    monkeypatch.setattr(lease_postgresql, "SILENT_SECONDS", 1)
+    url = postgresql.journal_url()
+    monkeypatch.setattr(lease_postgresql, "BEAT_SECONDS", 0.2)
+    with PostgresLease(url, purpose="run") as lively:
+        time.sleep(1.8)
+        lively.check()
+    monkeypatch.setattr(lease_postgresql, "BEAT_SECONDS", 60.0)
+    with PostgresLease(url, purpose="run") as silent:
+        time.sleep(1.8)
+        with PostgresLease(url, purpose="run") as heir:
+            heir.check()
+        with pytest.raises(LeaseLost):
+            silent.check()
+
+
+def test_the_session_is_never_inside_a_transaction(postgresql: PostgreSQL) -> None:
+    """It only waits: nothing of it is left open that the server would have to end."""
+    with PostgresLease(postgresql.journal_url(), purpose="run") as lease:
+        lease.check()
+        states = postgresql.run(
+            "SELECT state FROM pg_stat_activity WHERE application_name LIKE %(name)s",
+            name=f"process {os.getpid()} on %",
+        )
+    assert states == [("idle",)]
