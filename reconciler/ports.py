@@ -140,6 +140,10 @@ class CycleEntry:
     statement_digest: str = ""
 
 
+LONGEST_OBSERVED = 255
+"""Characters of an observed value that every database keeps."""
+
+
 class Journal(Protocol):
     """The record: intents before the act, outcomes after it. Nothing is updated in place.
 
@@ -223,7 +227,7 @@ class Journal(Protocol):
         """Return every value of a kind that was observed."""
 
     def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
-        """Keep that all of these have, at once; a value is at most 255 characters long."""
+        """Keep that all of these have, at once; a value is at most `LONGEST_OBSERVED` characters long."""
 
     def close(self) -> None:
         """Release the database."""

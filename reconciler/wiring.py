@@ -6,7 +6,7 @@ In observe mode no write client is built: what takes access away does not exist 
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +43,7 @@ from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
-from reconciler.writer import one_writer, open_journal
+from reconciler.writer import OpenJournal, one_writer, open_journal
 
 DISTRIBUTION = "access-reconciler"
 _TAKEOVER_MARGIN_SECONDS = 5.0
@@ -125,13 +125,13 @@ def build_revoker(settings: Settings, name: ProviderName, clock: Clock) -> Revok
 
 def takeover_wait(settings: Settings) -> float:
     """Return for how long a former holder of the lease may still be acting, in seconds: longer than any one act."""
-    longest = 0.0
+    longest = [0.0]
     for name, instance in settings.providers.items():
         declared = revoker_type(instance.type)
         if declared is not None and instance.mode is not Mode.OBSERVE:
             block = _checked(declared.settings, instance.revoker, f"providers.{name}.revoker")
-            longest = max(longest, declared.longest_act_seconds(block))
-    return longest + _TAKEOVER_MARGIN_SECONDS
+            longest.append(declared.longest_act_seconds(block))
+    return max(longest) + _TAKEOVER_MARGIN_SECONDS
 
 
 def _checked(model: type[BaseModel], block: Mapping[str, Any], place: str) -> BaseModel:
@@ -246,11 +246,11 @@ class Assembly:
 
     house: CycleHouse
     rules: CycleRules
+    quick: Mapping[ProviderName, Source]
+    """Collectors beside those of the house, with connections and threads of their own."""
 
 
-def _journal(
-    settings: Settings, purpose: str | None, lease: Lease | None, clock: Clock
-) -> AbstractContextManager[SqlJournal]:
+def _journal(settings: Settings, purpose: str | None, lease: Lease | None, clock: Clock) -> OpenJournal:
     if purpose is None:
         return open_journal(settings, lease)
     return one_writer(settings, purpose, clock, takeover_wait(settings))
@@ -281,14 +281,9 @@ def assemble(
     rules = _rules(settings, ceiling, at)
     time = SystemClock()
     with ExitStack() as stack:
-        own = (
-            open_journal(settings, lease)
-            if purpose is None
-            else one_writer(settings, purpose, time, takeover_wait(settings))
-        )
-        journal = stack.enter_context(own)
-        sources = build_sources(settings, time)
-        for source in sources.values():
+        journal = stack.enter_context(_journal(settings, purpose, lease, time))
+        sources, quick = build_sources(settings, time), build_sources(settings, time)
+        for source in (*sources.values(), *quick.values()):
             stack.callback(source.collector.close)
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
@@ -313,7 +308,16 @@ def assemble(
                 audit=audit,
             ),
             rules=rules,
+            quick=quick,
         )
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Being the one writer: the journal and the lease that the settings ask for, and the pause after taking over."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Final
 
 import structlog
@@ -22,6 +22,10 @@ JOURNAL_FILE: Final = "journal.sqlite3"
 """The journal inside the state folder, where no URL names another one."""
 BEAT_SECONDS: Final = 1.0
 """While waiting, the lease is asked for this often."""
+
+
+OpenJournal = AbstractContextManager[SqlJournal]
+"""A journal that is closed with its block."""
 
 
 def journal_exists(settings: Settings) -> bool:

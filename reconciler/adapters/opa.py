@@ -40,8 +40,8 @@ FORBIDDEN_BUILTINS: Final = frozenset(
 _DECIDE_PARAMETERS: Final = {"strict-builtin-errors": "true", "provenance": "true"}
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)")
 _LIBRARY_ERRORS = (DeleteDataError, DeletePolicyError, PolicyNotFoundError, RegoParseError, TypeException)
-_MALFORMED_ANSWER = (ValueError, TypeError, AttributeError, KeyError)
-"""What the client raises when a reply is JSON of a shape that OPA never sends."""
+_MALFORMED_ANSWER = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What the client raises when a reply is JSON of a shape, or a depth, that OPA never sends."""
 _DENIED = (401, 403)
 
 _T = TypeVar("_T")

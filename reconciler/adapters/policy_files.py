@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inventory.model import AccessId, PrincipalId, ProviderName
+from inventory.regular_files import read_regular
 from inventory.roster.model import WorkerId
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
@@ -74,20 +75,18 @@ def _text(root: Path, file: Path) -> str:
     if not file.resolve().is_relative_to(root.resolve()):
         raise refusal(name, 1, "the file is a link that leads out of the policy folder")
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_regular(file, MAX_FILE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise refusal(name, 1, f"is larger than {MAX_FILE_BYTES} bytes")
-    return text
+    except OSError as error:
+        raise refusal(name, 1, f"cannot be read: {error.strerror}") from error
 
 
 def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
     """Return the data documents, each `data.json` at the path of its folder, as OPA places them."""
     document: dict[str, Json] = {}
-    for file in sorted((root / "access").rglob("data.json")):
+    # As a pattern, for a plain name would pass over a link that leads nowhere, and with it what the link stood for.
+    for file in sorted((root / "access").rglob("data.jso[n]")):
         name = file.relative_to(root).as_posix()
         place = document
         for part in file.relative_to(root).parts[:-1]:
@@ -115,8 +114,14 @@ def _json_object(name: str, text: str) -> dict[str, Json]:
         raise refusal(name, error.lineno, f"is not JSON: {error.msg}") from error
     except RecursionError as error:
         raise refusal(name, 1, "is nested too deeply") from error
+    except ValueError as error:
+        raise refusal(name, 1, "holds a number of thousands of digits") from error
     if not isinstance(content, dict):
         raise refusal(name, 1, "must hold an object")
+    try:
+        dumps(content)
+    except ValueError as error:
+        raise refusal(name, 1, f"holds a value without a canonical form ({type(error).__name__})") from error
     return content
 
 

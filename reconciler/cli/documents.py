@@ -36,6 +36,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "cycle_id": record.cycle_id,
         "sequence": record.sequence,
         "mode": record.mode.value,
+        "breadth": record.breadth.value,
         "outcome": record.outcome.value,
         "held": bool(reasons),
         "hold_reasons": [{"code": one.code.value, "provider": one.provider, "message": one.message} for one in reasons],

@@ -39,7 +39,7 @@ def explain(
     settings = load_settings(config)
     with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose=None) as assembly:
         now = assembly.house.clock.now()
-        notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, decide_at=now)
+        notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, latest=now, decide_at=now)
         picture = look(notes, assembly.house, assembly.rules)
         document = _document(subject, picture, assembly.house.journal.entries())
     known = any(document[part] for part in ("workers", "principals", "items", "history"))

@@ -32,6 +32,10 @@ class LeaseLost(ReconcilerError):
     """Another process is the one writer now."""
 
 
+class Superseded(ReconcilerError):
+    """A cycle gave way, before it did anything, to something that cannot wait."""
+
+
 class LimitExceeded(ReconcilerError):
     """A plan was about to be approved that breaks the limits. A defect of the caller: hold the plan instead."""
 

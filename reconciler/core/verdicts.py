@@ -10,7 +10,9 @@ from datetime import datetime
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, PrincipalId, ProviderName, ReadState, Snapshot
 from inventory.roster.model import Worker, WorkerId
-from reconciler.core.keys import KeyHolder, keys_elsewhere
+from reconciler.core.drift import drifted
+from reconciler.core.keys import keys_elsewhere
+from reconciler.core.memory import NOTHING, Memory
 from reconciler.core.model import (
     ActionResult,
     Correlation,
@@ -19,6 +21,7 @@ from reconciler.core.model import (
 from reconciler.core.record import LeaverState, LeaverVerdict
 
 AMBIGUOUS_PRINCIPAL = "a principal that may be this worker's"
+DRIFTED_PRINCIPAL = "a principal that was this worker's and says something else of itself now"
 UNLISTED_PRINCIPAL = "access items of a principal that is not listed"
 
 
@@ -31,8 +34,7 @@ class VerdictWorld:
     snapshot: Snapshot
     correlations: tuple[Correlation, ...]
     undecided: frozenset[tuple[ProviderName, PrincipalId]] = frozenset()
-    key_holders: frozenset[KeyHolder] = frozenset()
-    """Who held which public key in earlier cycles."""
+    memory: Memory = NOTHING
     results: tuple[ActionResult, ...] = ()
 
 
@@ -61,7 +63,7 @@ def judge_leavers(world: VerdictWorld) -> tuple[LeaverVerdict, ...]:
     for key in contained:
         items[key] = [item for item in items[key] if item.kind is not ArtefactKind.ACCOUNT]
     evidence = _by_worker(world)
-    copies = keys_elsewhere(world.snapshot, world.correlations, world.key_holders)
+    copies = keys_elsewhere(world.snapshot, world.correlations, world.memory)
     left = _Left(
         items=items,
         copies=Counter(worker for place, workers in copies.items() if place not in gone for worker in workers),
@@ -107,6 +109,9 @@ def _by_worker(world: VerdictWorld) -> Mapping[WorkerId, _Evidence]:
                 known.unclear.add(f"{key[0]}: not decided by the policy engine")
             if principal is None or not principal.read.whole:
                 known.unclear.add(f"{key[0]}: a principal was not read whole")
+    for (provider, _), was in drifted(world.snapshot, world.correlations, world.workers, world.memory).items():
+        for worker_id in was:
+            evidence[worker_id].unclear.add(f"{provider}: {DRIFTED_PRINCIPAL}")
     return evidence
 
 

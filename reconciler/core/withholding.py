@@ -24,6 +24,7 @@ from inventory.model import (
     ScopeId,
     Snapshot,
 )
+from reconciler.core.memory import PERSONAL_KINDS
 from reconciler.core.model import (
     Action,
     Correlation,
@@ -38,8 +39,6 @@ from reconciler.core.model import (
 
 QUARANTINE_FROM = 90
 """Least confidence, in percent, from which access is suspended."""
-
-_PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL)
 
 
 Stop = tuple[str, str] | None
@@ -233,7 +232,7 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
 
 
 def _uncertain(finding: Finding, principal: Principal, correlation: Correlation) -> Stop:
-    if principal.kind not in _PERSONAL_KINDS:
+    if principal.kind not in PERSONAL_KINDS:
         return ("not_personal", f"a principal of kind {principal.kind.value} is handed over, not removed")
     if correlation.state is CorrelationState.AMBIGUOUS:
         return ("ambiguous", "more than one worker may be behind this principal")

@@ -13,7 +13,7 @@ from typing import Final
 
 from inventory.model import ProviderName
 from inventory.provider import Clock
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.ports import Progress
 
 IDLE_SECONDS: Final = 60.0
@@ -29,6 +29,9 @@ class CycleEnd:
 
     sequence: int
     outcome: CycleOutcome
+    breadth: Breadth = Breadth.WHOLE
+    gave_way: bool = False
+    """It did nothing, because a leaver came in between, and is decided again."""
     started_at: datetime
     finished_at: datetime
     complete: frozenset[ProviderName]
@@ -117,7 +120,8 @@ class Health:
     def cycle_ended(self, end: CycleEnd) -> None:
         """Take note of how a cycle ended, and of the providers that it read whole."""
         with self._lock:
-            self._cycle_since = None
+            if end.breadth is Breadth.WHOLE and not end.gave_way:
+                self._cycle_since = None
             self._last = end
             self._last_outcome = end.outcome.value
             self._failures = self._failures + 1 if end.outcome is CycleOutcome.FAILED else 0

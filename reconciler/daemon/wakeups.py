@@ -16,17 +16,28 @@ class Reason(StrEnum):
     TIMER = "timer"
     HINT = "hint"
     """A watched folder reports an event; whether anything changed is looked at before a cycle runs."""
+    WRITTEN = "written"
+    """As a hint, from a file that was closed after writing: its writer is likely done."""
+    REPLACED = "replaced"
+    """As a hint, from a rename: what took its place is whole."""
+    READ = "read"
+    """A reading of all providers has ended, and waits to be decided upon."""
     CHANGE = "change"
     """Roster or policies are not what they were when the last cycle began."""
     SIGNAL = "signal"
     """An operator asks, by SIGHUP."""
     INSTANT = "instant"
     """A known access end has come."""
+    WEBHOOK = "webhook"
+    """A signed call says that something happened; what, is not believed."""
     RETRY = "retry"
     """The last cycle did not end well."""
     LEASE = "lease"
     """The lease is lost; the cycle that would begin finds that out, and ends the daemon."""
     STOP = "stop"
+
+
+_NEVER_PRESSING = frozenset({Reason.TIMER, Reason.READ, Reason.RETRY, Reason.STOP})
 
 
 class Wakeups:
@@ -44,6 +55,10 @@ class Wakeups:
     def waiting(self) -> Mapping[Reason, bool]:
         """Say of each reason whether a token of it waits."""
         return dict(self._waiting)
+
+    def pressing(self) -> bool:
+        """Say whether a token waits that may tell of a leaver."""
+        return any(waits and reason not in _NEVER_PRESSING for reason, waits in self._waiting.items())
 
     def wake(self, reason: Reason) -> None:
         """Put a token in, unless one of the same reason waits already."""

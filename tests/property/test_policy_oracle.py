@@ -78,6 +78,7 @@ def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
     return some.map(tuple)
 
 
+RULES = ("employee_id", "display_name")
 WORKER_IDS = ("E1", "E2", "E3")
 
 
@@ -106,7 +107,9 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
         )
         match state:
             case CorrelationState.MATCHED:
-                matched.append(correlation(name, candidates[0], identity=draw(st.booleans())))
+                matched.append(
+                    correlation(name, candidates[0], identity=draw(st.booleans()), rule=draw(st.sampled_from(RULES)))
+                )
             case CorrelationState.AMBIGUOUS:
                 matched.append(correlation(name, state=state, candidates=matches))
             case CorrelationState.ORPHAN:
@@ -198,9 +201,11 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
     for owner, match in zip(sample.snapshot.principals(), sample.correlations, strict=True):
         items = [item for item in sample.snapshot.items() if item.principal_id == owner.principal_id]
         found += [idle_opinion(owner, item) for item in items]
-        found += [foreign_opinion(sample, item, match.worker_id) for item in items]
+        found += [foreign_opinion(sample, item, match.worker_id if match.identity else None) for item in items]
         if match.worker_id is not None and left(people[match.worker_id]):
             found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
+        if match.rule == "display_name" and match.worker_id is not None and not left(people[match.worker_id]):
+            found += [Verdict(item.access_id, "orphan", "orphan_name_only", "review") for item in spokesmen(items)]
         doubtful = match.worker_id is None and any(left(people[candidate.worker_id]) for candidate in match.candidates)
         if doubtful:
             found += [Verdict(item.access_id, "leaver", "leaver_ambiguous", "review") for item in spokesmen(items)]

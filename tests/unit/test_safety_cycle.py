@@ -1,6 +1,7 @@
 """Safety of a whole cycle, on fakes: what it says of itself, what it remembers, and what it leaves alone."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from inventory.collection import Source
-from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ScopeId
+from inventory.model import ArtefactKind, Principal, PrincipalKind, ProviderInventory, ProviderName, ScopeId
 from inventory.provider import Interest
 from inventory.roster.gate import STALE
 from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
@@ -152,6 +153,14 @@ class House:
         return CycleRules(**(values | changes))
 
 
+@pytest.fixture(scope="module")
+def rego() -> Iterator[EmbeddedRego]:
+    """Run the rules themselves, in one process for all tests that need them."""
+    engine = EmbeddedRego(deadline_seconds=20)
+    yield engine
+    engine.close()
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     """Return a house with one provider."""
@@ -180,14 +189,14 @@ def test_what_was_given_back_is_told_once(house: House) -> None:
     assert told == [Reverted(begun=1, confirmed=1), Reverted()]
 
 
-def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path) -> None:
+def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path, rego: EmbeddedRego) -> None:
     """The leaver's own copy goes; the planted one is for a human until it is gone, and no cycle says clean before."""
     people = [person("lea", "L1"), person("eve", "E2")]
     copies = [builders.credential(one, ArtefactKind.SSH_KEY, fingerprint="SHA256:lea") for one in ("lea", "eve")]
     provider = FakeProvider(PROVIDER, copies, people)
     house = House(tmp_path, provider)
     house.feed = Feed(roster=builders.roster(builders.leaver("L1"), builders.worker("E2")))
-    house.engine = EmbeddedRego(deadline_seconds=20)
+    house.engine = rego
     house.observe_first()
     told = [house.run(), house.run()]
     assert provider.effects == [("revoke", copies[0].access_id)]
@@ -199,7 +208,36 @@ def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path) -
         assert [(one.state, one.remaining) for one in record.leavers] == [(LeaverState.VIOLATION, 1)]
     provider.apply("revoke", copies[1].access_id)
     assert [one.state for one in house.run().leavers] == [LeaverState.CLEAN]
-    house.engine.close()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        pytest.param({"kind": PrincipalKind.SERVICE}, id="service"),
+        pytest.param(
+            {"kind": PrincipalKind.SERVICE, "employee_ids": (), "owner_hints": ("E2",)}, id="owned by another"
+        ),
+        pytest.param({"kind": PrincipalKind.UNKNOWN, "employee_ids": ()}, id="unknown"),
+        pytest.param({"employee_ids": ("E2",)}, id="somebody else"),
+    ],
+)
+def test_a_leaver_who_changes_its_own_tags_is_neither_hidden_nor_taken_for_clean(
+    tmp_path: Path, rego: EmbeddedRego, tags: dict[str, Any]
+) -> None:
+    """Who was a person and calls itself something else goes to a human, every cycle, and is acted upon in none."""
+    key = builders.credential("lea")
+    provider = FakeProvider(PROVIDER, [key], [person("lea", "L1")])
+    house = House(tmp_path, provider)
+    house.engine = rego
+    house.feed = Feed(roster=builders.roster(builders.worker("L1"), builders.worker("E2")))
+    house.observe_first()
+    provider.principals = {who: replace(one, **tags) for who, one in provider.principals.items()}
+    house.feed = Feed(roster=PEOPLE)
+    for record in (house.run(), house.run()):
+        assert record.plan is not None
+        assert (record.plan.actions, provider.effects) == ((), [])
+        assert "drift_leaver" in {one.code for one in record.plan.reviews}
+        assert [one.state for one in record.leavers] != [LeaverState.CLEAN]
 
 
 @pytest.mark.parametrize("name", ["lea", "LEA"])
@@ -212,6 +250,33 @@ def test_whom_the_revoker_writes_as_is_spared(house: House, name: str) -> None:
     assert record.plan.actions == ()
     assert {one.code for one in record.plan.withheld} == {"own_principal"}
     assert house.providers[PROVIDER].effects == []
+
+
+def test_a_plan_spares_whom_the_revoker_writes_as_once_a_cycle_has_asked(house: House) -> None:
+    """Until then the plan says that it does not know; from then on its digest is that of the acting cycle."""
+    told = []
+    for _ in range(2):
+        seen = replace(house.house(Mode.OBSERVE), observer=(watcher := Watcher()))
+        plan = run_cycle(seen, house.rules(Mode.OBSERVE)).record.plan
+        unknown = [step.message for step in watcher.steps if "is not known until a cycle may act" in step.message]
+        house.own_names = frozenset({(PROVIDER, "lea")})
+        acting = house.run()
+        house.own_names = frozenset()
+        assert plan is not None
+        assert acting.plan is not None
+        told.append((plan.digest == acting.plan.digest, len(unknown)))
+    assert told == [(False, 1), (True, 0)]
+    assert house.providers[PROVIDER].effects == []
+
+
+def test_a_principal_that_a_revoker_has_given_up_is_like_any_other(house: House) -> None:
+    """What a revoker said before spares nobody in a cycle that acts."""
+    house.observe_first()
+    house.own_names = frozenset({(PROVIDER, "lea")})
+    house.run()
+    house.own_names = frozenset()
+    house.run()
+    assert [one for _, one in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
 
 
 def test_a_name_of_another_provider_spares_nobody(house: House) -> None:

@@ -94,6 +94,7 @@ principal(kind) := {
 	"created_at": "2025-01-01T00:00:00.000000Z",
 	"last_used_at": null,
 	"whole": true,
+	"was": [],
 }
 
 # A human principal that is one worker.
