@@ -268,11 +268,13 @@ def measure(folder: Path, sizes: Sizes, *, during_inventory: bool) -> list[tuple
         journal = Journal(folder / "state" / "journal.sqlite3")
         process = stack.enter_context(daemon(folder))
         until(lambda: journal.ended() > 0, "the first cycle")
-        return [_one(number, roster, journal, process, during_inventory) for number in range(sizes.leavers)]
+        return [
+            _one(number, roster, journal, process, during_inventory=during_inventory) for number in range(sizes.leavers)
+        ]
 
 
 def _one(
-    number: int, roster: Roster, journal: Journal, process: "subprocess.Popen[bytes]", during_inventory: bool
+    number: int, roster: Roster, journal: Journal, process: "subprocess.Popen[bytes]", *, during_inventory: bool
 ) -> tuple[float, ...]:
     if during_inventory:
         process.send_signal(signal.SIGHUP)
@@ -301,7 +303,10 @@ def main() -> None:
             rows = measure(folder, Sizes(total, asked.leavers), during_inventory=asked.during_inventory)
         ends = sorted(row[-1] for row in rows)
         medians[total] = statistics.median(ends)
-        stages = {name: round(statistics.median(column), 3) for name, column in zip(STAGES, zip(*rows), strict=True)}
+        stages = {
+            name: round(statistics.median(column), 3)
+            for name, column in zip(STAGES, zip(*rows, strict=True), strict=True)
+        }
         p99 = ends[min(len(ends) - 1, math.ceil(0.99 * len(ends)) - 1)]
         print(f"{total:>6} principals, {len(ends)} leavers: p50 {medians[total]:.3f} s, p99 {p99:.3f} s")
         print(f"       medians since the rename: {json.dumps(stages)}", flush=True)

@@ -33,8 +33,10 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
 READING_METHODS: Final = frozenset({"GET"})
+MOST_TOKEN_BYTES: Final = 64 * 1024
 Parameters = Mapping[str, str]
 """Query parameters; they may hold personal data and never enter an error."""
 
@@ -122,7 +124,7 @@ def segment(value: str) -> str:
 def bearer(token_file: Path) -> str:
     """Return the Authorization header for the token in a file; raises `Misconfigured`, never showing the token."""
     try:
-        token = token_file.read_text(encoding="utf-8").strip()
+        token = read_regular(token_file, MOST_TOKEN_BYTES).decode().strip()
     except OSError as error:
         raise Misconfigured(
             f"the token file {token_file} cannot be read: {error.strerror}",

@@ -3,13 +3,34 @@
 Quiet by default; `ACCESS_RECONCILER_LOG=debug` turns more on. Not the audit trail: that is the journal.
 """
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 _SECRET_WORDS = ("secret", "password", "token", "authorization", "credential_value")
+
+
+class _Patient:
+    """Passes lines on to stderr as it is now; one that cannot be written is lost, and nothing else is.
+
+    A log on a full disk, or whose reader has gone, must not end the watch over leavers. There is nobody to be told:
+    this is where one tells. The journal and the attestations do not rest on it.
+    """
+
+    def write(self, text: str) -> int:
+        """Write, or do without."""
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush, or do without."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -38,5 +59,5 @@ def configure_logs(level_name: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Patient())),
     )

@@ -24,6 +24,7 @@ from reconciler.core.correlation import (
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError, Superseded
 from reconciler.core.guard import Limits
+from reconciler.core.memory import NOTHING, Memory, from_text
 from reconciler.core.model import (
     ActionResult,
     Approval,
@@ -42,7 +43,7 @@ from reconciler.core.record import Breadth, CycleRecord
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
-from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import LONGEST_OBSERVED, AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.surveys import Ground, Sight, Survey, everything
 
@@ -72,7 +73,7 @@ class CycleRules:
     parallel_principals: int = 4
     """Principals of one provider that are acted upon at once."""
     parallel_actions: int = 8
-    """Actions on one principal that are made at once, where their order does not matter."""
+    """Actions on one principal that are made at once; its own removal waits for the others."""
 
 
 class NoAuditLog:
@@ -118,6 +119,8 @@ class Notes:
     cycle_id: CycleId
     sequence: int
     started_at: datetime
+    latest: datetime
+    """The latest instant that the journal knows of a cycle, or the start: a clock that was set back revives nothing."""
     decide_at: datetime
     """The instant that the policies decide as of: the start, but for a rehearsal."""
     breadth: Breadth = Breadth.WHOLE
@@ -129,6 +132,7 @@ class Notes:
     correlations: tuple[Correlation, ...] = ()
     policies: PolicySet | None = None
     waivers: tuple[Waiver, ...] = ()
+    memory: Memory = NOTHING
     evaluation: Evaluation | None = None
     plan: Plan | None = None
     holds: tuple[HoldReason, ...] = ()
@@ -214,7 +218,7 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey,
             sources=house.sources,
             clock=house.clock,
             interest=interest,
-            own_names=house.own_names,
+            own_names=_own_names(house, rules),
             deadline_seconds=rules.collect_deadline_seconds,
         )
     )
@@ -226,9 +230,41 @@ def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey,
     return sight
 
 
+OWN = "own"
+"""Kind of observation: as whom a revoker said that it writes, as the provider's name and a name there."""
+
+
+def own_texts(house: CycleHouse) -> frozenset[str]:
+    """Return as whom the revokers write, as the journal keeps it; a provider alone where that is nobody listed.
+
+    Longer ones than the journal keeps are left out: an LDAP entry is known by its short id too.
+    """
+    texts = {f"{provider} {name}" for provider, name in house.own_names} | {f"{name} " for name in house.revokers}
+    return frozenset(text for text in texts if len(text) <= LONGEST_OBSERVED)
+
+
+def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[ProviderName, str]]:
+    """Return as whom the revokers write. A cycle that observes has none to ask, and goes by what they said before.
+
+    So a plan spares whom the next acting cycle spares, and has the same digest. An acting cycle never goes by it: a
+    principal that a revoker has given up is like any other.
+    """
+    if rules.mode is not Mode.OBSERVE:
+        return house.own_names
+    said = [value.partition(" ") for value in house.journal.all_observed(OWN)]
+    asked = {provider for provider, _, _ in said}
+    for name in sorted(house.sources):
+        if name not in asked and rules.reach[name].effects:
+            say(house, "plan", f"{name}: as whom its revoker writes is not known until a cycle may act there")
+    return house.own_names | {(ProviderName(provider), name) for provider, _, name in said if name}
+
+
 def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    notes.memory = Memory(
+        keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
+    )
     return EvaluationWorld(
         cycle_id=notes.cycle_id,
         now=notes.decide_at,
@@ -238,6 +274,7 @@ def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> Eva
         policies=policies,
         waivers=waivers,
         asked=sight.asked,
+        memory=notes.memory,
     )
 
 

@@ -1,6 +1,6 @@
 """What the reconciler needs from outside, as protocols only: adapters and revokers implement, wiring joins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -140,6 +140,10 @@ class CycleEntry:
     statement_digest: str = ""
 
 
+LONGEST_OBSERVED = 255
+"""Characters of an observed value that every database keeps."""
+
+
 class Journal(Protocol):
     """The record: intents before the act, outcomes after it. Nothing is updated in place.
 
@@ -218,6 +222,12 @@ class Journal(Protocol):
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         """Keep that it has."""
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        """Return every value of a kind that was observed."""
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        """Keep that all of these have, at once; a value is at most `LONGEST_OBSERVED` characters long."""
 
     def close(self) -> None:
         """Release the database."""

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Final
 
 from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, ProviderError, Throttled, Unsupported
-from inventory.model import ArtefactKind, Grant, PrincipalId, PrincipalReading, ProviderName
+from inventory.model import ArtefactKind, PrincipalId, PrincipalReading, ProviderName
 from inventory.provider import Clock, Collector
 from reconciler.core.model import (
     Action,
@@ -41,7 +41,7 @@ DEFAULT_THROTTLE_SECONDS: Final = 1.0
 """The wait where the provider names none."""
 
 FRESH_SECONDS: Final = 2.0
-"""A read that began no longer ago stands for the read right before the act: it is what the plan was made of."""
+"""A read that began no longer ago stands for the read right before an act, whoever made it."""
 
 _NOTHING_TO_RESTORE: Final = BeforeImage(restorable=False, document="{}")
 _NOT_MADE: Final = (Denied, Misconfigured, ObjectChanged, Throttled, Unsupported)
@@ -110,6 +110,8 @@ class Tools:
 
     plan: Plan
     expires_at: datetime
+    ends_at_seconds: float
+    """The same by the monotonic clock: a wall clock that is set back does not make a plan live longer."""
     journal: Journal
     clock: Clock
     epoch: int
@@ -120,7 +122,7 @@ class Tools:
     brake: Brake
     seen: Mapping[tuple[ProviderName, PrincipalId], Seen] = field(default_factory=dict)
     side_by_side: int = 1
-    """Actions made at once. 1 where writes are compared with a version that our own writes move."""
+    """Actions made at once."""
 
 
 class PrincipalWalk:
@@ -131,9 +133,8 @@ class PrincipalWalk:
         self._actions = actions
         self._provider = actions[0].provider
         self._results: dict[ActionId, ActionResult] = {}
-        self._reading: PrincipalReading | None = None
+        self._seen = tools.seen.get((self._provider, actions[0].principal.principal_id))
         self._reading_once = threading.Lock()
-        self._acted = False
 
     def run(self) -> tuple[ActionResult, ...]:
         """Return one result an action. Raises `JournalError` and `LeaseLost` only."""
@@ -160,7 +161,8 @@ class PrincipalWalk:
 
     def _barred(self) -> str:
         """Return why no call may begin now, or nothing."""
-        if self._tools.clock.now() >= self._tools.expires_at:
+        clock = self._tools.clock
+        if clock.now() >= self._tools.expires_at or clock.monotonic_seconds() >= self._tools.ends_at_seconds:
             return "the plan has expired"
         return self._tools.brake.why(self._provider)
 
@@ -184,27 +186,21 @@ class PrincipalWalk:
 
     def _must_wait(self, action: Action) -> str:
         """Keep a principal from being removed while something of it could not be taken."""
-        if action.item.kind is not ArtefactKind.ACCOUNT or action.effect is not Effect.REVOKE:
+        if not _removes_principal(action):
             return ""
         settled = {OutcomeState.DONE, OutcomeState.ALREADY_ABSENT}
         open_ones = [result for result in self._results.values() if result.outcome not in settled]
         return f"{len(open_ones)} earlier actions on this principal did not succeed" if open_ones else ""
 
     def _ground(self, action: Action) -> Ground:
-        """Compare with the world: one read for all actions, and another where our own act has moved revisions."""
+        """Compare with the world, by a read that is a moment old at most: one serves all actions of a wave."""
         with self._reading_once:
-            if self._reading is None:
-                self._reading = self._just_seen() or self._tools.collector.read_principal(action.principal)
-            reading = self._reading
+            now = self._tools.clock.monotonic_seconds()
+            if self._seen is None or now - self._seen.began_seconds > FRESH_SECONDS:
+                reading = self._tools.collector.read_principal(action.principal)
+                self._seen = Seen(reading=reading, began_seconds=now)
+            reading = self._seen.reading
         return ground(action, reading)
-
-    def _just_seen(self) -> PrincipalReading | None:
-        """Return the read that the plan was made of, once, if it is a moment old and nothing was done since."""
-        seen = self._tools.seen.get((self._provider, self._actions[0].principal.principal_id))
-        if seen is None or self._acted:
-            return None
-        age = self._tools.clock.monotonic_seconds() - seen.began_seconds
-        return seen.reading if age <= FRESH_SECONDS else None
 
     def _act(self, action: Action) -> None:
         try:
@@ -217,10 +213,7 @@ class PrincipalWalk:
             self._keep(action, OutcomeState.FAILED, f"not called, no before-image: {_told(error)}")
             return
         self._intend(action, before)
-        self._acted = True
         outcome, detail = self._call(action)
-        if self._tools.side_by_side == 1 and _versioned(action):
-            self._reading = None
         now = self._tools.clock.now()
         self._tools.journal.record_outcome(action.action_id, outcome, detail, now)
         self._keep(action, outcome, detail, acted_at=now)
@@ -341,26 +334,17 @@ class PrincipalWalk:
         )
 
 
-def _versioned(action: Action) -> bool:
-    return bool(action.principal.revision) or (isinstance(action.item, Grant) and bool(action.item.revision))
-
-
 def _waves(actions: Sequence[Action], side_by_side: int) -> Iterator[Sequence[Action]]:
-    """Yield what may be done at once: first what signs in, then what it may do, then the principal itself.
-
-    In the plan's order, one by one, where nothing may be done at once.
-    """
+    """Yield what may be done at once, in the plan's order: everything, and at last the principal itself."""
     if side_by_side == 1:
         yield from ((action,) for action in actions)
         return
-    for _, wave in groupby(sorted(actions, key=_wave), key=_wave):
+    for _, wave in groupby(sorted(actions, key=_removes_principal), key=_removes_principal):
         yield tuple(wave)
 
 
-def _wave(action: Action) -> int:
-    if action.item.kind is ArtefactKind.ACCOUNT and action.effect is Effect.REVOKE:
-        return 2
-    return 1 if isinstance(action.item, Grant) else 0
+def _removes_principal(action: Action) -> bool:
+    return action.item.kind is ArtefactKind.ACCOUNT and action.effect is Effect.REVOKE
 
 
 def _told(error: ProviderError) -> str:

@@ -32,7 +32,7 @@ from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
 from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.lease import FileLease
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
@@ -87,7 +87,8 @@ def key_path(settings: Settings) -> Path:
 def open_journal(settings: Settings) -> SqlJournal:
     """Open the journal of the state folder, making it on first use; raises `JournalError`."""
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlJournal(sqlite_url(state_path(settings, "journal.sqlite3")))
+    url = sqlite_url(state_path(settings, "journal.sqlite3"))
+    return SqlJournal(url, approvals_needed=settings.guard.approvals_needed)
 
 
 def open_store(settings: Settings) -> FileEvidenceStore:
@@ -276,6 +277,7 @@ def assemble(
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
+        folder = PolicyFolder(settings.policies, time)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -285,8 +287,8 @@ def assemble(
                 engine=engine,
                 roster=CsvRosterSource(settings.roster, time, at=at),
                 decide_at=at,
-                load_policies=lambda: load_policies(settings.policies),
-                load_waivers=lambda now: load_waivers(settings.policies, now),
+                load_policies=folder.policies,
+                load_waivers=folder.waivers,
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,

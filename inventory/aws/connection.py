@@ -39,7 +39,9 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
+_MOST_SECRET_BYTES: Final = 64 * 1024
 OPEN_ACCOUNTS_DEFAULT: Final = 64
 """Clients kept at a time: 64 cost about 26 MB."""
 CREDENTIALS_MARGIN: Final = timedelta(minutes=5)
@@ -245,7 +247,10 @@ def _secret(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_regular(path, _MOST_SECRET_BYTES).decode("ascii").strip()
+    except UnicodeDecodeError:
+        # Without the cause: it holds the bytes.
+        raise Misconfigured(f"{path} holds no AWS secret key", advice="write the secret key as text") from None
     except OSError as error:
         raise Misconfigured(
             f"the secret of the AWS access key cannot be read from {path}: {error.strerror}",

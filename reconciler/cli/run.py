@@ -27,9 +27,10 @@ from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Superv
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
+from reconciler.daemon.webhook import Door, WebhookServer
+from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
-from reconciler.settings import Settings, load_settings, log_level, notify_address
+from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
 from reconciler.wiring import assemble, hold_lease, secret_files
 
 _CLOSE_SECONDS = 5.0
@@ -43,7 +44,7 @@ _GRACE_SECONDS = 60.0
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
-    """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
+    """Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.
 
     Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
     the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
@@ -75,6 +76,8 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health))
         wakeups = Wakeups()
+        if settings.daemon.webhook is not None:
+            stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
         house = ServiceHouse(
             passes=stack.enter_context(_passes(_Workshops(settings, ceiling, health, lease), wakeups)),
             wakeups=wakeups,
@@ -100,10 +103,10 @@ def _check(settings: Settings) -> None:
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
-    def __init__(self, settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> None:
+    def __init__(self, settings: Settings, ceiling: Mode, health: Health, lease: FileLease) -> None:
         self._settings = settings
         self._ceiling = ceiling
-        self._observer = observer
+        self._health = health
         self._lease = lease
         self._secrets = ""
 
@@ -111,7 +114,8 @@ class _Workshops:
     def open(self) -> Iterator[Workshop]:
         """Build everything anew."""
         self._secrets = self._digest()
-        with assemble(self._settings, self._ceiling, self._observer, purpose=None) as made:
+        with assemble(self._settings, self._ceiling, self._health, purpose=None) as made:
+            self._health.assembled()
             yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
 
     def outdated(self) -> bool:
@@ -159,6 +163,25 @@ def _probes(port: int, health: Health) -> HealthServer:
         raise SettingsError(
             f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",
             advice="choose a free port, or 0 for none",
+        ) from error
+
+
+def webhook_of(settings: WebhookSettings, wakeups: Wakeups, clock: Clock) -> WebhookServer:
+    """Open the webhook; raises `SettingsError` when a secret is unusable or the address cannot be had."""
+    gate = Gate(Secrets(settings.secret_files, clock), Remembered(clock))
+    door = Door(
+        bind=settings.bind,
+        port=settings.port,
+        path=settings.path,
+        max_bytes=settings.max_bytes,
+        gap_seconds=settings.gap_seconds,
+    )
+    try:
+        return WebhookServer(door, gate.judge, lambda: wakeups.wake(Reason.WEBHOOK))
+    except OSError as error:
+        raise SettingsError(
+            f"daemon.webhook: cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
+            advice="choose an address of this machine and a free port, or leave the block out",
         ) from error
 
 

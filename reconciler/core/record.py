@@ -115,6 +115,7 @@ class GuardFacts:
     window_seconds: int
     min_admins: int
     plan_ttl_seconds: int
+    approvals_needed: int = 1
     hold_reasons: tuple[HoldReason, ...] = ()
     approval: Approval | None = None
 

@@ -6,7 +6,7 @@ the last whole pass answers, with facts that are marked as not read now: they ca
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +30,7 @@ from inventory.model import (
 from inventory.roster.model import Worker, WorkerId
 from reconciler.core.guard import Population
 from reconciler.core.model import Correlation
+from reconciler.core.withholding import object_names
 
 PrincipalKey = tuple[ProviderName, PrincipalId]
 _NOT_NOW = PrincipalRead(live=False)
@@ -49,8 +50,8 @@ class Standing:
     by_worker: Mapping[WorkerId, tuple[PrincipalKey, ...]]
     """Whatever may be a worker's, sure or not."""
     administrators: tuple[PrincipalKey, ...]
-    keys: Mapping[str, tuple[Credential, ...]]
-    """Credentials by public fingerprint."""
+    keys: Mapping[Hashable, tuple[Credential, ...]]
+    """Credentials by public fingerprint, and one object that several principals hold by what tells that it is one."""
     items: Mapping[PrincipalKey, int]
     """How many access items a principal held."""
 
@@ -68,10 +69,11 @@ def standing_of(
     for correlation in correlations:
         for match in correlation.candidates:
             by_worker[match.worker_id].add((correlation.provider, correlation.principal_id))
-    keys: dict[str, list[Credential]] = defaultdict(list)
+    keys: dict[Hashable, list[Credential]] = defaultdict(list)
     for item in snapshot.items():
-        if isinstance(item, Credential) and item.fingerprint:
-            keys[item.fingerprint].append(item)
+        if isinstance(item, Credential):
+            for name in _names(item):
+                keys[name].append(item)
     return Standing(
         sequence=sequence,
         taken_at=snapshot.taken_at,
@@ -80,9 +82,13 @@ def standing_of(
         principals={(one.provider, one.principal_id): one for one in snapshot.principals()},
         by_worker={worker_id: tuple(sorted(found)) for worker_id, found in by_worker.items()},
         administrators=tuple((one.provider, one.principal_id) for one in snapshot.principals() if one.privileged),
-        keys={fingerprint: tuple(held) for fingerprint, held in keys.items()},
+        keys={name: tuple(held) for name, held in keys.items() if isinstance(name, str) or len(held) > 1},
         items=Counter((item.provider, item.principal_id) for item in snapshot.items()),
     )
+
+
+def _names(item: Credential) -> tuple[Hashable, ...]:
+    return (*object_names(item), item.fingerprint) if item.fingerprint else object_names(item)
 
 
 def narrow(
@@ -166,12 +172,11 @@ def _neighbours(
 ) -> Mapping[PrincipalKey, list[Credential]]:
     """Return the other principals that a decision on these items has to know of, each with the keys it shares."""
     beside: dict[PrincipalKey, list[Credential]] = {key: [] for key in standing.administrators if key not in readings}
-    fingerprints = {item.fingerprint for item in items if isinstance(item, Credential) and item.fingerprint}
-    for fingerprint in sorted(fingerprints):
-        for held in standing.keys.get(fingerprint, ()):
-            key = (held.provider, held.principal_id)
-            if key not in readings and key in standing.principals:
-                beside.setdefault(key, []).append(held)
+    names = [name for item in items if isinstance(item, Credential) for name in _names(item)]
+    for held in dict.fromkeys(held for name in names for held in standing.keys.get(name, ())):
+        key = (held.provider, held.principal_id)
+        if key not in readings and key in standing.principals:
+            beside.setdefault(key, []).append(held)
     return beside
 
 

@@ -59,6 +59,8 @@ class HealthSnapshot:
     """How the daemon is at one instant, as plain values for probes and metrics."""
 
     live: bool
+    started: bool
+    """Whether everything that a cycle works with could be joined once: journal, engine, clients of the providers."""
     ready: bool
     draining: bool
     cycle_seconds: float | None
@@ -87,6 +89,7 @@ class Health:
         self._last: CycleEnd | None = None
         self._last_outcome = ""
         self._failures = 0
+        self._started = False
         self._draining = False
 
     def progress(self, step: Progress) -> None:
@@ -96,6 +99,11 @@ class Health:
     def idle(self) -> None:
         """Take note that the loop went round and waits."""
         self._beat(IDLE_SECONDS)
+
+    def assembled(self) -> None:
+        """Take note that everything a cycle works with is there: the journal open and migrated, clients built."""
+        with self._lock:
+            self._started = True
 
     def cycle_began(self) -> None:
         """Take note that a cycle begins."""
@@ -147,6 +155,7 @@ class Health:
             last = self._last
             return HealthSnapshot(
                 live=now <= self._alive_until,
+                started=self._started,
                 ready=last is not None and not self._draining,
                 draining=self._draining,
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` over HTTP on loopback, for whoever supervises the daemon."""
+"""`/livez`, `/startupz` and `/readyz` over HTTP on loopback, for whoever supervises the daemon."""
 
 import json
 import threading
@@ -74,7 +74,7 @@ def _handler(snapshot: Callable[[], HealthSnapshot]) -> type[BaseHTTPRequestHand
 
         def do_GET(self) -> None:
             now = snapshot()
-            answers = {"/livez": now.live, "/readyz": now.ready}
+            answers = {"/livez": now.live, "/startupz": now.started, "/readyz": now.ready}
             good = answers.get(self.path)
             if good is None:
                 self.send_error(HTTPStatus.NOT_FOUND)

@@ -142,6 +142,7 @@ class Service:
         """Why the next whole pass is wanted; empty when none is."""
         self._wanted_since = 0.0
         self._quiet_until = 0.0
+        self._timer_at = self._next_by_monotonic_clock()
 
     def stop(self) -> None:
         """Begin no further cycle; takes no lock, so that a signal handler may call it."""
@@ -197,6 +198,10 @@ class Service:
             found = Reason.CHANGE not in reasons and self._house.watch.changed()
             self._house.watch.mend(blind=found)
             reasons |= {Reason.CHANGE} if found else frozenset()
+        if now >= self._timer_at:
+            # The timer goes by the wall clock: one that is set back would keep it silent for as long.
+            self._timer_at = self._next_by_monotonic_clock()
+            reasons |= {Reason.TIMER}
         if self._retry_at is not None:
             reasons -= _PATIENT
             if now >= self._retry_at:
@@ -233,6 +238,7 @@ class Service:
     def _read(self) -> None:
         log.info("cycle.began", reasons=sorted(self._wanted))
         self._wanted = frozenset()
+        self._timer_at = self._next_by_monotonic_clock()
         self._house.health.cycle_began()
         self._house.passes.begin_reading()
 
@@ -260,6 +266,9 @@ class Service:
             place = traceback.extract_tb(error.__traceback__)[-1]
             self._note_failure(f"{type(error).__name__} in {place.name}, line {place.lineno}", "report this defect")
         return True
+
+    def _next_by_monotonic_clock(self) -> float:
+        return self._house.clock.monotonic_seconds() + 2 * self._pace.longest_retry_seconds
 
     def _note_end(self, end: CycleEnd) -> None:
         self._house.health.cycle_ended(end)

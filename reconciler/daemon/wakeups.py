@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """An operator asks, by SIGHUP."""
     INSTANT = "instant"
     """A known access end has come."""
+    WEBHOOK = "webhook"
+    """A signed call says that something happened; what, is not believed."""
     RETRY = "retry"
     """The last cycle did not end well."""
     STOP = "stop"

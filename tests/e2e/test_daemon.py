@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 import pytest
 
 from tests.e2e import raw
-from tests.e2e.company import Company, command, environment
+from tests.e2e.company import Company, command, environment, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -152,6 +152,17 @@ def test_the_first_cycle_runs_at_once(daemon: Running) -> None:
     assert (live, ready) == (200, 200)
     assert set(snapshot["complete_age_seconds"]) == set(EVERYWHERE)
     assert None not in snapshot["complete_age_seconds"].values()
+
+
+def test_it_can_be_asked_from_beside(daemon: Running) -> None:
+    """A probe's command gets the daemon's own answer, and the journal tells its cycles without the lease."""
+    for question in ("live", "started", "ready"):
+        answer = run("health", question, "--port", str(daemon.port), "--output", "json", cwd=daemon.log.parent)
+        assert (answer.code, answer.document["started"]) == (0, True)
+    told = daemon.company.run("status", "--output", "json")
+    assert told.code == 0
+    assert told.document["cycles"][-1]["sequence"] == 1
+    assert daemon.company.run("plans", "list", "--output", "json").code == 0
 
 
 def test_the_service_manager_hears_of_the_start_and_of_progress(daemon: Running) -> None:

@@ -1,6 +1,9 @@
 """Diagnostics: JSON lines on stderr in which no secret appears."""
 
+import contextlib
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -24,6 +27,23 @@ def test_a_secret_appears_neither_by_its_key_nor_in_a_traceback(capsys: pytest.C
     first, second = [json.loads(line) for line in lines.splitlines()]
     assert (first["event"], first["provider"], first["bearer_token"]) == ("reader.opened", "corp-aws", "[redacted]")
     assert second["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a full disk, or with nobody reading, a line is lost and no error comes of it; the next one is written."""
+    configure_logs("info")
+    log = structlog.get_logger()
+    with Path("/dev/full").open("w", buffering=1) as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", full)
+        for _ in range(3):
+            log.info("cycle.began")
+        patched.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    log.info("cycle.ended")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["cycle.ended"]
 
 
 def _fail_with(password: str) -> None:
