@@ -213,3 +213,20 @@ def test_who_makes_an_approved_plan_that_must_be_held_is_told_what_to_do() -> No
     with pytest.raises(LimitExceeded, match="may never be acted upon") as forbidden:
         ApprovedPlan(plan=plan_of(robot), circumstances=around())
     assert forbidden.value.advice == "this is a defect of the planner: report it"
+
+
+def test_what_rests_on_a_scope_that_was_read_whole_is_not_held() -> None:
+    """A complete scope of the very provider lets an action through that rests on what was not seen there."""
+    assert isinstance(guard(plan_of(*people(1), need=Need.SCOPE), around()), ApprovedPlan)
+
+
+def test_a_provider_nobody_counted_is_empty_and_does_not_know_us() -> None:
+    """An unknown provider has no principals to take a share of, no identity and no complete scope."""
+    assert around(populations=()).population(builders.PROVIDER) == Population(provider=builders.PROVIDER, principals=0)
+
+
+def test_a_single_reason_to_hold_is_told_by_the_error() -> None:
+    """One reason is enough to refuse, and the error tells it."""
+    stranger = Population(provider=builders.PROVIDER, principals=50)
+    with pytest.raises(LimitExceeded, match="did not say who we are"):
+        ApprovedPlan(plan=plan_of(*people(1)), circumstances=around(populations=(stranger,)))
