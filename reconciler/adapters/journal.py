@@ -5,11 +5,12 @@ a second outcome, a second use of an approval, a second end of a cycle. The tabl
 their meaning and the backup in `docs/journal.md`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Self
 
-from sqlalchemy import URL, Connection, Select, func, insert, select
+from sqlalchemy import URL, Connection, Select, Table, func, insert, select
 
 from inventory.model import PrincipalId, ProviderName
 from inventory.roster.model import AcceptedRoster
@@ -78,6 +79,7 @@ class SqlJournal:
         self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
         self._check_lease = check_lease
+        self._ended: tuple[CycleEntry, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -124,14 +126,22 @@ class SqlJournal:
             connection.execute(insert(cycle_ends).values(row | {"finished_at": rfc3339(now)}))
 
     def cycles(self) -> Sequence[CycleEntry]:
-        """Return all cycles, oldest first."""
+        """Return all cycles, oldest first; those that have ended are read once, for their rows never change.
+
+        A journal that holds fewer than it did was restored under us, and is read anew.
+        """
         query = (
             select(cycles, cycle_ends.c.outcome, cycle_ends.c.statement_digest, cycle_ends.c.finished_at)
             .join_from(cycles, cycle_ends, isouter=True)
             .order_by(cycles.c.sequence)
         )
         with self._database.reading("read the cycles") as connection:
-            return tuple(load_cycle_entry(row) for row in connection.execute(query))
+            there = connection.scalar(select(func.max(cycles.c.sequence))) or 0
+            known = self._ended if there >= len(self._ended) else ()
+            later = [load_cycle_entry(row) for row in connection.execute(query.where(cycles.c.sequence > len(known)))]
+        found = (*known, *later)
+        self._ended = (*known, *takewhile(lambda entry: entry.statement_digest != "", later))
+        return found
 
     def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
         """Keep a plan with the reasons that hold it (none: approved)."""
@@ -223,7 +233,7 @@ class SqlJournal:
                 raise LeaseLost(msg, advice="another process took over: let this one end")
             connection.execute(insert(intents).values(row))
 
-        self._database.repeated(f"record the intent of action {action.action_id}", work)
+        self._database.together(f"record the intent of action {action.action_id}", work)
 
     def record_outcome(self, action_id: ActionId, outcome: OutcomeState, detail: str, now: datetime) -> None:
         """Keep how the act ended; a second outcome for one intent is refused with `JournalError`."""
@@ -233,14 +243,12 @@ class SqlJournal:
             "detail": _without_nul(detail),
             "recorded_at": rfc3339(now),
         }
-        with self._database.writing(f"record the outcome of action {action_id}") as connection:
-            connection.execute(insert(outcomes).values(row))
+        self._database.together(f"record the outcome of action {action_id}", _adding(outcomes, row))
 
     def record_verification(self, action_id: ActionId, state: VerificationState, now: datetime) -> None:
         """Keep what reading again showed; later rows supersede earlier ones."""
         row = {"action_id": action_id, "state": state.value, "recorded_at": rfc3339(now)}
-        with self._database.writing(f"record the verification of action {action_id}") as connection:
-            connection.execute(insert(verifications).values(row))
+        self._database.together(f"record the verification of action {action_id}", _adding(verifications, row))
 
     def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
         """Keep that an act is about to be undone; each attempt is a row."""
@@ -353,6 +361,13 @@ class SqlJournal:
 def _without_nul(text: str) -> str:
     """Return the text without what PostgreSQL cannot hold; inside the JSON documents it is escaped anyway."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _adding(table: Table, row: Mapping[str, object]) -> Callable[[Connection], None]:
+    def work(connection: Connection) -> None:
+        connection.execute(insert(table).values(row))
+
+    return work
 
 
 def _current_epoch(connection: Connection) -> int:

@@ -23,6 +23,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from reconciler.adapters.journal_commits import SharedCommits
 from reconciler.adapters.journal_errors import Contended, in_words
 from reconciler.adapters.journal_postgresql import open_engine, postgresql_url
 from reconciler.core.errors import JournalError
@@ -54,6 +55,7 @@ class Database:
             self._reader = self.engine.execution_options(postgresql_readonly=True)
             self._writer = self.engine.execution_options(writer=True)
             self._writing = threading.Lock()
+            self._shared = SharedCommits(self.repeated)
             try:
                 self._migrate()
             except BaseException:
@@ -84,6 +86,10 @@ class Database:
             except Contended:
                 time.sleep(pause)
         return self._once(what, work)
+
+    def together(self, what: str, work: Callable[[Connection], None]) -> None:
+        """Do work as `repeated` does, in one transaction with what other threads write at the same time."""
+        self._shared.write(what, work)
 
     def _once(self, what: str, work: Callable[[Connection], T]) -> T:
         with self.writing(what) as connection:
