@@ -26,6 +26,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from inventory.model import Credential
 from reconciler.adapters.attestations import verify
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
@@ -132,6 +133,14 @@ def check_i06_verified(history: History) -> None:
             assert states <= {VerificationState.GONE}, record.cycle_id
     query = "select count(*) from verifications v left join intents i using (action_id) where i.action_id is null"
     assert [int(count) for (count,) in history.rows(query)] in ([], [0])
+
+
+def check_i06_truth(history: History) -> None:
+    """Right after a cycle: what it saw gone is truly gone, whatever the provider had answered."""
+    for result in history.records[-1].results if history.records else ():
+        if result.verification is VerificationState.GONE:
+            held = history.company.vendors[result.action.provider].items.get(result.action.item.access_id)
+            assert held is None or (isinstance(held, Credential) and held.enabled is False), result.action.action_id
 
 
 def check_i07_once(history: History) -> None:

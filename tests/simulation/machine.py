@@ -19,7 +19,7 @@ from reconciler.undo import undo
 from tests.simulation.company import AWS, BREAK_GLASS, LDAP, STARTER, STRICT, Company
 from tests.simulation.counts import COUNTS
 from tests.simulation.interruptions import Paused, live_and_die
-from tests.simulation.invariants import History, check_every_step, check_i17_chain
+from tests.simulation.invariants import History, check_every_step, check_i06_truth, check_i17_chain
 from tests.simulation.office import FAST, LIMITS, Office
 from tests.simulation.people import ZONES, Person
 from tests.simulation.vendor import Vendor, lost_reply, no_effect
@@ -240,14 +240,15 @@ class CompanyLife(RuleBasedStateMachine):
 
     @rule(first=PLACE, again=st.none() | PLACE)
     def crash(self, first: int, again: int | None) -> None:
+        died = 0
         for at in [first] if again is None else [first, again]:
             record = live_and_die(self.office, at)
             if record is None:
+                died += 1
                 self.office = self._start()
             else:
                 self.history.records.append(record)
-            if again is not None:
-                COUNTS["crashes in recovery, by the machine"] += at == again
+        COUNTS["crashes in recovery, by the machine"] += died == 2
         # A statement that a death kept from following its bundle is written by the next cycle: only then is it whole.
         self._cycle(Mode.ENFORCE)
         check_i17_chain(self.history)
@@ -313,6 +314,7 @@ class CompanyLife(RuleBasedStateMachine):
         COUNTS["cycles, by the machine"] += 1
         record = self.office.cycle(mode)
         self.history.records.append(record)
+        check_i06_truth(self.history)
         return record.outcome
 
     def _approve(self) -> None:
