@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
+from reconciler.core.model import Correlation
 from reconciler.core.record import CycleRecord
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
 from reconciler.ports import CycleEntry, EvidenceStore, Signer
@@ -26,6 +27,10 @@ class Attested:
     """Where the signed bundle lies."""
     snapshot: Snapshot | None = None
     """What was looked at, so that people can be shown names; never part of the attestation."""
+    correlations: tuple[Correlation, ...] = ()
+    """Who owns what of it."""
+    gave_way: bool = False
+    """The cycle did nothing, because something urgent came in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

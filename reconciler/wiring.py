@@ -32,7 +32,7 @@ from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
 from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.lease import FileLease
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
@@ -87,7 +87,8 @@ def key_path(settings: Settings) -> Path:
 def open_journal(settings: Settings) -> SqlJournal:
     """Open the journal of the state folder, making it on first use; raises `JournalError`."""
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlJournal(sqlite_url(state_path(settings, "journal.sqlite3")))
+    url = sqlite_url(state_path(settings, "journal.sqlite3"))
+    return SqlJournal(url, approvals_needed=settings.guard.approvals_needed)
 
 
 def open_store(settings: Settings) -> FileEvidenceStore:
@@ -246,6 +247,8 @@ class Assembly:
 
     house: CycleHouse
     rules: CycleRules
+    quick: Mapping[ProviderName, Source]
+    """Collectors beside those of the house, with connections and threads of their own."""
 
 
 @contextmanager
@@ -266,14 +269,15 @@ def assemble(
         if purpose is not None:
             stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
         journal = stack.enter_context(open_journal(settings))
-        sources = build_sources(settings, time)
-        for source in sources.values():
+        sources, quick = build_sources(settings, time), build_sources(settings, time)
+        for source in (*sources.values(), *quick.values()):
             stack.callback(source.collector.close)
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
+        folder = PolicyFolder(settings.policies, time)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -283,8 +287,8 @@ def assemble(
                 engine=engine,
                 roster=CsvRosterSource(settings.roster, time, at=at),
                 decide_at=at,
-                load_policies=lambda: load_policies(settings.policies),
-                load_waivers=lambda now: load_waivers(settings.policies, now),
+                load_policies=folder.policies,
+                load_waivers=folder.waivers,
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,
@@ -292,7 +296,16 @@ def assemble(
                 audit=audit,
             ),
             rules=rules,
+            quick=quick,
         )
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,16 @@ a second outcome, a second use of an approval, a second end of a cycle. The tabl
 their meaning and the backup in `docs/journal.md`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from inventory.model import PrincipalId, ProviderName
 from inventory.roster.model import AcceptedRoster
 from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
+from reconciler.adapters.journal_rows import load_cycle_entry, load_journal_entry
 from reconciler.adapters.journal_schema import (
     approval_uses,
     approvals,
@@ -31,9 +32,7 @@ from reconciler.adapters.journal_schema import (
 )
 from reconciler.adapters.journal_values import (
     document,
-    load_action,
-    load_before,
-    load_codes,
+    load_approval,
     load_holds,
     load_instant,
     load_plan,
@@ -41,6 +40,7 @@ from reconciler.adapters.journal_values import (
 )
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
@@ -63,8 +63,11 @@ SHORTEST_PREFIX = 8
 class SqlJournal:
     """Implements `reconciler.ports.Journal` on SQLAlchemy."""
 
-    def __init__(self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, approvals_needed: int = 1
+    ) -> None:
         """Open the journal, making it or bringing its tables up to date; raises `JournalError`."""
+        self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
 
     def __enter__(self) -> Self:
@@ -111,7 +114,7 @@ class SqlJournal:
             .order_by(cycles.c.sequence)
         )
         with self._database.reading("read the cycles") as connection:
-            return tuple(_cycle_entry(row) for row in connection.execute(query))
+            return tuple(load_cycle_entry(row) for row in connection.execute(query))
 
     def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
         """Keep a plan with the reasons that hold it (none: approved)."""
@@ -148,28 +151,22 @@ class SqlJournal:
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
             "lifts": document(tuple(approval.lifts)),
+            "uid": approval.uid,
+            "login": approval.login,
         }
         with self._database.writing("record an approval") as connection:
             connection.execute(insert(approvals).values(row))
 
     def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
-        """Return an unused, unexpired approval of this digest."""
-        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+        """Return the unused, unexpired approval of this digest, joined of as many as are needed."""
+        given = [entry for entry in self.pending_approvals(now) if entry.plan_digest == digest]
+        return joint(given, self._approvals_needed)
 
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         """Return every unused, unexpired approval, oldest first."""
         with self._database.reading("read the approvals") as connection:
             rows = connection.execute(_pending(now)).all()
-        return tuple(
-            Approval(
-                plan_digest=PlanDigest(row.plan_digest),
-                approved_by=row.approved_by,
-                approved_at=load_instant(row.approved_at),
-                expires_at=load_instant(row.expires_at),
-                lifts=load_codes(row.lifts),
-            )
-            for row in rows
-        )
+        return tuple(load_approval(row) for row in rows)
 
     def use_approval(self, digest: PlanDigest, cycle_id: CycleId, now: datetime) -> None:
         """Spend the approval; raises `ApprovalRefused` when none is left.
@@ -255,13 +252,13 @@ class SqlJournal:
         if len(rows) > 1:
             msg = f"{len(rows)} actions begin with {action_id}"
             raise JournalError(msg, advice="give more characters of the action's id")
-        return _journal_entry(rows[0]) if rows else None
+        return load_journal_entry(rows[0]) if rows else None
 
     def entries(self, cycle_id: CycleId | None = None) -> Sequence[JournalEntry]:
         """Return intents in the order they were made, of one cycle or of all."""
         query = _entries() if cycle_id is None else _entries().where(intents.c.cycle_id == cycle_id)
         with self._database.reading("read the actions") as connection:
-            return tuple(_journal_entry(row) for row in connection.execute(query))
+            return tuple(load_journal_entry(row) for row in connection.execute(query))
 
     def unsettled(self) -> Sequence[JournalEntry]:
         """Return intents without an outcome, and those not shown to be gone though the act may have been made.
@@ -273,7 +270,7 @@ class SqlJournal:
         maybe_made = outcomes.c.outcome.is_(None) | (outcomes.c.outcome.not_in(closed) & not_gone)
         query = _entries().where(undos.c.action_id.is_(None), maybe_made)
         with self._database.reading("read the unsettled actions") as connection:
-            return tuple(_journal_entry(row) for row in connection.execute(query))
+            return tuple(load_journal_entry(row) for row in connection.execute(query))
 
     def touched_since(self, since: datetime) -> Sequence[Touch]:
         """Return the principals named by intents since an instant, each provider, principal and effect once."""
@@ -307,27 +304,34 @@ class SqlJournal:
 
     def observed(self, kind: str, value: str) -> bool:
         """Say whether a policy revision, daemon version or provider has been through a whole cycle before."""
-        with self._database.reading("read what was observed") as connection:
-            return _is_observed(connection, kind, value)
+        return value in self.all_observed(kind)
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         """Keep that it has; the first cycle stays the one on record."""
-        row = {"kind": kind, "value": value, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
+        self.remember_all_observed(kind, (value,), cycle_id, now)
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        """Return every value of a kind that was observed."""
+        with self._database.reading("read what was observed") as connection:
+            return _observed(connection, kind)
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        """Keep that all of them have, in one transaction; the first cycle of each stays the one on record."""
+        common = {"kind": kind, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
         with self._database.writing("remember what was observed") as connection:
-            if not _is_observed(connection, kind, value):
-                connection.execute(insert(observations).values(row))
+            if new := sorted(set(values) - _observed(connection, kind)):
+                connection.execute(insert(observations), [{**common, "value": value} for value in new])
 
 
 def _current_epoch(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
 
 
-def _is_observed(connection: Connection, kind: str, value: str) -> bool:
-    query = select(observations.c.kind).where(observations.c.kind == kind, observations.c.value == value)
-    return connection.execute(query).first() is not None
+def _observed(connection: Connection, kind: str) -> frozenset[str]:
+    return frozenset(connection.execute(select(observations.c.value).where(observations.c.kind == kind)).scalars())
 
 
-def _pending(now: datetime) -> Select[tuple[int, str, str, str, str, str]]:
+def _pending(now: datetime) -> Select[tuple[object, ...]]:
     return (
         select(approvals)
         .join_from(approvals, approval_uses, isouter=True)
@@ -359,40 +363,3 @@ def _entries() -> Select[tuple[object, ...]]:
         .outerjoin(undos, undos.c.action_id == intents.c.action_id)
         .order_by(intents.c.position)
     )
-
-
-def _cycle_entry(row: Row[tuple[object, ...]]) -> CycleEntry:
-    return CycleEntry(
-        sequence=row.sequence,
-        cycle_id=CycleId(row.cycle_id),
-        mode=Mode(row.mode),
-        started_at=load_instant(row.started_at),
-        outcome=None if row.outcome is None else CycleOutcome(row.outcome),
-        finished_at=_instant(row.finished_at),
-        statement_digest=row.statement_digest or "",
-    )
-
-
-def _journal_entry(row: Row[tuple[object, ...]]) -> JournalEntry:
-    return JournalEntry(
-        intent=Intent(
-            action=load_action(row.action),
-            before=load_before(row.before),
-            cycle_id=CycleId(row.cycle_id),
-            epoch=row.epoch,
-            plan_digest=PlanDigest(row.plan_digest),
-            policy_digest=row.policy_digest,
-            recorded_at=load_instant(row.recorded_at),
-        ),
-        outcome=None if row.outcome is None else OutcomeState(row.outcome),
-        outcome_detail=row.detail or "",
-        outcome_at=_instant(row.outcome_at),
-        verification=None if row.state is None else VerificationState(row.state),
-        verified_at=_instant(row.verified_at),
-        undo_begun_at=_instant(row.undo_begun_at),
-        undone_at=_instant(row.undone_at),
-    )
-
-
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else load_instant(text)

@@ -13,7 +13,7 @@ from typing import Final
 
 from inventory.model import ProviderName
 from inventory.provider import Clock
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.ports import Progress
 
 IDLE_SECONDS: Final = 60.0
@@ -29,6 +29,9 @@ class CycleEnd:
 
     sequence: int
     outcome: CycleOutcome
+    breadth: Breadth = Breadth.WHOLE
+    gave_way: bool = False
+    """It did nothing, because a leaver came in between, and is decided again."""
     started_at: datetime
     finished_at: datetime
     complete: frozenset[ProviderName]
@@ -56,6 +59,8 @@ class HealthSnapshot:
     """How the daemon is at one instant, as plain values for probes and metrics."""
 
     live: bool
+    started: bool
+    """Whether everything that a cycle works with could be joined once: journal, engine, clients of the providers."""
     ready: bool
     draining: bool
     cycle_seconds: float | None
@@ -84,6 +89,7 @@ class Health:
         self._last: CycleEnd | None = None
         self._last_outcome = ""
         self._failures = 0
+        self._started = False
         self._draining = False
 
     def progress(self, step: Progress) -> None:
@@ -94,6 +100,11 @@ class Health:
         """Take note that the loop went round and waits."""
         self._beat(IDLE_SECONDS)
 
+    def assembled(self) -> None:
+        """Take note that everything a cycle works with is there: the journal open and migrated, clients built."""
+        with self._lock:
+            self._started = True
+
     def cycle_began(self) -> None:
         """Take note that a cycle begins."""
         with self._lock:
@@ -103,7 +114,8 @@ class Health:
     def cycle_ended(self, end: CycleEnd) -> None:
         """Take note of how a cycle ended, and of the providers that it read whole."""
         with self._lock:
-            self._cycle_since = None
+            if end.breadth is Breadth.WHOLE and not end.gave_way:
+                self._cycle_since = None
             self._last = end
             self._last_outcome = end.outcome.value
             self._failures = self._failures + 1 if end.outcome is CycleOutcome.FAILED else 0
@@ -143,6 +155,7 @@ class Health:
             last = self._last
             return HealthSnapshot(
                 live=now <= self._alive_until,
+                started=self._started,
                 ready=last is not None and not self._draining,
                 draining=self._draining,
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,

@@ -307,3 +307,12 @@ def test_what_was_observed_stays_observed(journal: Journal) -> None:
     journal.remember_observed("policy", "sha256:1", CycleId("cycle-2"), LATER)
     assert journal.observed("policy", "sha256:1")
     assert not journal.observed("provider", "sha256:1")
+
+
+def test_many_things_are_observed_at_once(journal: Journal) -> None:
+    """All values of a kind come back, each once, also those that were known before; other kinds stay apart."""
+    journal.remember_observed("person", "a", CYCLE, NOW)
+    journal.remember_all_observed("person", ("a", "b", "b"), CycleId("cycle-2"), LATER)
+    journal.remember_all_observed("person", (), CycleId("cycle-3"), LATER)
+    assert journal.all_observed("person") == {"a", "b"}
+    assert journal.all_observed("key") == frozenset()

@@ -27,8 +27,8 @@ class FakeClock:
                 self.slept.append(seconds)
             self.at += timedelta(seconds=seconds)
 
-    def jump(self, distance: timedelta) -> None:
+    def jump(self, by: timedelta) -> None:
         """Set the time of day to another one, as an operator or a bad time server does; no time passes."""
         with self._lock:
-            self.at += distance
-            self._jumped += distance
+            self.at += by
+            self._jumped += by

@@ -288,6 +288,8 @@ def test_a_journal_from_before_the_trail_is_brought_up(tmp_path: Path) -> None:
     for statement in (
         "DROP TABLE audit_records",
         "DROP TABLE audit_cursors",
+        "ALTER TABLE approvals DROP COLUMN uid",
+        "ALTER TABLE approvals DROP COLUMN login",
         "UPDATE alembic_version SET version_num='0001'",
     ):
         raw.execute(statement)

@@ -1,0 +1,49 @@
+"""Rows of the journal's queries, back into the values of the port."""
+
+from datetime import datetime
+
+from sqlalchemy import Row
+
+from reconciler.adapters.journal_values import load_action, load_before, load_instant
+from reconciler.core.model import CycleId, Mode, OutcomeState, PlanDigest, VerificationState
+from reconciler.core.record import CycleOutcome
+from reconciler.ports import CycleEntry, Intent, JournalEntry
+
+
+def load_cycle_entry(row: Row[tuple[object, ...]]) -> CycleEntry:
+    """Return a row of the cycles, with its end where it has one."""
+    return CycleEntry(
+        sequence=row.sequence,
+        cycle_id=CycleId(row.cycle_id),
+        mode=Mode(row.mode),
+        started_at=load_instant(row.started_at),
+        outcome=None if row.outcome is None else CycleOutcome(row.outcome),
+        finished_at=_instant(row.finished_at),
+        statement_digest=row.statement_digest or "",
+    )
+
+
+def load_journal_entry(row: Row[tuple[object, ...]]) -> JournalEntry:
+    """Return a row of the intents, with what is known of its end."""
+    return JournalEntry(
+        intent=Intent(
+            action=load_action(row.action),
+            before=load_before(row.before),
+            cycle_id=CycleId(row.cycle_id),
+            epoch=row.epoch,
+            plan_digest=PlanDigest(row.plan_digest),
+            policy_digest=row.policy_digest,
+            recorded_at=load_instant(row.recorded_at),
+        ),
+        outcome=None if row.outcome is None else OutcomeState(row.outcome),
+        outcome_detail=row.detail or "",
+        outcome_at=_instant(row.outcome_at),
+        verification=None if row.state is None else VerificationState(row.state),
+        verified_at=_instant(row.verified_at),
+        undo_begun_at=_instant(row.undo_begun_at),
+        undone_at=_instant(row.undone_at),
+    )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else load_instant(text)
