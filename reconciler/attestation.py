@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
+from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.model import Correlation
 from reconciler.core.record import CycleRecord
@@ -71,10 +72,17 @@ class Attester:
     def resume(self, journal: Sequence[CycleEntry]) -> None:
         """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
 
-        Raises `EvidenceError` when attestations are missing or changed: nothing is acted upon on top of a broken chain.
+        Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
+        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere.
         """
         self.store.recover()
-        self.store.head(journal)
+        head = self.store.head(journal)
+        last = max((entry.sequence for entry in journal), default=0)
+        if head is not None and head.sequence > last:
+            msg = f"the attestations go to cycle {head.sequence}, the journal only to {last}"
+            raise EvidenceError(
+                msg, advice="a journal was lost, rolled back or mixed up: see Restore in docs/operations.md"
+            )
 
     def attested_already(self, entry: CycleEntry) -> Link | None:
         """Return the statement of a cycle that was stored before the journal could note it, after a crash."""

@@ -243,6 +243,23 @@ class StreamLag:
     """Instant of the oldest record that waits; None when none does."""
 
 
+class Lease(Protocol):
+    """The right to be the one writer, held from construction to `close`.
+
+    It gives liveness only: what makes a late writer harmless is the epoch that every intent is checked against.
+    """
+
+    @property
+    def can_be_lost_alive(self) -> bool:
+        """Say whether it may pass on while its former holder still lives, and has a call under way."""
+
+    def check(self) -> None:
+        """Ask whether it is still held; raises `LeaseLost`, from then on always. Safe from any thread."""
+
+    def close(self) -> None:
+        """Give it back; closing twice is harmless."""
+
+
 class AuditLog(Protocol):
     """The audit trail for whoever watches from outside: a copy of what the journal says, never what it rests on.
 

@@ -25,6 +25,7 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
 from reconciler.core.plain_yaml import check_plain
+from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
 
 ENV_PREFIX = "ACCESS_RECONCILER_"
@@ -207,6 +208,9 @@ class DaemonSettings(Block):
     drain_seconds: float = Field(
         default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
     )
+    standby: bool = Field(
+        default=False, description="While another process holds the lease, wait and take over; otherwise end at once."
+    )
     health_port: int = Field(
         default=8580,
         ge=0,
@@ -221,7 +225,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
 
-    state_dir: Path = Field(default=Path("state"), description="Journal, evidence and keys. Local disk only.")
+    state_dir: Path = Field(default=Path("state"), description="Evidence and keys, and the journal in SQLite.")
+    journal: JournalSettings = Field(default=JournalSettings(), description="Where the record is kept.")
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
@@ -325,6 +330,9 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         update={
             "state_dir": folder / settings.state_dir,
             "policies": folder / settings.policies,
+            "journal": settings.journal.model_copy(
+                update={"password_file": _under(folder, settings.journal.password_file)}
+            ),
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),

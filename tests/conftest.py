@@ -2,17 +2,25 @@
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
+from tests import postgresql as postgresql_peer
 from tests.simulation.counts import COUNTS
 
 CI = os.environ.get("CI") == "true"
 FROM_WORKERS: Counter[str] = Counter()
 """What parallel workers counted."""
 MESSAGE = "skipped, which counts as a failure with CI=true: "
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_peer.PostgreSQL]:
+    """Give a PostgreSQL server for the whole session; every test asks it for a database of its own."""
+    with postgresql_peer.running() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,16 +5,16 @@ a second outcome, a second use of an approval, a second end of a cycle. The tabl
 their meaning and the backup in `docs/journal.md`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import URL, Connection, Select, func, insert, select
 
 from inventory.model import PrincipalId, ProviderName
 from inventory.roster.model import AcceptedRoster
 from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
-from reconciler.adapters.journal_rows import load_cycle_entry, load_journal_entry
+from reconciler.adapters.journal_rows import entries_query, load_cycle_entry, load_journal_entry
 from reconciler.adapters.journal_schema import (
     approval_uses,
     approvals,
@@ -64,11 +64,20 @@ class SqlJournal:
     """Implements `reconciler.ports.Journal` on SQLAlchemy."""
 
     def __init__(
-        self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, approvals_needed: int = 1
+        self,
+        url: str | URL,
+        *,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        approvals_needed: int = 1,
+        check_lease: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open the journal, making it or bringing its tables up to date; raises `JournalError`."""
+        """Open the journal, making it or bringing its tables up to date; raises `JournalError`.
+
+        `check_lease` raises `LeaseLost`. It is asked under the write lock before anything that leads to an act.
+        """
         self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
+        self._check_lease = check_lease
 
     def __enter__(self) -> Self:
         return self
@@ -87,18 +96,26 @@ class SqlJournal:
 
     def take_over(self, now: datetime) -> int:
         """Raise the epoch and return it: from now on older holders cannot write an intent."""
-        with self._database.writing("take over the journal") as connection:
+
+        def work(connection: Connection) -> int:
+            self._check_lease()
             epoch = _current_epoch(connection) + 1
             connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now)))
-        return epoch
+            return epoch
+
+        return self._database.repeated("take over the journal", work)
 
     def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
         """Open a cycle and return its sequence number, gapless from 1."""
-        with self._database.writing(f"begin cycle {cycle_id}") as connection:
+
+        def work(connection: Connection) -> int:
+            self._check_lease()
             sequence = int(connection.execute(select(func.coalesce(func.max(cycles.c.sequence), 0))).scalar_one()) + 1
             row = {"sequence": sequence, "cycle_id": cycle_id, "mode": mode.value, "started_at": rfc3339(now)}
             connection.execute(insert(cycles).values(row))
-        return sequence
+            return sequence
+
+        return self._database.repeated(f"begin cycle {cycle_id}", work)
 
     def finish_cycle(self, cycle_id: CycleId, outcome: CycleOutcome, statement_digest: str, now: datetime) -> None:
         """Close a cycle with the digest of its statement; a second end is refused with `JournalError`."""
@@ -147,7 +164,7 @@ class SqlJournal:
         """Keep a human's release of a held plan."""
         row = {
             "plan_digest": approval.plan_digest,
-            "approved_by": approval.approved_by,
+            "approved_by": _without_nul(approval.approved_by),
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
             "lifts": document(tuple(approval.lifts)),
@@ -191,22 +208,31 @@ class SqlJournal:
             "plan_digest": intent.plan_digest,
             "policy_digest": intent.policy_digest,
             "provider": action.provider,
-            "principal_id": action.principal.principal_id,
+            "principal_id": _without_nul(action.principal.principal_id),
             "effect": action.effect.value,
             "recorded_at": rfc3339(intent.recorded_at),
             "action": document(action),
             "before": document(intent.before),
         }
-        with self._database.writing(f"record the intent of action {action.action_id}") as connection:
+
+        def work(connection: Connection) -> None:
+            self._check_lease()
             current = _current_epoch(connection)
             if current != intent.epoch:
                 msg = f"this process holds epoch {intent.epoch} of the journal, the writer now holds {current}"
                 raise LeaseLost(msg, advice="another process took over: let this one end")
             connection.execute(insert(intents).values(row))
 
+        self._database.repeated(f"record the intent of action {action.action_id}", work)
+
     def record_outcome(self, action_id: ActionId, outcome: OutcomeState, detail: str, now: datetime) -> None:
         """Keep how the act ended; a second outcome for one intent is refused with `JournalError`."""
-        row = {"action_id": action_id, "outcome": outcome.value, "detail": detail, "recorded_at": rfc3339(now)}
+        row = {
+            "action_id": action_id,
+            "outcome": outcome.value,
+            "detail": _without_nul(detail),
+            "recorded_at": rfc3339(now),
+        }
         with self._database.writing(f"record the outcome of action {action_id}") as connection:
             connection.execute(insert(outcomes).values(row))
 
@@ -220,11 +246,12 @@ class SqlJournal:
         """Keep that an act is about to be undone; each attempt is a row."""
         row = {"action_id": action_id, "recorded_at": rfc3339(now)}
         with self._database.writing(f"record that the undo of action {action_id} begins") as connection:
+            self._check_lease()
             connection.execute(insert(undo_intents).values(row))
 
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone; a second undo is refused with `JournalError`."""
-        row = {"action_id": action_id, "detail": detail, "recorded_at": rfc3339(now)}
+        row = {"action_id": action_id, "detail": _without_nul(detail), "recorded_at": rfc3339(now)}
         with self._database.writing(f"record the undo of action {action_id}") as connection:
             connection.execute(insert(undos).values(row))
 
@@ -243,7 +270,7 @@ class SqlJournal:
 
         Raises `JournalError` when several intents begin with it.
         """
-        query = _entries().where(intents.c.action_id.startswith(action_id, autoescape=True))
+        query = entries_query().where(intents.c.action_id.startswith(action_id, autoescape=True))
         with self._database.reading("read an action") as connection:
             rows = [row for row in connection.execute(query) if row.action_id.startswith(action_id)]
         exact = [row for row in rows if row.action_id == action_id]
@@ -256,7 +283,7 @@ class SqlJournal:
 
     def entries(self, cycle_id: CycleId | None = None) -> Sequence[JournalEntry]:
         """Return intents in the order they were made, of one cycle or of all."""
-        query = _entries() if cycle_id is None else _entries().where(intents.c.cycle_id == cycle_id)
+        query = entries_query() if cycle_id is None else entries_query().where(intents.c.cycle_id == cycle_id)
         with self._database.reading("read the actions") as connection:
             return tuple(load_journal_entry(row) for row in connection.execute(query))
 
@@ -268,7 +295,7 @@ class SqlJournal:
         closed = (OutcomeState.FAILED.value, OutcomeState.SKIPPED.value)
         not_gone = func.coalesce(verifications.c.state, "") != VerificationState.GONE.value
         maybe_made = outcomes.c.outcome.is_(None) | (outcomes.c.outcome.not_in(closed) & not_gone)
-        query = _entries().where(undos.c.action_id.is_(None), maybe_made)
+        query = entries_query().where(undos.c.action_id.is_(None), maybe_made)
         with self._database.reading("read the unsettled actions") as connection:
             return tuple(load_journal_entry(row) for row in connection.execute(query))
 
@@ -323,6 +350,11 @@ class SqlJournal:
                 connection.execute(insert(observations), [{**common, "value": value} for value in new])
 
 
+def _without_nul(text: str) -> str:
+    """Return the text without what PostgreSQL cannot hold; inside the JSON documents it is escaped anyway."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def _current_epoch(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
 
@@ -337,29 +369,4 @@ def _pending(now: datetime) -> Select[tuple[object, ...]]:
         .join_from(approvals, approval_uses, isouter=True)
         .where(approval_uses.c.approval.is_(None), approvals.c.expires_at > rfc3339(now))
         .order_by(approvals.c.position)
-    )
-
-
-def _entries() -> Select[tuple[object, ...]]:
-    """Return the query of intents with outcome, latest verification and undo, in the order they were made."""
-    later = verifications.alias("later")
-    newest = (
-        select(func.max(later.c.position)).where(later.c.action_id == intents.c.action_id).correlate(intents)
-    ).scalar_subquery()
-    begun = select(func.max(undo_intents.c.recorded_at)).where(undo_intents.c.action_id == intents.c.action_id)
-    return (
-        select(
-            intents,
-            begun.correlate(intents).scalar_subquery().label("undo_begun_at"),
-            outcomes.c.outcome,
-            outcomes.c.detail,
-            outcomes.c.recorded_at.label("outcome_at"),
-            verifications.c.state,
-            verifications.c.recorded_at.label("verified_at"),
-            undos.c.recorded_at.label("undone_at"),
-        )
-        .outerjoin_from(intents, outcomes)
-        .outerjoin(verifications, verifications.c.position == newest)
-        .outerjoin(undos, undos.c.action_id == intents.c.action_id)
-        .order_by(intents.c.position)
     )

@@ -1,13 +1,39 @@
-"""Rows of the journal's queries, back into the values of the port."""
+"""The query of intents that several methods share, and rows of the journal back into the values of the port."""
 
 from datetime import datetime
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select, func, select
 
+from reconciler.adapters.journal_schema import intents, outcomes, undo_intents, undos, verifications
 from reconciler.adapters.journal_values import load_action, load_before, load_instant
 from reconciler.core.model import CycleId, Mode, OutcomeState, PlanDigest, VerificationState
 from reconciler.core.record import CycleOutcome
 from reconciler.ports import CycleEntry, Intent, JournalEntry
+
+
+def entries_query() -> Select[tuple[object, ...]]:
+    """Return the query of intents with outcome, latest verification and undo, in the order they were made."""
+    later = verifications.alias("later")
+    newest = (
+        select(func.max(later.c.position)).where(later.c.action_id == intents.c.action_id).correlate(intents)
+    ).scalar_subquery()
+    begun = select(func.max(undo_intents.c.recorded_at)).where(undo_intents.c.action_id == intents.c.action_id)
+    return (
+        select(
+            intents,
+            begun.correlate(intents).scalar_subquery().label("undo_begun_at"),
+            outcomes.c.outcome,
+            outcomes.c.detail,
+            outcomes.c.recorded_at.label("outcome_at"),
+            verifications.c.state,
+            verifications.c.recorded_at.label("verified_at"),
+            undos.c.recorded_at.label("undone_at"),
+        )
+        .outerjoin_from(intents, outcomes)
+        .outerjoin(verifications, verifications.c.position == newest)
+        .outerjoin(undos, undos.c.action_id == intents.c.action_id)
+        .order_by(intents.c.position)
+    )
 
 
 def load_cycle_entry(row: Row[tuple[object, ...]]) -> CycleEntry:

@@ -15,7 +15,7 @@ from reconciler.core.errors import ApprovalRefused
 from reconciler.core.model import Approval, HoldCode, HoldReason, Plan, PlanDigest
 from reconciler.ports import Journal
 from reconciler.settings import load_settings
-from reconciler.wiring import open_journal
+from reconciler.writer import open_journal
 
 DigestArgument = Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the held plan, as `cycle` prints it.")]
 

@@ -28,9 +28,9 @@ from reconciler.wiring import (
     build_attester,
     build_sources,
     cycle_mode,
-    open_journal,
     revoker_type,
 )
+from reconciler.writer import open_journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from reconciler.core.canonical import Json, plain
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import Approval, HoldCode
 from reconciler.settings import load_settings
-from reconciler.wiring import open_journal
+from reconciler.writer import open_journal
 
 app = typer.Typer(name="plans", help="Look at held plans, beside the running daemon.", no_args_is_help=True)
 

@@ -14,7 +14,6 @@ from inventory.model import ProviderName
 from inventory.provider import Clock
 from inventory.roster.envelope import SIDECAR_SUFFIX
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.lease import FileLease
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
 from reconciler.cli.streams import Counted, open_streams
@@ -26,6 +25,7 @@ from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.passes import Passes, Workshop
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.standby import Standby, watched
 from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
@@ -33,8 +33,10 @@ from reconciler.daemon.watched_files import digest_of_files
 from reconciler.daemon.webhook import Door, WebhookServer
 from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
+from reconciler.ports import Lease
 from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import assemble, hold_lease, secret_files
+from reconciler.wiring import assemble, secret_files, takeover_wait
+from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0
 """Connections that take longer to close are left to the end of the process."""
@@ -49,8 +51,9 @@ _GRACE_SECONDS = 60.0
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
     """Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.
 
-    Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
-    the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
+    Holds the lease as long as it runs, so one daemon works at a time; with `daemon.standby` a second one waits and
+    takes over. SIGHUP looks again now, SIGTERM and SIGINT let the running cycle finish and end. Health is told on
+    loopback and to systemd; logs go to stderr as JSON lines.
 
     Exit codes: 0 ended as asked; 1 error: the lease is held by another process or lost, or draining took too long.
 
@@ -74,14 +77,20 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
     _check(settings)
     clock = SystemClock()
     with ExitStack() as stack:
-        lease = stack.enter_context(hold_lease(settings, "run"))
         health = _health(settings, clock)
+        lease = None if settings.daemon.standby else _held(settings, clock, stack)
         wakeups = Wakeups()
         watch = stack.enter_context(_watching(settings, wakeups))
         timer = stack.enter_context(_ticking(settings, wakeups))
         streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
+        standby = Standby(health)
+        stack.enter_context(_signals(standby.stop, lambda: None))
+        lease = _become_writer(settings, lease, standby, clock, stack)
+        if lease is None:
+            return Ended.DRAINED
+        stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
         if settings.daemon.webhook is not None:
             stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
         house = ServiceHouse(
@@ -94,8 +103,26 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
             chance=lambda: secrets.randbelow(1000) / 1000,
         )
         supervisor = Supervisor(Service(house, _pace(settings)), health, clock, settings.daemon.drain_seconds)
-        stack.enter_context(_signals(wakeups, supervisor))
-        return supervisor.run()
+        stack.enter_context(_signals(supervisor.stop, lambda: wakeups.wake(Reason.SIGNAL)))
+        return Ended.DRAINED if standby.stopped else supervisor.run()
+
+
+def _held(settings: Settings, clock: Clock, stack: ExitStack) -> Lease:
+    lease = hold_lease(settings, "run", clock)
+    stack.callback(lease.close)
+    return lease
+
+
+def _become_writer(
+    settings: Settings, lease: Lease | None, standby: Standby, clock: Clock, stack: ExitStack
+) -> Lease | None:
+    """Stand by for a lease that is not ours yet, and wait out what its last holder may be doing; None: told to end."""
+    lease = lease or standby.wait_for(lambda: _held(settings, clock, stack))
+    if lease is None:
+        return None
+    with open_journal(settings, lease) as journal:
+        going_on = wait_out(journal, lease, clock, takeover_wait(settings), standby.pause)
+    return lease if going_on else None
 
 
 def _check(settings: Settings) -> None:
@@ -109,7 +136,7 @@ def _check(settings: Settings) -> None:
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
-    def __init__(self, settings: Settings, ceiling: Mode, telling: Telling, health: Health, lease: FileLease) -> None:
+    def __init__(self, settings: Settings, ceiling: Mode, telling: Telling, health: Health, lease: Lease) -> None:
         self._settings = settings
         self._ceiling = ceiling
         self.telling = telling
@@ -121,7 +148,7 @@ class _Workshops:
     def open(self) -> Iterator[Workshop]:
         """Build everything anew."""
         self._secrets = self._digest()
-        with assemble(self._settings, self._ceiling, self.telling, purpose=None) as made:
+        with assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made:
             self._health.assembled()
             yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
 
@@ -230,12 +257,12 @@ def _ticking(settings: Settings, wakeups: Wakeups) -> Iterator[Timer]:
 
 
 @contextmanager
-def _signals(wakeups: Wakeups, supervisor: Supervisor) -> Iterator[None]:
+def _signals(stop: Callable[[], None], look_again: Callable[[], None]) -> Iterator[None]:
     """Follow SIGHUP, SIGTERM and SIGINT; what the handlers call takes no lock, for they may interrupt one another."""
     handlers: dict[int, Callable[..., None]] = {
-        signal.SIGHUP: lambda *_: wakeups.wake(Reason.SIGNAL),
-        signal.SIGTERM: lambda *_: supervisor.stop(),
-        signal.SIGINT: lambda *_: supervisor.stop(),
+        signal.SIGHUP: lambda *_: look_again(),
+        signal.SIGTERM: lambda *_: stop(),
+        signal.SIGINT: lambda *_: stop(),
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

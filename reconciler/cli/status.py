@@ -13,7 +13,7 @@ from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.ports import CycleEntry, JournalEntry
 from reconciler.settings import load_settings
-from reconciler.wiring import open_journal
+from reconciler.writer import open_journal
 
 LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the latest cycles are told.")]
 _SHORT_ID = 12

@@ -63,6 +63,8 @@ class HealthSnapshot:
     """Whether everything that a cycle works with could be joined once: journal, engine, clients of the providers."""
     ready: bool
     draining: bool
+    standby: bool
+    """Whether another process is the writer, and we wait to take over."""
     cycle_seconds: float | None
     """For how long a cycle has been running; None between two cycles."""
     last_outcome: str
@@ -91,6 +93,7 @@ class Health:
         self._failures = 0
         self._started = False
         self._draining = False
+        self._standby = False
 
     def progress(self, step: Progress) -> None:
         """Take a step of the running cycle for a sign of life."""
@@ -104,6 +107,17 @@ class Health:
         """Take note that everything a cycle works with is there: the journal open and migrated, clients built."""
         with self._lock:
             self._started = True
+
+    def standing_by(self, reason: str) -> None:
+        """Take note that another process is the writer. Started we are: the service manager need not wait for it."""
+        with self._lock:
+            self._standby = True
+        self._notify({"READY": "1", "STATUS": f"standing by: {reason}"})
+
+    def took_over(self) -> None:
+        """Take note that we are the writer now."""
+        with self._lock:
+            self._standby = False
 
     def cycle_began(self) -> None:
         """Take note that a cycle begins."""
@@ -158,6 +172,7 @@ class Health:
                 started=self._started,
                 ready=last is not None and not self._draining,
                 draining=self._draining,
+                standby=self._standby,
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,
                 last_outcome=self._last_outcome,
                 failures=self._failures,

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """A signed call says that something happened; what, is not believed."""
     RETRY = "retry"
     """The last cycle did not end well."""
+    LEASE = "lease"
+    """The lease is lost; the cycle that would begin finds that out, and ends the daemon."""
     STOP = "stop"
 
 

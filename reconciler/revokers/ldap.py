@@ -318,10 +318,16 @@ def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapRevo
     return LdapRevoker(provider, settings, LdapClient(settings, clock))
 
 
+def _longest_act(settings: Settings) -> float:
+    """Return the bound of one act: connecting, binding, two looks and the write."""
+    return 5 * settings.timeout_seconds
+
+
 REVOKER = RevokerType(
     name=NAME,
     settings=Settings,
     build=_build,
+    longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(
             {

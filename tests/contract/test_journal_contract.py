@@ -37,10 +37,19 @@ LATER = NOW + timedelta(seconds=5)
 DIGEST = PlanDigest("sha256:" + "c" * 64)
 
 
-@pytest.fixture(params=["sql", "memory"])
+def empty_journal(kind: str, request: pytest.FixtureRequest, folder: Path) -> Journal:
+    """Make a journal of a kind."""
+    if kind == "memory":
+        return MemoryJournal()
+    if kind == "sqlite":
+        return SqlJournal(sqlite_url(folder / "journal.db"))
+    return SqlJournal(request.getfixturevalue("postgresql").journal_url())
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     """Give each kind of journal, with a cycle begun under epoch 1."""
-    made: Journal = SqlJournal(sqlite_url(tmp_path / "journal.db")) if request.param == "sql" else MemoryJournal()
+    made = empty_journal(request.param, request, tmp_path)
     made.take_over(NOW)
     made.begin_cycle(CYCLE, Mode.ENFORCE, NOW)
     yield made
