@@ -186,6 +186,7 @@ def _remember_observed(notes: Notes, house: CycleHouse, rules: CycleRules, pictu
 
 def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
     snapshot = notes.snapshot
+    inventories = tuple(inventory_facts(one) for one in snapshot.inventories) if snapshot else ()
     return CycleRecord(
         cycle_id=notes.cycle_id,
         sequence=notes.sequence,
@@ -199,8 +200,10 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         roster=roster_facts(notes.roster, notes.leavers, rules.roster_max_age_seconds) if notes.roster else None,
         policy=notes.policies,
         engine=notes.evaluation.engine if notes.evaluation else None,
-        inventories=tuple(inventory_facts(one) for one in snapshot.inventories) if snapshot else (),
-        snapshot_digest=snapshot_digest(snapshot) if snapshot else "",
+        inventories=inventories,
+        snapshot_digest=snapshot_digest((one.provider, one.scope, one.digest) for one in inventories)
+        if snapshot
+        else "",
         findings=notes.evaluation.findings if notes.evaluation else (),
         evaluated=notes.evaluation.evaluated if notes.evaluation else 0,
         undecided=len(notes.evaluation.unknown) if notes.evaluation else 0,

@@ -1,13 +1,18 @@
 """What holds for every test."""
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
 from tests import postgresql as postgresql_peer
+from tests.simulation.counts import COUNTS
 
 CI = os.environ.get("CI") == "true"
+FROM_WORKERS: Counter[str] = Counter()
+"""What parallel workers counted."""
 MESSAGE = "skipped, which counts as a failure with CI=true: "
 
 
@@ -40,3 +45,26 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def _reason(representation: object) -> str:
     return str(representation[2]) if isinstance(representation, tuple) else str(representation)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the numbers of a parallel worker to whoever gathers them."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["simulation"] = dict(COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the numbers of a parallel worker."""
+    FROM_WORKERS.update(getattr(node, "workeroutput", {}).get("simulation", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was run."""
+    counts = FROM_WORKERS + COUNTS
+    if counts:
+        terminalreporter.section("simulation")
+        for name, count in sorted(counts.items()):
+            terminalreporter.write_line(f"{name}: {count:,}")

@@ -54,6 +54,11 @@ def dumps(value: object) -> bytes:
     return rfc8785.dumps(plain(value))
 
 
+def digest_of_plain(value: Json) -> str:
+    """Return the digest of a value that `plain` made already: large documents are walked once."""
+    return "sha256:" + sha256_hex(rfc8785.dumps(value))
+
+
 def sha256_hex(data: bytes) -> str:
     """Return the SHA-256 of bytes in lower-case hex."""
     return hashlib.sha256(data).hexdigest()

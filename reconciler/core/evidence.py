@@ -4,10 +4,10 @@ The evidence of an item covers the facts that an act rests on and leaves out tho
 ETags, labels): two reads of an unchanged item give the same digest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from inventory.model import AccessItem, Credential, Grant, ProviderInventory, Session, Snapshot
-from reconciler.core.canonical import Json, digest_of, plain
+from inventory.model import AccessItem, Credential, Grant, ProviderInventory, ProviderName, ScopeId, Session
+from reconciler.core.canonical import Json, digest_of, digest_of_plain, plain
 
 
 def item_evidence(item: AccessItem) -> str:
@@ -48,14 +48,14 @@ def inventory_digest(inventory: ProviderInventory) -> str:
     principals = sorted((plain(entry) for entry in inventory.principals), key=_by_id("principal_id"))
     items = sorted((plain(entry) for entry in inventory.items), key=_by_id("access_id"))
     coverage = sorted((plain(entry) for entry in inventory.coverage), key=_by_id("kind"))
-    return digest_of(
+    return digest_of_plain(
         {
             "provider": inventory.provider,
             "type": inventory.provider_type,
             "scope": inventory.scope,
-            "principals": principals,
-            "items": items,
-            "coverage": coverage,
+            "principals": list(principals),
+            "items": list(items),
+            "coverage": list(coverage),
         }
     )
 
@@ -67,7 +67,6 @@ def _by_id(field: str) -> Callable[[Json], str]:
     return key
 
 
-def snapshot_digest(snapshot: Snapshot) -> str:
+def snapshot_digest(inventories: Iterable[tuple[ProviderName, ScopeId, str]]) -> str:
     """Return the digest of a snapshot: over the digests of its inventories, sorted by provider and scope."""
-    parts = sorted((inv.provider, inv.scope, inventory_digest(inv)) for inv in snapshot.inventories)
-    return digest_of({"inventories": [list(part) for part in parts]})
+    return digest_of({"inventories": [list(part) for part in sorted(inventories)]})

@@ -2,9 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from inventory.model import Principal, PrincipalReading
+from inventory.model import Principal, PrincipalReading, ProviderInventory
+from inventory.provider import Interest
+from reconciler.adapters.evidence_store import BUNDLE_SUFFIX, STATEMENT_SUFFIX, FileEvidenceStore
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import JournalError
 from reconciler.core.model import (
@@ -29,6 +32,11 @@ WRITES = (
     "record_intent",
     "record_outcome",
     "record_verification",
+    "use_approval",
+    "record_undo_intent",
+    "record_undo",
+    "remember_observed",
+    "remember_roster",
     "finish_cycle",
 )
 
@@ -81,6 +89,10 @@ class FailingProvider:
         self._provider = provider
         self._failpoints = failpoints
 
+    def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
+        self._failpoints.hit("before collect")
+        return self._provider.collect(interest)
+
     def read_principal(self, owner: Principal) -> PrincipalReading:
         self._failpoints.hit("before read")
         return self._provider.read_principal(owner)
@@ -94,11 +106,37 @@ class FailingProvider:
     def revoke(self, action: Action) -> Receipt:
         return self._act(self._provider.revoke, action)
 
+    def undo(self, action: Action, before: BeforeImage) -> Receipt:
+        self._failpoints.hit("before undo")
+        receipt = self._provider.undo(action, before)
+        self._failpoints.hit("after undo")
+        return receipt
+
+    def identity(self) -> tuple[str, ...]:
+        return self._provider.identity()
+
+    def close(self) -> None:
+        self._provider.close()
+
     def _act(self, act: Callable[[Action], Receipt], action: Action) -> Receipt:
         self._failpoints.hit("before call")
         receipt = act(action)
         self._failpoints.hit("after call")
         return receipt
+
+
+class FailingStore(FileEvidenceStore):
+    """An evidence store whose process may die before and after each file that it makes."""
+
+    def __init__(self, root: Path, failpoints: Failpoints) -> None:
+        super().__init__(root)
+        self._failpoints = failpoints
+
+    def _create(self, path: Path, content: bytes) -> None:
+        kind = next((one for one in (STATEMENT_SUFFIX, BUNDLE_SUFFIX, ".key") if path.name.endswith(one)), "evidence")
+        self._failpoints.hit(f"before file {kind}")
+        super()._create(path, content)
+        self._failpoints.hit(f"after file {kind}")
 
 
 def live(providers: Sequence[FakeProvider], journal: Journal, failpoints: Failpoints, clock: FakeClock) -> None:

@@ -13,6 +13,7 @@ from tests.crash.failpoints import Failpoints, check_end, die_at, live
 from tests.fakes.clock import FakeClock
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.world import Effected, FakeProvider, Fault
+from tests.simulation.counts import COUNTS
 
 LDAP = ProviderName("corp-ldap")
 SINGLE = [("revoke", "alice/access_key/1"), ("revoke", "alice/group_membership/developers")]
@@ -68,6 +69,7 @@ def test_dying_at_every_place_ends_the_same() -> None:
         world.die_at(at)
         world.live_on()
         assert len(interrupted_cycles(world.journal)) <= 1
+    COUNTS["failpoints of execution and recovery"] = total
     assert total >= 50
 
 
@@ -85,6 +87,7 @@ def test_dying_again_while_recovering_ends_the_same() -> None:
                 break
             pairs += 1
             again += 1
+    COUNTS["crash pairs of execution and recovery"] = pairs
     assert pairs >= 300
 
 
