@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
+from reconciler.core.errors import SigningError
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
@@ -66,10 +67,18 @@ class Attester:
     def resume(self, journal: Sequence[CycleEntry]) -> None:
         """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
 
-        Raises `EvidenceError` when attestations are missing or changed: nothing is acted upon on top of a broken chain.
+        Raises `EvidenceError` when attestations are missing or changed: nothing is acted upon on top of a broken chain;
+        and `SigningError` when the chain is signed in another mode, in whose place this one would silently stand.
         """
         self.store.recover()
-        self.store.head(journal)
+        self._same_mode(self.store.head(journal))
+
+    def _same_mode(self, head: Link | None) -> None:
+        if head is not None and head.signing_mode not in {"", self.signer.mode}:
+            msg = f"the attestations here are signed in mode {head.signing_mode}; configured is {self.signer.mode}"
+            raise SigningError(
+                msg, advice="set signing back as it was, or begin a chain of its own with a new state_dir"
+            )
 
     def attested_already(self, entry: CycleEntry) -> Link | None:
         """Return the statement of a cycle that was stored before the journal could note it, after a crash."""

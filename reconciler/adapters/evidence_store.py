@@ -238,8 +238,14 @@ def _digest(content: bytes) -> str:
 def _link(statement: Path) -> Link:
     content = _content(statement)
     sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
-    outcome = read_statement(content).predicate.outcome
-    return Link(sequence=int(sequence), cycle_id=CycleId(cycle_id), digest=_digest(content), outcome=outcome)
+    predicate = read_statement(content).predicate
+    return Link(
+        sequence=int(sequence),
+        cycle_id=CycleId(cycle_id),
+        digest=_digest(content),
+        outcome=predicate.outcome,
+        signing_mode=predicate.reconciler.signing_mode,
+    )
 
 
 def _cannot(verb: str, what: str, error: OSError) -> NoReturn:

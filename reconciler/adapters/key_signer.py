@@ -17,12 +17,11 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # re-exported, no __all__
 
 from reconciler.adapters.durable_file import create_file, make_folder
-from reconciler.adapters.sigstore_bundle import VerifyingKey, bundle_bytes, refusal
+from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.statement import PAYLOAD_TYPE
 from reconciler.ports import SignedStatement
 
-MODE = "managed-key"
 ASSURANCE = "local-key"
 PUBLIC_SUFFIX = ".pub"
 """The public key lies beside the private one, under the same name with this suffix in place of its own."""
@@ -87,7 +86,7 @@ class KeySigner:
         """Sign, put the signature in its bundle, and check the bundle as a stranger would. Raises `SigningError`."""
         signature = Envelope(payload, PAYLOAD_TYPE, {}).sign(self._signer)
         bundle = bundle_bytes(payload, bytes.fromhex(signature.signature), self._key)
-        refused = refusal(bundle, payload, self._key)
+        refused = self._key.refusal(bundle, payload)
         if refused is not None:
             msg = f"the fresh signature does not verify: {refused.message}"
             raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -36,20 +36,6 @@ STATEMENT = json.dumps(
         "predicate": {},
     }
 ).encode()
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSigstore]:
-    """Start one instance for the module."""
-    with PrivateSigstore(tmp_path_factory.mktemp("sigstore")) as instance:
-        yield instance
-
-
-@pytest.fixture
-def instance(started: PrivateSigstore) -> Iterator[PrivateSigstore]:
-    """Return the instance and mend it afterwards."""
-    yield started
-    started.mend()
 
 
 def signed(instance: PrivateSigstore) -> Bundle:

@@ -26,6 +26,8 @@ class Reply:
     status: int
     body: bytes
     content_type: str = "application/json"
+    location: str = ""
+    """Where a redirect leads."""
 
 
 def as_json(document: object, status: int = 200) -> Reply:
@@ -148,6 +150,8 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
+            if reply.location:
+                self.send_header("Location", reply.location)
             self.end_headers()
             self.wfile.write(reply.body)
 
