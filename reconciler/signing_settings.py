@@ -110,6 +110,9 @@ class SigningSettings(_Block):
     )
     key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
     sigstore: SigstoreSettings | None = Field(default=None, description="What mode `sigstore` needs.")
+    required: bool = Field(
+        default=False, description="No attestation, no act: begin no cycle while a statement waits for its signature."
+    )
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:

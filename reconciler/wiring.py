@@ -206,12 +206,14 @@ def build_attester(settings: Settings) -> Attester:
         signer=build_signer(settings),
         instance_id=instance_id(settings),
         random_bytes=os.urandom,
+        required=settings.signing.required,
     )
 
 
 def instance_id(settings: Settings) -> str:
     """Return the random id of this installation, made on first use."""
     path = state_path(settings, "instance-id")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="ascii") as sink:
             sink.write(str(uuid.uuid4()))  # noqa: TID251 - the wiring is where ids come from

@@ -159,7 +159,8 @@ def check(attestation: Attestation, trusted: Trusted) -> Checked:
     missing = [path for path in (attestation.statement, attestation.bundle) if not path.is_file()]
     if missing:
         code = "statement_missing" if missing[0] == attestation.statement else "bundle_missing"
-        problems = (_problem(attestation, code, f"{missing[0].name} is missing"),)
+        hint = "" if code == "statement_missing" else ": not signed yet, or removed"
+        problems = (_problem(attestation, code, f"{missing[0].name} is missing{hint}"),)
     else:
         payload = attestation.statement.read_bytes()
         digest = "sha256:" + hashlib.sha256(payload).hexdigest()
