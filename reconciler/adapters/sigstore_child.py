@@ -106,6 +106,9 @@ def prepared(work: Work, config: ClientTrustConfig) -> Services:
 
 def _refuse_publishing(services: Services, settings: SigstoreSettings) -> None:
     lines = becomes_public(services, settings.identity, settings.issuer)
+    if settings.public_log and not lines:
+        msg = "signing.sigstore.public_log is set, and no service of this instance is public"
+        raise SigningError(msg, advice="take public_log out: statements would claim a public log")
     if not lines or settings.public_log == acceptance(lines):
         return
     msg = f"this would become public with every signature: {'; '.join(lines)}"

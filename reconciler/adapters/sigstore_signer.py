@@ -107,6 +107,7 @@ class KeylessSigner:
     def _environment(self) -> dict[str, str]:
         """Return our own environment with the library's cache in the state folder, and the instance's authorities."""
         told = {"XDG_DATA_HOME": str(self._cache / "data"), "XDG_CACHE_HOME": str(self._cache / "cache")}
+        told["NETRC"] = os.devnull  # a password for the same host would be sent in the token's place
         if self._settings.ca_file is not None:
             told["REQUESTS_CA_BUNDLE"] = str(self._settings.ca_file)
         return {**os.environ, **told}  # noqa: TID251 - proxies, and tokens of CI, are told to children this way

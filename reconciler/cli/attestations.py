@@ -292,7 +292,8 @@ def _print_report(report: Report, source: KeySource) -> None:
     for problem in report.problems:
         typer.echo(f"{problem.code}: {problem.message}")
     typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
-    typer.echo(f"signer {report.signer} ({report.mode}; key {source.value})")
+    rests_on = "key" if report.mode == MODE else "trusted root"
+    typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
     if report.gaps:
         typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
     if report.incomplete:

@@ -230,6 +230,23 @@ def test_nothing_is_published_unasked(instance: PrivateSigstore, settings: Sigst
     assert "become public" in refused(renamed, "check")[0]
 
 
+def test_a_public_log_is_not_claimed_of_a_private_instance(settings: SigstoreSettings) -> None:
+    """An acceptance that nothing calls for is refused: the statement would say more than is true."""
+    message, _ = refused(settings.model_copy(update={"public_log": "accepted"}), "check")
+    assert "no service of this instance is public" in message
+
+
+def test_a_password_of_netrc_is_not_sent(
+    settings: SigstoreSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials for the same host in a .netrc do not take the token's place."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert KeylessSigner(settings, tmp_path / "cache").sign(STATEMENT).payload == STATEMENT
+
+
 def test_a_killed_child_is_told(settings: SigstoreSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signing process that ends without an answer is an error with its code, not a hang."""
     monkeypatch.setattr("reconciler.adapters.sigstore_signer._CHILD", "reconciler.no_such_module")
