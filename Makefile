@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo check gates architecture test coverage policies fmt lock clean
+.PHONY: help setup demo check gates architecture test proof mutation coverage policies fmt lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -24,6 +24,12 @@ demo: ## Set up, then run the sample company: real servers, three cycles, verifi
 
 test: setup gates ## Set up, then run every gate and every test
 	@.venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+proof: setup ## Set up, then run the long proofs that `make test` leaves out
+	@.venv/bin/pytest -m proof $(PYTEST_ARGS)
+
+mutation: setup ## Change what decides and acts bit by bit; fails on a change that no test notices and nobody explained
+	@.venv/bin/python -m tests.mutation.survivors
 
 check: setup gates architecture ## Run the gates and the architecture tests only
 

@@ -1,11 +1,16 @@
 """All providers side by side, each under a deadline, into one snapshot.
 
 A provider that fails or does not answer in time never empties the picture: its inventory says that it was not read.
+Neither does one whose collector has a defect.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
+
+import structlog
 
 from inventory.errors import ProviderError
 from inventory.model import (
@@ -20,6 +25,8 @@ from inventory.model import (
     Snapshot,
 )
 from inventory.provider import Clock, Collector, Interest
+
+log = structlog.get_logger(__name__)
 
 WHOLE_INSTANCE = ScopeId("*")
 """The scope of an inventory that stands for a whole instance that could not be read."""
@@ -75,13 +82,23 @@ def collect(
 def _result(
     source: Source, future: Future[tuple[ProviderInventory, ...]], clock: Clock, left_seconds: float
 ) -> tuple[ProviderInventory, ...]:
-    try:
-        inventories = future.result(timeout=left_seconds)
-    except TimeoutError:
+    if not wait((future,), timeout=left_seconds).done:
         return (_unread(source, clock, "the provider did not answer within the deadline"),)
+    try:
+        inventories = future.result()
     except ProviderError as error:
         return (_unread(source, clock, f"{type(error).__name__}: {error}"),)
+    except Exception as error:  # noqa: BLE001 - a defect in one collector must not keep the others from being read
+        return (_unread(source, clock, _defect(source, error)),)
     return inventories or (_unread(source, clock, "the provider reported no scope at all"),)
+
+
+def _defect(source: Source, error: Exception) -> str:
+    """Log a defect and return its type and place. Its message may hold anything that was read, so nobody is told it."""
+    frames = [f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in extract_tb(error.__traceback__)]
+    kind = type(error).__name__
+    log.error("collector_defect", provider=source.provider, type=source.provider_type, error=kind, frames=frames)
+    return f"a defect in the collector: {kind} at {frames[-1]}"
 
 
 def _unread(source: Source, clock: Clock, reason: str) -> ProviderInventory:

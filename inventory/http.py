@@ -33,8 +33,10 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
 READING_METHODS: Final = frozenset({"GET"})
+MOST_TOKEN_BYTES: Final = 64 * 1024
 Parameters = Mapping[str, str]
 """Query parameters; they may hold personal data and never enter an error."""
 
@@ -122,7 +124,7 @@ def segment(value: str) -> str:
 def bearer(token_file: Path) -> str:
     """Return the Authorization header for the token in a file; raises `Misconfigured`, never showing the token."""
     try:
-        token = token_file.read_text(encoding="utf-8").strip()
+        token = read_regular(token_file, MOST_TOKEN_BYTES).decode().strip()
     except OSError as error:
         raise Misconfigured(
             f"the token file {token_file} cannot be read: {error.strerror}",
@@ -201,6 +203,7 @@ class ReadingClient:
         self._client = open_client(settings, ReadOnlyTransport(transport or network_transport(settings)))
         self.calls = 0
         """Requests sent so far, repeats included."""
+        self.throttles = 0  # how many of them were answered with: slow down
 
     def get(self, path: str, parameters: Parameters | None = None) -> Answer:
         """Read one object or page. `path` is relative to the base URL, made with `segment`.
@@ -234,7 +237,11 @@ class ReadingClient:
                 f"{what} at {self._settings.host}: no answer ({type(error).__name__})",
                 advice="check that the provider is up and reachable from here",
             ) from error
-        answer = answer_of(response, body, what, self._clock.now())
+        try:
+            answer = answer_of(response, body, what, self._clock.now())
+        except Throttled:
+            self.throttles += 1
+            raise
         if not body:
             raise Unavailable(f"{what} was answered without a body", advice="check what answers at the configured url")
         return answer

@@ -29,13 +29,17 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
 LdapObject: TypeAlias = Any
 """python-ldap's connection, which has no published types."""
 
 _ANY = "(objectClass=*)"
 _IDLE_SECONDS = 60.0
+_MOST_PASSWORD_BYTES = 64 * 1024
 """A connection unused for longer is not trusted: servers and load balancers drop idle ones, in silence."""
+CONNECTIONS = 6
+"""Most connections of one client: a read of one account asks for about so many things at once."""
 _PROBES = {"pwdaccountlockedtime": b"000001010000Z", "member": b"cn=-", "uniquemember": b"cn=-"}
 """A value of the attribute's syntax to compare with: another one would be refused for its form."""
 
@@ -92,19 +96,36 @@ class Found:
 
 
 class LdapClient:
-    """One bound connection, opened on first use, anew after it broke or lay idle; calls are made one at a time.
+    """A few bound connections, opened when they are needed, anew after they broke or lay idle. Safe from many threads.
 
-    One at a time because a paged search is a state of its connection: a second one would end the first.
+    Each is lent to one caller at a time, because a paged search is a state of its connection: a second one would end
+    the first.
     """
 
     def __init__(self, settings: ConnectionSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._used_at = 0.0
-        self._lock = threading.RLock()
-        self._connection: LdapObject = None
-        self.calls = 0
-        """Requests sent so far, binds and pages included."""
+        self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
+        self._idle: list[tuple[LdapObject, float]] = []
+        """Connections nobody uses, with the monotonic time of their last use; the last one used is at the end."""
+        self._calls = 0
+        self._throttles = 0
+
+    @property
+    def calls(self) -> int:
+        """Return how many requests were sent so far, binds and pages included."""
+        return self._calls
+
+    @property
+    def throttles(self) -> int:
+        """Return how many of them were answered with: busy."""
+        return self._throttles
+
+    def count(self) -> None:
+        """Count one request."""
+        with self._lock:
+            self._calls += 1
 
     def connect(self) -> None:
         """Bind anew, so that a wrong address or password shows before anything is read."""
@@ -146,7 +167,7 @@ class LdapClient:
         while True:
             wanted = size or self._settings.page_size
             control = SimplePagedResultsControl(criticality=True, size=wanted, cookie=cookie)
-            self.calls += 1
+            self.count()
             message = connection.search_ext(
                 base, ldap.SCOPE_SUBTREE, filter_text, list(attributes), serverctrls=[control]
             )
@@ -167,7 +188,7 @@ class LdapClient:
         """Read one entry by DN; None when the server says that it knows none, which may also mean: not for us."""
         try:
             with self.raw(f"read {dn}") as connection:
-                self.calls += 1
+                self.count()
                 rows = connection.search_ext_s(
                     dn, ldap.SCOPE_BASE, _ANY, list(attributes), timeout=self._settings.timeout_seconds
                 )
@@ -196,7 +217,7 @@ class LdapClient:
         """
         try:
             with self.raw(f"compare {attribute} of {dn}") as connection:
-                self.calls += 1
+                self.count()
                 connection.compare_ext_s(dn, attribute, _PROBES.get(attribute.lower(), b"-"))
         except Denied:
             return False
@@ -208,25 +229,48 @@ class LdapClient:
     def who_am_i(self) -> str:
         """Return the DN that the server takes us for, empty when anonymous (RFC 4532)."""
         with self.raw("ask who we are") as connection:
-            self.calls += 1
+            self.count()
             return str(connection.whoami_s() or "").removeprefix("dn:")
 
     @contextmanager
     def raw(self, what: str) -> Iterator[LdapObject]:
-        """Lend the bound connection for one operation and translate its errors to `inventory.errors`."""
-        with self._lock:
+        """Lend a bound connection for one operation and translate its errors to `inventory.errors`."""
+        with self._free:
+            connection: LdapObject = None
+            broken = True
             try:
-                if self._clock.monotonic_seconds() - self._used_at > _IDLE_SECONDS:
-                    self._forget()
-                if self._connection is None:
-                    self._connection = self._open()
-                self._used_at = self._clock.monotonic_seconds()
-                yield self._connection
+                connection = self._fresh() or self._open()
+                yield connection
+                broken = False
             except ldap.LDAPError as error:
                 translated = translate(error, what)
-                if isinstance(translated, Unavailable):
-                    self._forget()
+                broken = isinstance(translated, Unavailable)
+                if isinstance(translated, Throttled):
+                    with self._lock:
+                        self._throttles += 1
                 raise translated from error
+            finally:
+                # Left by an error of another kind, an answer may still be under way: nobody else gets it.
+                self._give_back(connection, broken=broken)
+
+    def _fresh(self) -> LdapObject:
+        """Return an open connection that was used a moment ago, or None."""
+        with self._lock:
+            found, used_at = self._idle.pop() if self._idle else (None, 0.0)
+        if found is None or self._clock.monotonic_seconds() - used_at <= _IDLE_SECONDS:
+            return found
+        self.close()  # the others lay idle for longer still
+        _unbind(found)
+        return None
+
+    def _give_back(self, connection: LdapObject, *, broken: bool) -> None:
+        if connection is None:
+            return
+        if broken:
+            _unbind(connection)
+            return
+        with self._lock:
+            self._idle.append((connection, self._clock.monotonic_seconds()))
 
     def _open(self) -> LdapObject:
         settings = self._settings
@@ -240,7 +284,7 @@ class LdapClient:
             if settings.ca_file is not None:
                 connection.set_option(ldap.OPT_X_TLS_CACERTFILE, str(settings.ca_file))
             connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
-        self.calls += 1
+        self.count()
         if settings.start_tls:
             _encrypt(connection, settings.uri)
         connection.simple_bind_s(settings.bind_dn, self._password())
@@ -249,26 +293,32 @@ class LdapClient:
     def _password(self) -> str:
         path = self._settings.password_file
         try:
-            password = path.read_text(encoding="utf-8").removesuffix("\n")
+            password = read_regular(path, _MOST_PASSWORD_BYTES).decode().removesuffix("\n")
         except OSError as error:
             raise Misconfigured(f"password file {path}: {error.strerror}", advice="check path and mode") from error
+        except UnicodeDecodeError:
+            # Without the cause: it holds the bytes.
+            raise Misconfigured(
+                f"password file {path} is not UTF-8", advice="write the bind password as text"
+            ) from None
         if not password:
             # RFC 4513 §5.1.2: a bind with an empty password succeeds, as nobody.
             raise Misconfigured(f"password file {path} is empty", advice="write the bind password into it")
         return password
 
-    def _forget(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.unbind_ext_s()
-            except ldap.LDAPError:
-                return  # already broken, which is why it is forgotten
-
     def close(self) -> None:
-        """Unbind; a later call would open a new connection."""
+        """Unbind what nobody uses; a later call would open a new connection."""
         with self._lock:
-            self._forget()
+            idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            _unbind(connection)
+
+
+def _unbind(connection: LdapObject) -> None:
+    try:
+        connection.unbind_ext_s()
+    except ldap.LDAPError:
+        return  # already broken, which is why it is given up
 
 
 def _encrypt(connection: LdapObject, uri: str) -> None:

@@ -4,7 +4,7 @@ A search leaves out in silence every entry, attribute and match that access rule
 demand a member (RFC 4519 §3.5, §3.6) and show none, and the `compare` operation, which is refused openly.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inventory.documents.ldap import LOCK_ATTRIBUTE, Entry
@@ -13,7 +13,7 @@ from inventory.errors import ProviderError
 from inventory.ldap_client import LdapClient
 from inventory.model import ArtefactKind, ReadState
 
-_GROUP_CLASSES = (("groupOfNames", "member"), ("groupOfUniqueNames", "uniqueMember"), ("posixGroup", "memberUid"))
+GROUP_CLASSES = (("groupOfNames", "member"), ("groupOfUniqueNames", "uniqueMember"), ("posixGroup", "memberUid"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,26 @@ class Visibility:
             reason = f"locks have no effect: pwdLockout of the password policy {policy} is not TRUE"
             states.failed((ArtefactKind.ACCOUNT,), ReadState.UNSUPPORTED, reason)
 
+    @property
+    def attributes(self) -> tuple[tuple[ArtefactKind, str], ...]:
+        """Return the attributes of an account that may be there and not shown, with the kinds they tell of."""
+        return (ArtefactKind.ACCOUNT, LOCK_ATTRIBUTE), (ArtefactKind.SSH_KEY, self.ssh_key)
+
     def of_account(self, entry: Entry, states: ReadStates) -> None:
         """Prove that what an entry does not show is not there, rather than kept from us."""
-        for kind, attribute in (
-            (ArtefactKind.ACCOUNT, LOCK_ATTRIBUTE),
-            (ArtefactKind.SSH_KEY, self.ssh_key),
-        ):
-            if kind in states.exclude or entry.values(attribute):
-                continue
-            if not self._may_see(entry, attribute, states):
-                states.failed((kind,), ReadState.DENIED, f"{attribute} is not shown to the reader")
+        for kind, attribute in self.attributes:
+            self.of_attribute(entry, kind, attribute, states)
+
+    def of_attribute(self, entry: Entry, kind: ArtefactKind, attribute: str, states: ReadStates) -> None:
+        """Prove the same of one attribute."""
+        if kind in states.exclude or entry.values(attribute):
+            return
+        if not self._may_see(entry, attribute, states):
+            states.failed((kind,), ReadState.DENIED, f"{attribute} is not shown to the reader")
 
     def of_members(self, groups: Sequence[Entry], states: ReadStates) -> None:
         """Note groups whose members we are not shown: two classes demand some, the third is asked by `compare`."""
-        for name, attribute in _GROUP_CLASSES:
+        for name, attribute in GROUP_CLASSES:
             entries = [entry for entry in groups if entry.has_class(name)]
             empty = [entry for entry in entries if not entry.values(attribute)]
             if name == "posixGroup":
@@ -72,12 +78,9 @@ class Visibility:
             states.error(KINDS, error)
             return True
 
-    def of_groups(self, shown: Collection[str], states: ReadStates) -> None:
-        """For each way of membership that showed none, look whether any group of that kind shows its members."""
-        for name, attribute in _GROUP_CLASSES:
-            if attribute in shown:
-                continue
-            for base in self.group_bases:
-                text = f"(&{self.group_filter}(objectClass={name}))"
-                sample = self.client.first(base, text, ("objectClass", attribute))
-                self.of_members([sample] if sample is not None else [], states)
+    def of_group_class(self, name: str, attribute: str, states: ReadStates) -> None:
+        """Look whether any group of a kind shows its members, where none of that kind names the account."""
+        for base in self.group_bases:
+            text = f"(&{self.group_filter}(objectClass={name}))"
+            sample = self.client.first(base, text, ("objectClass", attribute))
+            self.of_members([sample] if sample is not None else [], states)

@@ -244,6 +244,8 @@ class ProviderInventory:
     identity_known: bool = False
     """The who-am-I call answered: `own_principals` can be trusted, even when empty (we are no listed principal)."""
     api_calls: int = 0
+    throttles: int = 0
+    """How many of the calls were answered with: slow down."""
     errors: tuple[str, ...] = ()
     """One line for each read that failed, without personal data."""
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
-from reconciler.core.errors import SigningError
+from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
+from reconciler.core.model import Correlation
 from reconciler.core.record import CycleRecord
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
 from reconciler.ports import CycleEntry, EvidenceStore, Signer
@@ -30,6 +31,10 @@ class Attested:
     """Where the signed bundle lies; the statement while it waits for its signature."""
     snapshot: Snapshot | None = None
     """What was looked at, so that people can be shown names; never part of the attestation."""
+    correlations: tuple[Correlation, ...] = ()
+    """Who owns what of it."""
+    gave_way: bool = False
+    """The cycle did nothing, because something urgent came in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +97,20 @@ class Attester:
     def resume(self, journal: Sequence[CycleEntry]) -> None:
         """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
 
-        Raises `EvidenceError` when attestations are missing or changed: nothing is acted upon on top of a broken chain;
-        and `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or
-        when attestations are `required` and one still waits for its signature.
+        Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
+        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere; and
+        `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or when
+        attestations are `required` and one still waits for its signature.
         """
         self.store.recover()
-        self._same_mode(self.store.head(journal))
+        head = self.store.head(journal)
+        self._same_mode(head)
+        last = max((entry.sequence for entry in journal), default=0)
+        if head is not None and head.sequence > last:
+            msg = f"the attestations go to cycle {head.sequence}, the journal only to {last}"
+            raise EvidenceError(
+                msg, advice="a journal was lost, rolled back or mixed up: see Restore in docs/operations.md"
+            )
         if self.required:
             self._sign_waiting(_MOST_AT_ONCE)
 

@@ -5,52 +5,92 @@ ends with a record and an attestation: an empty, held or failed cycle is evidenc
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
 from inventory.errors import ProviderError
 from inventory.model import ArtefactKind, ReadState
 from inventory.roster.csv_file import accepted_of
 from reconciler.attestation import Attested
-from reconciler.circumstances import Ground, moved_approvals, novelties, populations, recheck, roster_holds, scope_key
-from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
+from reconciler.circumstances import Ground, moved_approvals, novelties, recheck, roster_holds, scope_key
+from reconciler.core.canonical import rfc3339
+from reconciler.core.drift import to_remember
+from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError, Superseded
 from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
+from reconciler.core.memory import as_text
 from reconciler.core.model import CycleId, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord, LeaverVerdict, Reverted
+from reconciler.core.record import Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
-from reconciler.observation import CycleHouse, CycleRules, Notes, Picture, look, say
+from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
 from reconciler.recovery import interrupted_cycles, recover, results_of
+from reconciler.surveys import Survey, everything
+
+_CLOCK_TOLERANCE: Final = timedelta(seconds=1)
+"""What a clock is moved by when it is only kept right."""
+_BELIEVED_AHEAD: Final = timedelta(days=7)
+"""A cycle dated further ahead shows a clock that once ran ahead; believing it would bar approvals until then."""
 
 
-def run_cycle(house: CycleHouse, rules: CycleRules) -> Attested:
+def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything) -> Attested:
     """Run one cycle and attest it; a failure inside is recorded, attested and returned as a failed cycle.
 
+    `survey` says what it looks at. A cycle that gave way to an urgent one is attested as partial, without an act.
     Raises `JournalError`, `LeaseLost`, `EvidenceError` or `SigningError` when the record itself cannot be kept; the
     next cycle then closes this one.
     """
     now = house.clock.now()
     epoch = house.journal.take_over(now)
     _close_interrupted(house, rules)
+    latest = _latest(house, now)
     cycle_id = CycleId(house.new_cycle_id())
     sequence = house.journal.begin_cycle(cycle_id, rules.mode, now)
-    notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, decide_at=house.decide_at or now)
+    notes = Notes(cycle_id=cycle_id, sequence=sequence, started_at=now, latest=latest, decide_at=house.decide_at or now)
+    if latest - now > _CLOCK_TOLERANCE:
+        notes.errors.append(f"The clock was set back: an earlier cycle is dated {rfc3339(latest)}")
     if house.decide_at is not None:
         notes.errors.append("Rehearsal: decided as of another instant than its start")
+    gave_way = False
     try:
-        _story(notes, house, rules, epoch)
+        _story(notes, house, rules, survey, epoch)
     except (JournalError, LeaseLost):
         raise
+    except Superseded as error:
+        gave_way, notes = True, _given_way(notes, error)
     except (ReconcilerError, ProviderError) as error:
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    return replace(_attest(_record(notes, house, rules), house), snapshot=notes.snapshot)
+    attested = _attest(_record(notes, house, rules), house)
+    return replace(attested, snapshot=notes.snapshot, correlations=notes.correlations, gave_way=gave_way)
 
 
-def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> None:
-    picture = look(notes, house, rules)
+def _latest(house: CycleHouse, now: datetime) -> datetime:
+    """Return the latest instant at which a cycle is believed to have begun or ended, now included."""
+    instants = [one for entry in house.journal.cycles() for one in (entry.started_at, entry.finished_at)]
+    return max([now, *(one for one in instants if one is not None and one - now <= _BELIEVED_AHEAD)])
+
+
+def _given_way(notes: Notes, error: Superseded) -> Notes:
+    """Keep of a cycle that gave way only that it did: what it saw is looked at again by the one that follows."""
+    return Notes(
+        cycle_id=notes.cycle_id,
+        sequence=notes.sequence,
+        started_at=notes.started_at,
+        latest=notes.latest,
+        decide_at=notes.decide_at,
+        roster=notes.roster,
+        leavers=notes.leavers,
+        about=frozenset(),
+        policies=notes.policies,
+        errors=[f"Superseded: {error}"],
+    )
+
+
+def _story(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey, epoch: int) -> None:
+    picture = look(notes, house, rules, survey)
     decision = _guard(notes, house, rules, picture)
     if notes.approval is not None:
         house.journal.use_approval(picture.plan.digest, notes.cycle_id, house.clock.now())
@@ -64,13 +104,13 @@ def _story(notes: Notes, house: CycleHouse, rules: CycleRules, epoch: int) -> No
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:
     world, plan = picture.world, picture.plan
     observing = rules.mode is Mode.OBSERVE
-    approval = None if observing else house.journal.approval_for(plan.digest, world.now)
+    approval = None if observing else house.journal.approval_for(plan.digest, max(world.now, notes.latest))
     decision = guard(
         plan,
         Circumstances(
             now=world.now,
             limits=rules.limits,
-            populations=populations(world.snapshot),
+            populations=picture.sight.populations,
             touched=tuple(house.journal.touched_since(world.now - timedelta(seconds=rules.limits.window_seconds))),
             roster_holds=roster_holds(notes.roster),
             novelties=() if observing else novelties(house.journal, rules.version, plan),
@@ -81,7 +121,7 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
     doubts = () if plan.actions else roster_holds(notes.roster)
     if isinstance(decision, HeldPlan):
         notes.held = True
-        notes.holds = (*decision.reasons, *moved_approvals(house.journal, plan, world.now))
+        notes.holds = (*decision.reasons, *moved_approvals(house.journal, plan, max(world.now, notes.latest)))
     elif doubts and (approval is None or not all(reason.code.releasable for reason in doubts)):
         notes.held = True
         notes.holds = doubts
@@ -113,24 +153,35 @@ def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) ->
         revokers=house.revokers,
         still_planned=recheck(ground),
         observer=house.observer,
+        seen=picture.sight.seen,
         one_by_one=rules.one_by_one,
         verification=rules.patience,
+        max_parallel_principals=rules.parallel_principals,
+        max_parallel_actions=rules.parallel_actions,
     )
 
 
 def _remember(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
     """Keep what has now been seen through a whole cycle."""
     now, world = house.clock.now(), picture.world
-    if house.decide_at is not None:
-        return  # a rehearsal sets no baseline
+    if notes.breadth is Breadth.WHOLE:
+        _remember_observed(notes, house, rules, picture)
+    if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
+        house.journal.remember_roster(accepted_of(world.roster), now)
+
+
+def _remember_observed(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
+    now, world = house.clock.now(), picture.world
     house.journal.remember_observed("policy", world.policies.digest, notes.cycle_id, now)
     house.journal.remember_observed("version", rules.version, notes.cycle_id, now)
     for inventory in world.snapshot.inventories:
         if inventory.state_of(ArtefactKind.PRINCIPAL) is ReadState.COMPLETE:
             key = scope_key(inventory.provider, inventory.scope)
             house.journal.remember_observed("provider", key, notes.cycle_id, now)
-    if (notes.roster is not None and notes.roster.accepted) or notes.approval is not None:
-        house.journal.remember_roster(accepted_of(world.roster), now)
+    house.journal.remember_all_observed(OWN, own_texts(house), notes.cycle_id, now)
+    memory = to_remember(world.snapshot, world.correlations, world.roster.workers, world.memory)
+    house.journal.remember_all_observed("key", as_text(memory.keys), notes.cycle_id, now)
+    house.journal.remember_all_observed("person", as_text(memory.persons), notes.cycle_id, now)
 
 
 def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
@@ -140,6 +191,7 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         sequence=notes.sequence,
         mode=rules.mode,
         outcome=_outcome(notes),
+        breadth=notes.breadth,
         started_at=notes.started_at,
         finished_at=house.clock.now(),
         version=rules.version,
@@ -171,13 +223,15 @@ def _reverted(notes: Notes, house: CycleHouse) -> Reverted:
 def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
     if notes.snapshot is None or notes.roster is None or notes.roster.roster is None or notes.evaluation is None:
         return ()
+    workers = notes.roster.roster.workers
     return judge_leavers(
         VerdictWorld(
             now=notes.decide_at,
-            workers=notes.roster.roster.workers,
+            workers=tuple(one for one in workers if notes.about is None or one.worker_id in notes.about),
             snapshot=notes.snapshot,
             correlations=notes.correlations,
             undecided=frozenset(notes.evaluation.unknown),
+            memory=notes.memory,
             results=notes.results,
         )
     )
@@ -225,7 +279,11 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
             continue
         say(house, "recover", f"closing cycle {entry.sequence}, which was interrupted")
         notes = Notes(
-            cycle_id=entry.cycle_id, sequence=entry.sequence, started_at=entry.started_at, decide_at=entry.started_at
+            cycle_id=entry.cycle_id,
+            sequence=entry.sequence,
+            started_at=entry.started_at,
+            latest=entry.started_at,
+            decide_at=entry.started_at,
         )
         notes.failed = True
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")

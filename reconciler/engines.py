@@ -4,12 +4,16 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from inventory.regular_files import read_regular
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, SettingsError
 from reconciler.core.model import EngineInfo, Mode, PolicySet
 from reconciler.ports import PolicyEngine
 from reconciler.settings import EngineSettings, Settings
+
+_MOST_TOKEN_BYTES: Final = 64 * 1024
 
 
 def find_opa(engine: EngineSettings) -> Path | None:
@@ -31,10 +35,9 @@ def build_engine(settings: Settings, mode: Mode) -> PolicyEngine:
     if engine.kind == "url":
         if not engine.url:
             raise SettingsError("engine.url is not set", advice="name the OPA server, or use kind: managed")
-        token = engine.token_file.read_text().strip() if engine.token_file else None
         return OpaServer(
             engine.url,
-            token,
+            _token(engine.token_file),
             decide_timeout_seconds=engine.decide_timeout_seconds,
             control_timeout_seconds=engine.control_timeout_seconds,
         )
@@ -50,6 +53,20 @@ def build_engine(settings: Settings, mode: Mode) -> PolicyEngine:
         decide_timeout_seconds=engine.decide_timeout_seconds,
         control_timeout_seconds=engine.control_timeout_seconds,
     )
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return read_regular(path, _MOST_TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"engine.token_file: {path} cannot be read: {error.strerror}", advice="check its path and mode"
+        ) from error
+    except UnicodeDecodeError:
+        # Without the cause: it holds the bytes.
+        raise SettingsError(f"engine.token_file: {path} holds no token", advice="write the bare token") from None
 
 
 def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:

@@ -5,7 +5,7 @@ halving its request and does not hold up the others; an engine that cannot be tr
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from reconciler.core.document import (
     roster_document,
     units,
     waivers_document,
+    workers_named,
 )
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.model import Effect, EngineInfo, Evaluation, Finding, Rule
@@ -39,13 +40,14 @@ FAILURES_IN_A_ROW = 3
 """Requests without any answer, one after another, after which the engine counts as down."""
 
 
-def evaluate(engine: PolicyEngine, world: EvaluationWorld) -> Evaluation:
+def evaluate(engine: PolicyEngine, world: EvaluationWorld, give_way: Callable[[], None] = lambda: None) -> Evaluation:
     """Return what the policies say of a snapshot.
 
-    Raises `PolicyError` when the engine holds other policies than ours, answers the canaries wrongly, is down, or
-    changes while it is asked: then nothing is known of anybody.
+    `give_way` is called between two requests and may raise. Raises `PolicyError` when the engine holds other policies
+    than ours, answers the canaries wrongly, is down, or changes while it is asked: then nothing is known of anybody.
     """
-    roster, waivers = roster_document(world.roster), waivers_document(world.waivers, world.now)
+    roster = roster_document(world.roster, workers_named(world))
+    waivers = waivers_document(world.waivers, world.now)
     workers = roster["workers"]
     everyone = {**(workers if isinstance(workers, dict) else {}), **canary_workers(world.roster, world.now)}
     loaded = engine.load(world.policies, {"roster": {**roster, "workers": everyone}, "waivers": waivers})
@@ -59,6 +61,7 @@ def evaluate(engine: PolicyEngine, world: EvaluationWorld) -> Evaluation:
     tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world)
     with closing(asking.answers(_ready(world, tally))) as answers:
         for answer in answers:
+            give_way()
             tally.take(answer)
     if engine.info() != loaded:
         msg = "the policy engine changed its policies or its version while it was asked"

@@ -1,9 +1,9 @@
 """Walks an approved plan: reads again, records the intent, acts once, records the outcome, reads until it is gone.
 
-Providers go side by side, and principals of one provider too, a few at a time; the actions of one principal go in the
-plan's order. Nothing is called before its intent is durable, and nothing is called again because no answer came.
-What stops it: the journal or the lease failing stops everything, the plan's expiry stops what has not begun, and a
-provider is left alone after its third failure in a row or the first time that it refuses our identity.
+Providers go side by side, principals of one provider too, a few at a time, and so do the actions of one principal, with
+the principal itself at last. Nothing is called before its intent is durable, and nothing is called again because no
+answer came. What stops it: the journal or the lease failing stops everything, the plan's expiry stops what has not
+begun, and a provider is left alone after its third failure in a row or the first time that it refuses our identity.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from inventory.provider import Clock, Collector
 from reconciler.core.guard import ApprovedPlan
 from reconciler.core.model import Action, ActionId, ActionResult, OutcomeState
 from reconciler.ports import Journal, Observer, Progress, Revoker
-from reconciler.principal_walk import Brake, PrincipalWalk, Tools
+from reconciler.principal_walk import Brake, PrincipalWalk, Seen, Tools
 from reconciler.rereading import Patience, Rereader
 
 
@@ -40,6 +40,10 @@ class Crew:
     """Providers where writes to different principals collide, such as two removals from one versioned group."""
     max_parallel_principals: int = 4
     """At one provider."""
+    max_parallel_actions: int = 8
+    """On one principal; its own removal waits for the others."""
+    seen: Mapping[tuple[ProviderName, PrincipalId], Seen] = field(default_factory=dict)
+    """Principals that were read a moment ago."""
 
 
 def execute(approved: ApprovedPlan, crew: Crew) -> tuple[ActionResult, ...]:
@@ -107,6 +111,7 @@ def _tools(provider: ProviderName, revoker: Revoker, approved: ApprovedPlan, cre
     return Tools(
         plan=approved.plan,
         expires_at=approved.expires_at,
+        ends_at_seconds=_end_by_monotonic_clock(approved, crew.clock),
         journal=crew.journal,
         clock=crew.clock,
         epoch=crew.epoch,
@@ -115,7 +120,14 @@ def _tools(provider: ProviderName, revoker: Revoker, approved: ApprovedPlan, cre
         still_planned=crew.still_planned,
         rereader=Rereader(collector=collector, clock=crew.clock, patience=crew.verification, stopped=brake.halted),
         brake=brake,
+        seen=crew.seen,
+        side_by_side=crew.max_parallel_actions,
     )
+
+
+def _end_by_monotonic_clock(approved: ApprovedPlan, clock: Clock) -> float:
+    lifetime = approved.expires_at - approved.plan.created_at
+    return clock.monotonic_seconds() + min(approved.expires_at - clock.now(), lifetime).total_seconds()
 
 
 def _walk(tools: Tools, actions: Sequence[Action]) -> tuple[ActionResult, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from inventory.collection import Source, collect
+from inventory.collection import Source
 from inventory.model import Principal, ProviderName, Snapshot
 from inventory.provider import Clock, Interest
-from inventory.roster.model import Roster, RosterVerdict
+from inventory.roster.model import Roster, RosterVerdict, WorkerId
 from inventory.roster.source import RosterSource
 from reconciler.attestation import Attester
 from reconciler.core.correlation import (
@@ -22,8 +22,9 @@ from reconciler.core.correlation import (
     index_roster,
 )
 from reconciler.core.document import EvaluationWorld
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, Superseded
 from reconciler.core.guard import Limits
+from reconciler.core.memory import NOTHING, Memory, from_text
 from reconciler.core.model import (
     ActionResult,
     Approval,
@@ -38,12 +39,22 @@ from reconciler.core.model import (
     Waiver,
 )
 from reconciler.core.planning import make_plan
-from reconciler.core.record import CycleRecord
+from reconciler.core.record import Breadth, CycleRecord
 from reconciler.core.verdicts import leavers_of
-from reconciler.core.withholding import PlanningWorld, Protection, Reach, claim_own
+from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
-from reconciler.ports import AuditLog, Journal, Observer, PolicyEngine, Progress, Revoker
+from reconciler.ports import (
+    LONGEST_OBSERVED,
+    AuditLog,
+    Journal,
+    Observer,
+    PolicyEngine,
+    Progress,
+    Revoker,
+    StreamLag,
+)
 from reconciler.rereading import Patience
+from reconciler.surveys import Ground, Sight, Survey, everything
 
 
 class RosterRefused(ReconcilerError):
@@ -68,6 +79,10 @@ class CycleRules:
     patience: Patience
     """How long reading again may take to show the end state."""
     collect_deadline_seconds: float
+    parallel_principals: int = 4
+    """Principals of one provider that are acted upon at once."""
+    parallel_actions: int = 8
+    """Actions on one principal that are made at once; its own removal waits for the others."""
 
 
 class NoAuditLog:
@@ -79,6 +94,10 @@ class NoAuditLog:
 
     def hand_over(self) -> tuple[str, ...]:
         """Hand over nothing."""
+        return ()
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say that nothing waits, for there is no stream."""
         return ()
 
 
@@ -102,6 +121,8 @@ class CycleHouse:
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
     audit: AuditLog = field(default_factory=NoAuditLog)
+    urgent: Callable[[], bool] = lambda: False
+    """Says that something waits which cannot wait; a cycle that has not begun to act then gives way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,14 +132,20 @@ class Notes:
     cycle_id: CycleId
     sequence: int
     started_at: datetime
+    latest: datetime
+    """The latest instant that the journal knows of a cycle, or the start: a clock that was set back revives nothing."""
     decide_at: datetime
     """The instant that the policies decide as of: the start, but for a rehearsal."""
+    breadth: Breadth = Breadth.WHOLE
     roster: RosterVerdict | None = None
     leavers: int = 0
+    about: frozenset[WorkerId] | None = None
+    """Leavers that the cycle can give a verdict on; None for all."""
     snapshot: Snapshot | None = None
     correlations: tuple[Correlation, ...] = ()
     policies: PolicySet | None = None
     waivers: tuple[Waiver, ...] = ()
+    memory: Memory = NOTHING
     evaluation: Evaluation | None = None
     plan: Plan | None = None
     holds: tuple[HoldReason, ...] = ()
@@ -141,19 +168,31 @@ class Picture:
     world: EvaluationWorld
     evaluation: Evaluation
     plan: Plan
+    sight: Sight
 
 
-def look(notes: Notes, house: CycleHouse, rules: CycleRules) -> Picture:
+def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = everything) -> Picture:
     """Collect, correlate, evaluate and plan; what is known so far stands in `notes`, also when this raises.
 
-    Raises `RosterRefused`, `PolicyError`, or a `ProviderError` that hits everything.
+    Raises `RosterRefused`, `PolicyError`, a `ProviderError` that hits everything, or `Superseded`.
     """
     roster, index = _read_roster(notes, house, rules)
-    snapshot = _collect(notes, house, rules, interest_in(index, roster, notes.decide_at))
-    notes.correlations = correlate(snapshot.principals(), snapshot.items(), index)
-    world = _world(notes, house, snapshot, roster)
+    sight = _collect(notes, house, rules, survey, interest_in(index, roster, notes.decide_at))
+    give_way(house)
+    notes.correlations = correlate(sight.snapshot.principals(), sight.snapshot.items(), index)
+    give_way(house)
+    world = _world(notes, house, sight, roster)
     evaluation = _evaluate(notes, house, world)
-    return Picture(world=world, evaluation=evaluation, plan=_plan(notes, house, rules, world, evaluation))
+    give_way(house)
+    plan = _plan(notes, house, rules, world, evaluation)
+    give_way(house)
+    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight)
+
+
+def give_way(house: CycleHouse) -> None:
+    """Raise `Superseded` where something waits that cannot wait."""
+    if house.urgent():
+        raise Superseded("gave way to a leaver", advice="nothing was done; the whole pass follows")
 
 
 def _read_roster(notes: Notes, house: CycleHouse, rules: CycleRules) -> tuple[Roster, RosterIndex]:
@@ -183,40 +222,78 @@ def interest_in(index: RosterIndex, roster: Roster, now: datetime) -> Interest:
     return interest
 
 
-def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, interest: Interest) -> Snapshot:
+def _collect(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey, interest: Interest) -> Sight:
     say(house, "collect", f"reading {len(house.sources)} providers")
     if not house.sources:
         notes.errors.append("no provider is configured: nothing was read")
-    snapshot = collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
-    notes.snapshot = snapshot = claim_own(snapshot, house.own_names)
-    notes.errors += [
-        f"{inventory.provider}/{inventory.scope}: {error}"
-        for inventory in snapshot.inventories
-        for error in inventory.errors
-    ]
-    principals = sum(len(inventory.principals) for inventory in snapshot.inventories)
-    items = sum(len(inventory.items) for inventory in snapshot.inventories)
+    sight = survey(
+        Ground(
+            sources=house.sources,
+            clock=house.clock,
+            interest=interest,
+            own_names=_own_names(house, rules),
+            deadline_seconds=rules.collect_deadline_seconds,
+        )
+    )
+    notes.snapshot, notes.breadth, notes.about = sight.snapshot, sight.breadth, sight.about
+    notes.errors += sight.errors
+    principals = sum(len(inventory.principals) for inventory in sight.snapshot.inventories)
+    items = sum(len(inventory.items) for inventory in sight.snapshot.inventories)
     say(house, "correlate", f"{principals} principals, {items} access items")
-    return snapshot
+    return sight
 
 
-def _world(notes: Notes, house: CycleHouse, snapshot: Snapshot, roster: Roster) -> EvaluationWorld:
+OWN = "own"
+"""Kind of observation: as whom a revoker said that it writes, as the provider's name and a name there."""
+
+
+def own_texts(house: CycleHouse) -> frozenset[str]:
+    """Return as whom the revokers write, as the journal keeps it; a provider alone where that is nobody listed.
+
+    Longer ones than the journal keeps are left out: an LDAP entry is known by its short id too.
+    """
+    texts = {f"{provider} {name}" for provider, name in house.own_names} | {f"{name} " for name in house.revokers}
+    return frozenset(text for text in texts if len(text) <= LONGEST_OBSERVED)
+
+
+def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[ProviderName, str]]:
+    """Return as whom the revokers write. A cycle that observes has none to ask, and goes by what they said before.
+
+    So a plan spares whom the next acting cycle spares, and has the same digest. An acting cycle never goes by it: a
+    principal that a revoker has given up is like any other.
+    """
+    if rules.mode is not Mode.OBSERVE:
+        return house.own_names
+    said = [value.partition(" ") for value in house.journal.all_observed(OWN)]
+    asked = {provider for provider, _, _ in said}
+    for name in sorted(house.sources):
+        if name not in asked and rules.reach[name].effects:
+            say(house, "plan", f"{name}: as whom its revoker writes is not known until a cycle may act there")
+    return house.own_names | {(ProviderName(provider), name) for provider, _, name in said if name}
+
+
+def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    notes.memory = Memory(
+        keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
+    )
     return EvaluationWorld(
         cycle_id=notes.cycle_id,
         now=notes.decide_at,
-        snapshot=snapshot,
+        snapshot=sight.snapshot,
         correlations=notes.correlations,
         roster=roster,
         policies=policies,
         waivers=waivers,
+        asked=sight.asked,
+        memory=notes.memory,
     )
 
 
 def _evaluate(notes: Notes, house: CycleHouse, world: EvaluationWorld) -> Evaluation:
     say(house, "evaluate", "asking the policy engine")
-    notes.evaluation = evaluation = evaluate(house.engine, world)
+    notes.evaluation = evaluation = evaluate(house.engine, world, lambda: give_way(house))
     notes.errors += evaluation.problems
     say(house, "evaluate", f"{evaluation.evaluated} access items, {len(evaluation.findings)} findings")
     return evaluation

@@ -1,6 +1,6 @@
 """What the reconciler needs from outside, as protocols only: adapters and revokers implement, wiring joins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -140,6 +140,10 @@ class CycleEntry:
     statement_digest: str = ""
 
 
+LONGEST_OBSERVED = 255
+"""Characters of an observed value that every database keeps."""
+
+
 class Journal(Protocol):
     """The record: intents before the act, outcomes after it. Nothing is updated in place.
 
@@ -219,15 +223,48 @@ class Journal(Protocol):
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         """Keep that it has."""
 
+    def all_observed(self, kind: str) -> frozenset[str]:
+        """Return every value of a kind that was observed."""
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        """Keep that all of these have, at once; a value is at most `LONGEST_OBSERVED` characters long."""
+
     def close(self) -> None:
         """Release the database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLag:
+    """What a stream of the audit trail does not have yet."""
+
+    stream: str
+    records: int
+    since: datetime | None
+    """Instant of the oldest record that waits; None when none does."""
+
+
+class Lease(Protocol):
+    """The right to be the one writer, held from construction to `close`.
+
+    It gives liveness only: what makes a late writer harmless is the epoch that every intent is checked against.
+    """
+
+    @property
+    def can_be_lost_alive(self) -> bool:
+        """Say whether it may pass on while its former holder still lives, and has a call under way."""
+
+    def check(self) -> None:
+        """Ask whether it is still held; raises `LeaseLost`, from then on always. Safe from any thread."""
+
+    def close(self) -> None:
+        """Give it back; closing twice is harmless."""
 
 
 class AuditLog(Protocol):
     """The audit trail for whoever watches from outside: a copy of what the journal says, never what it rests on.
 
-    Neither call raises, and neither changes what is decided or done: what could not be kept or handed over is said in
-    one line each, and is made up for by the next cycle.
+    Neither writing call raises, and none changes what is decided or done: what could not be kept or handed over is
+    said in one line each, and is made up for by the next cycle.
     """
 
     def record(self, record: CycleRecord) -> tuple[str, ...]:
@@ -235,6 +272,9 @@ class AuditLog(Protocol):
 
     def hand_over(self) -> tuple[str, ...]:
         """Bring every stream up to what the journal now says, from where it stood."""
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say of each stream what it does not have yet; raises `JournalError` when that cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +357,13 @@ class Progress:
     message: str
     done: int = 0
     total: int = 0
+
+
+class Notifier(Protocol):
+    """Brings messages to one receiver."""
+
+    def send(self, title: str, body: str) -> None:
+        """Send one message within its own time limit; raises `NotifyError`."""
 
 
 class Observer(Protocol):

@@ -8,13 +8,15 @@ once more.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, ProviderError, Throttled, Unsupported
-from inventory.model import ArtefactKind, Grant, PrincipalReading, ProviderName
+from inventory.model import ArtefactKind, PrincipalId, PrincipalReading, ProviderName
 from inventory.provider import Clock, Collector
 from reconciler.core.model import (
     Action,
@@ -37,6 +39,9 @@ LONGEST_THROTTLE_SECONDS: Final = 30.0
 """A provider that asks for a longer wait is not waited for."""
 DEFAULT_THROTTLE_SECONDS: Final = 1.0
 """The wait where the provider names none."""
+
+FRESH_SECONDS: Final = 2.0
+"""A read that began no longer ago stands for the read right before an act, whoever made it."""
 
 _NOTHING_TO_RESTORE: Final = BeforeImage(restorable=False, document="{}")
 _NOT_MADE: Final = (Denied, Misconfigured, ObjectChanged, Throttled, Unsupported)
@@ -91,11 +96,22 @@ class Brake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A principal as it was read a moment ago, by whoever planned."""
+
+    reading: PrincipalReading
+    began_seconds: float
+    """Monotonic time at which the read began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What the walk over one provider's principals uses."""
 
     plan: Plan
     expires_at: datetime
+    ends_at_seconds: float
+    """The same by the monotonic clock: a wall clock that is set back does not make a plan live longer."""
     journal: Journal
     clock: Clock
     epoch: int
@@ -104,25 +120,38 @@ class Tools:
     still_planned: Callable[[Action], str]
     rereader: Rereader
     brake: Brake
+    seen: Mapping[tuple[ProviderName, PrincipalId], Seen] = field(default_factory=dict)
+    side_by_side: int = 1
+    """Actions made at once."""
 
 
 class PrincipalWalk:
-    """Carries out the actions of one principal, in order, and verifies them together."""
+    """Carries out the actions of one principal, wave by wave, and verifies them together."""
 
     def __init__(self, tools: Tools, actions: Sequence[Action]) -> None:
         self._tools = tools
         self._actions = actions
         self._provider = actions[0].provider
         self._results: dict[ActionId, ActionResult] = {}
-        self._reading: PrincipalReading | None = None
+        self._seen = tools.seen.get((self._provider, actions[0].principal.principal_id))
+        self._reading_once = threading.Lock()
 
     def run(self) -> tuple[ActionResult, ...]:
         """Return one result an action. Raises `JournalError` and `LeaseLost` only."""
         planned = [action for action in self._actions if self._still_planned(action)]
-        for action in planned:
-            self._step(action)
+        for wave in _waves(planned, self._tools.side_by_side):
+            self._together(wave)
         self._verify()
         return tuple(self._results[action.action_id] for action in self._actions)
+
+    def _together(self, wave: Sequence[Action]) -> None:
+        """Make the actions of a wave, side by side where there are several; a stop raises when all have ended."""
+        if len(wave) == 1:
+            self._step(wave[0])
+            return
+        with ThreadPoolExecutor(min(len(wave), self._tools.side_by_side), thread_name_prefix="wave") as pool:
+            for step in [pool.submit(self._step, action) for action in wave]:
+                step.result()
 
     def _still_planned(self, action: Action) -> bool:
         reason = self._barred() or self._tools.still_planned(action)
@@ -132,7 +161,8 @@ class PrincipalWalk:
 
     def _barred(self) -> str:
         """Return why no call may begin now, or nothing."""
-        if self._tools.clock.now() >= self._tools.expires_at:
+        clock = self._tools.clock
+        if clock.now() >= self._tools.expires_at or clock.monotonic_seconds() >= self._tools.ends_at_seconds:
             return "the plan has expired"
         return self._tools.brake.why(self._provider)
 
@@ -156,17 +186,21 @@ class PrincipalWalk:
 
     def _must_wait(self, action: Action) -> str:
         """Keep a principal from being removed while something of it could not be taken."""
-        if action.item.kind is not ArtefactKind.ACCOUNT or action.effect is not Effect.REVOKE:
+        if not _removes_principal(action):
             return ""
         settled = {OutcomeState.DONE, OutcomeState.ALREADY_ABSENT}
         open_ones = [result for result in self._results.values() if result.outcome not in settled]
         return f"{len(open_ones)} earlier actions on this principal did not succeed" if open_ones else ""
 
     def _ground(self, action: Action) -> Ground:
-        """Compare with the world: one read for all actions, and another where our own act has moved revisions."""
-        if self._reading is None:
-            self._reading = self._tools.collector.read_principal(action.principal)
-        return ground(action, self._reading)
+        """Compare with the world, by a read that is a moment old at most: one serves all actions of a wave."""
+        with self._reading_once:
+            now = self._tools.clock.monotonic_seconds()
+            if self._seen is None or now - self._seen.began_seconds > FRESH_SECONDS:
+                reading = self._tools.collector.read_principal(action.principal)
+                self._seen = Seen(reading=reading, began_seconds=now)
+            reading = self._seen.reading
+        return ground(action, reading)
 
     def _act(self, action: Action) -> None:
         try:
@@ -180,8 +214,6 @@ class PrincipalWalk:
             return
         self._intend(action, before)
         outcome, detail = self._call(action)
-        if action.principal.revision or (isinstance(action.item, Grant) and action.item.revision):
-            self._reading = None
         now = self._tools.clock.now()
         self._tools.journal.record_outcome(action.action_id, outcome, detail, now)
         self._keep(action, outcome, detail, acted_at=now)
@@ -300,6 +332,19 @@ class PrincipalWalk:
             acted_at=acted_at,
             effective_by=effective_by(action, acted_at) if acted_at and outcome is not OutcomeState.FAILED else None,
         )
+
+
+def _waves(actions: Sequence[Action], side_by_side: int) -> Iterator[Sequence[Action]]:
+    """Yield what may be done at once, in the plan's order: everything, and at last the principal itself."""
+    if side_by_side == 1:
+        yield from ((action,) for action in actions)
+        return
+    for _, wave in groupby(sorted(actions, key=_removes_principal), key=_removes_principal):
+        yield tuple(wave)
+
+
+def _removes_principal(action: Action) -> bool:
+    return action.item.kind is ArtefactKind.ACCOUNT and action.effect is Effect.REVOKE
 
 
 def _told(error: ProviderError) -> str:

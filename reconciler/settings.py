@@ -5,6 +5,7 @@ files of their own, and a setting holds the path.
 """
 
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -16,15 +17,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from inventory.regular_files import read_regular
 from inventory.roster.csv_settings import CsvRosterSettings
 from reconciler.core.canonical import digest_of
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
+from reconciler.core.plain_yaml import check_plain
+from reconciler.journal_settings import JournalSettings
+from reconciler.settings_streams import NotifySettings, TraceSettings
 from reconciler.signing_settings import SigningSettings
 
-DEFAULT_FILE = Path("access-reconciler.yaml")
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -74,6 +78,9 @@ class GuardSettings(Block):
     min_admins: int = Field(default=2, ge=1, description="Administrators that must remain in every scope.")
     plan_ttl_minutes: int = Field(default=15, ge=1, description="No action of a plan begins when it is older.")
     approval_ttl_hours: int = Field(default=24, ge=1, description="How long a held plan can be approved and released.")
+    approvals_needed: int = Field(
+        default=1, ge=1, le=2, description="Accounts that have to approve a held plan before it is released."
+    )
 
     def limits(self) -> Limits:
         """Return the limits as the guard takes them."""
@@ -84,6 +91,7 @@ class GuardSettings(Block):
             window_seconds=self.window_hours * 3600,
             min_admins=self.min_admins,
             plan_ttl_seconds=self.plan_ttl_minutes * 60,
+            approvals_needed=self.approvals_needed,
         )
 
 
@@ -112,7 +120,10 @@ class ExplicitMatch(Block):
 class CorrelationBlock(Block):
     """What is known about who is who beyond the rules."""
 
-    explicit: tuple[ExplicitMatch, ...] = Field(default=(), description="Reviewed matches; confidence 100 %.")
+    explicit: tuple[ExplicitMatch, ...] = Field(
+        default=(),
+        description="Reviewed matches; confidence 100 %, and what the principal says of itself counts no more.",
+    )
     username_patterns: tuple[str, ...] = Field(
         default=CorrelationSettings().username_patterns,
         description="Regular expressions with a group `uid`: how second accounts are named.",
@@ -148,6 +159,29 @@ class AuditSettings(Block):
     google: GoogleAuditSettings | None = Field(default=None, description="Google Cloud Logging; off when not set.")
 
 
+class WebhookSettings(Block):
+    """Signed HTTP calls that wake the daemon."""
+
+    port: int = Field(ge=1, le=65535, description="Port to listen on.")
+    secret_files: tuple[Path, ...] = Field(
+        min_length=1, max_length=8, description="One secret a file (`whsec_` and base64); each of them is valid."
+    )
+    bind: str = Field(
+        default="127.0.0.1", description="Address to listen on. It speaks plain HTTP: leave TLS to a proxy before it."
+    )
+    path: str = Field(default="/webhook", pattern=r"^/[A-Za-z0-9/_.~-]{0,255}$", description="The one path it answers.")
+    max_bytes: int = Field(default=65_536, ge=1024, le=1_048_576, description="A call with a longer body is refused.")
+    gap_seconds: float = Field(
+        default=5.0, ge=0, le=3600, description="Wakes are at least this far apart; calls in between make one wake."
+    )
+
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        """Refuse names: what one leads to can change."""
+        return str(ipaddress.ip_address(value))
+
+
 class DaemonSettings(Block):
     """How `access-reconciler run` keeps watch."""
 
@@ -168,9 +202,16 @@ class DaemonSettings(Block):
     drain_seconds: float = Field(
         default=120.0, gt=0, description="How long the running cycle may take to finish after SIGTERM."
     )
-    health_port: int = Field(
-        default=8580, ge=0, le=65535, description="Loopback port of `/livez` and `/readyz`; 0 for none."
+    standby: bool = Field(
+        default=False, description="While another process holds the lease, wait and take over; otherwise end at once."
     )
+    health_port: int = Field(
+        default=8580,
+        ge=0,
+        le=65535,
+        description="Loopback port of `/livez`, `/startupz`, `/readyz` and `/metrics`; 0 for none.",
+    )
+    webhook: WebhookSettings | None = Field(default=None, description="Signed calls that wake; off when not set.")
 
 
 class Settings(BaseSettings):
@@ -178,7 +219,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
 
-    state_dir: Path = Field(default=Path("state"), description="Journal, evidence and keys. Local disk only.")
+    state_dir: Path = Field(default=Path("state"), description="Evidence and keys, and the journal in SQLite.")
+    journal: JournalSettings = Field(default=JournalSettings(), description="Where the record is kept.")
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
@@ -191,6 +233,8 @@ class Settings(BaseSettings):
     audit: AuditSettings = Field(default=AuditSettings(), description="Where the audit trail goes.")
     collect_deadline_seconds: float = Field(default=3600.0, gt=0, description="Longest an inventory may take.")
     daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
+    notify: NotifySettings = Field(default=NotifySettings(), description="Who is told of what needs a human.")
+    trace: TraceSettings = Field(default=TraceSettings(), description="OpenTelemetry spans; off by default.")
 
     @field_validator("providers")
     @classmethod
@@ -221,7 +265,7 @@ class Settings(BaseSettings):
 
 def load_settings(path: Path) -> Settings:
     """Read and check a configuration file; raises `SettingsError` naming the file and the key."""
-    document = _read(path)
+    document = read_document(path)
     try:
         settings = Settings(**document)
     except ValidationError as error:
@@ -229,29 +273,24 @@ def load_settings(path: Path) -> Settings:
     return _anchored(settings, path.resolve().parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return what a configuration file says, unchecked but for its being a mapping; raises `SettingsError`."""
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise SettingsError(
             f"{path}: cannot be read: {error.strerror}",
             advice="write one with `access-reconciler init`, or name it with --config",
         ) from error
-    if len(raw) > _MOST_BYTES:
-        raise SettingsError(f"{path}: larger than {_MOST_BYTES} bytes", advice="is this the right file?")
-    if b"&" in raw and b"*" in raw and _has_alias(raw):
-        raise SettingsError(f"{path}: YAML anchors and aliases are not allowed", advice="write the value out")
     try:
+        check_plain(raw)
         document = yaml.load(raw, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a number of thousands of digits, or a date that there is not.
         raise SettingsError(f"{path}: not YAML: {_one_line(error)}", advice="mend the line it names") from error
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise SettingsError(f"{path}: must hold a mapping of settings", advice="see docs/settings.md")
     return document
-
-
-def _has_alias(raw: bytes) -> bool:
-    return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(raw, Loader=yaml.CSafeLoader))
 
 
 def _one_line(error: Exception) -> str:
@@ -285,17 +324,30 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         update={
             "state_dir": folder / settings.state_dir,
             "policies": folder / settings.policies,
+            "journal": settings.journal.model_copy(
+                update={"password_file": _under(folder, settings.journal.password_file)}
+            ),
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
+            "notify": settings.notify.anchored(folder),
+            "trace": settings.trace.anchored(folder),
             "signing": settings.signing.anchored(folder),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
+            "daemon": _anchored_daemon(settings.daemon, folder),
         }
     )
 
 
 def _under(folder: Path, path: Path | None) -> Path | None:
     return None if path is None else folder / path
+
+
+def _anchored_daemon(daemon: DaemonSettings, folder: Path) -> DaemonSettings:
+    if daemon.webhook is None:
+        return daemon
+    files = tuple(folder / path for path in daemon.webhook.secret_files)
+    return daemon.model_copy(update={"webhook": daemon.webhook.model_copy(update={"secret_files": files})})
 
 
 def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSettings:

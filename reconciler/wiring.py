@@ -29,9 +29,7 @@ from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.journal_database import sqlite_url
-from reconciler.adapters.lease import FileLease
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
@@ -39,13 +37,15 @@ from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
 from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
-from reconciler.ports import Observer, Progress, Revoker
+from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
 from reconciler.signers import build_signer, configured_trust
+from reconciler.writer import OpenJournal, one_writer, open_journal
 
 DISTRIBUTION = "access-reconciler"
+_TAKEOVER_MARGIN_SECONDS = 5.0
 
 
 def program_version() -> str:
@@ -76,12 +76,6 @@ def revoker_type(provider_type: str) -> RevokerType[Any] | None:
 def state_path(settings: Settings, name: str) -> Path:
     """Return the path of a part of the state."""
     return settings.state_dir / name
-
-
-def open_journal(settings: Settings) -> SqlJournal:
-    """Open the journal of the state folder, making it on first use; raises `JournalError`."""
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlJournal(sqlite_url(state_path(settings, "journal.sqlite3")))
 
 
 def open_store(settings: Settings) -> FileEvidenceStore:
@@ -121,6 +115,17 @@ def build_revoker(settings: Settings, name: ProviderName, clock: Clock) -> Revok
         )
     block = _checked(declared.settings, instance.revoker, f"providers.{name}.revoker")
     return declared.build(name, block, clock)
+
+
+def takeover_wait(settings: Settings) -> float:
+    """Return for how long a former holder of the lease may still be acting, in seconds: longer than any one act."""
+    longest = [0.0]
+    for name, instance in settings.providers.items():
+        declared = revoker_type(instance.type)
+        if declared is not None and instance.mode is not Mode.OBSERVE:
+            block = _checked(declared.settings, instance.revoker, f"providers.{name}.revoker")
+            longest.append(declared.longest_act_seconds(block))
+    return max(longest) + _TAKEOVER_MARGIN_SECONDS
 
 
 def _checked(model: type[BaseModel], block: Mapping[str, Any], place: str) -> BaseModel:
@@ -231,56 +236,68 @@ def build_audit(settings: Settings, journal: SqlJournal, clock: Clock) -> AuditT
     return AuditTrail(outbox=AuditOutbox(journal.database), streams=tuple(streams), clock=clock)
 
 
-def hold_lease(settings: Settings, purpose: str) -> FileLease:
-    """Take the lease for longer than a cycle; raises `LeaseLost` when another process is the writer."""
-    return FileLease(settings.state_dir, purpose=purpose, now=SystemClock().now())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
     """Everything that a cycle needs, joined."""
 
     house: CycleHouse
     rules: CycleRules
+    quick: Mapping[ProviderName, Source]
+    """Collectors beside those of the house, with connections and threads of their own."""
+
+
+def _journal(settings: Settings, purpose: str | None, lease: Lease | None, clock: Clock) -> OpenJournal:
+    if purpose is None:
+        return open_journal(settings, lease)
+    return one_writer(settings, purpose, clock, takeover_wait(settings))
+
+
+def _rules(settings: Settings, ceiling: Mode, at: datetime | None) -> CycleRules:
+    rules = build_rules(settings, ceiling)
+    if at is not None and rules.mode is not Mode.OBSERVE:
+        raise SettingsError("--at needs a cycle that only observes", advice="add --mode observe, or use `plan`")
+    return rules
 
 
 @contextmanager
 def assemble(
-    settings: Settings, ceiling: Mode, observer: Observer, *, purpose: str | None, at: datetime | None = None
+    settings: Settings,
+    ceiling: Mode,
+    observer: Observer,
+    *,
+    purpose: str | None,
+    lease: Lease | None = None,
+    at: datetime | None = None,
 ) -> Iterator[Assembly]:
     """Take the lease, join everything for one cycle, and release it all at the end.
 
-    `purpose` is what another process is told that finds the lease taken; None takes none, for who looks only or holds
-    it already (`hold_lease`). `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost`
-    when another process is the writer, and `SettingsError` when the settings cannot work.
+    `purpose` is what another process is told that finds the lease taken; None for who looks only, or hands in `lease`.
+    `at` lets a cycle that only observes decide as of another instant. Raises `LeaseLost`, and `SettingsError`.
     """
-    rules = build_rules(settings, ceiling)
-    if at is not None and rules.mode is not Mode.OBSERVE:
-        raise SettingsError("--at needs a cycle that only observes", advice="add --mode observe, or use `plan`")
+    rules = _rules(settings, ceiling, at)
     time = SystemClock()
     with ExitStack() as stack:
-        if purpose is not None:
-            stack.enter_context(FileLease(settings.state_dir, purpose=purpose, now=time.now()))
-        journal = stack.enter_context(open_journal(settings))
-        sources = build_sources(settings, time)
-        for source in sources.values():
+        journal = stack.enter_context(_journal(settings, purpose, lease, time))
+        sources, quick = build_sources(settings, time), build_sources(settings, time)
+        for source in (*sources.values(), *quick.values()):
             stack.callback(source.collector.close)
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
+        folder = PolicyFolder(settings.policies, time)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
-                new_cycle_id=_new_id,
+                new_cycle_id=lambda: str(uuid.uuid4()),  # noqa: TID251 - the wiring is where ids come from
                 journal=journal,
                 attester=build_attester(settings),
                 engine=engine,
                 roster=CsvRosterSource(settings.roster, time, at=at),
                 decide_at=at,
-                load_policies=lambda: load_policies(settings.policies),
-                load_waivers=lambda now: load_waivers(settings.policies, now),
+                load_policies=folder.policies,
+                load_waivers=folder.waivers,
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,
@@ -288,7 +305,16 @@ def assemble(
                 audit=audit,
             ),
             rules=rules,
+            quick=quick,
         )
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,10 +348,6 @@ def build_revokers(settings: Settings, ceiling: Mode, clock: Clock, stack: ExitS
     return Hands(revokers=revokers, own_names=frozenset(own_names))
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())  # noqa: TID251 - the wiring is where ids come from
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoTools:
     """What undoing one act needs."""
@@ -353,8 +375,7 @@ class UndoTools:
 def undo_tools(settings: Settings, clock: Clock) -> Iterator[UndoTools]:
     """Take the lease and open the journal for undoing; raises `LeaseLost` when another process is the writer."""
     with ExitStack() as stack:
-        stack.enter_context(FileLease(settings.state_dir, purpose="undo", now=clock.now()))
-        journal = stack.enter_context(open_journal(settings))
+        journal = stack.enter_context(one_writer(settings, "undo", clock, takeover_wait(settings)))
         yield UndoTools(settings=settings, journal=journal, clock=clock, stack=stack)
 
 

@@ -2,7 +2,9 @@
 # Compile the hashed locks from pyproject.toml: requirements/lock.sh [DIRECTORY]. `make lock` writes them, `make check` compares.
 #   runtime.txt  what the wheel needs
 #   demo.txt     runtime + in-process engine + the servers of the demo + what builds from source
-#   dev.txt      demo.txt + the gates and the tests
+#   dev.txt      demo.txt + traces + the gates and the tests
+#   build.txt    what the wheel, and python-ldap, are built with
+#   otel.txt     runtime + what sends traces
 #   ldap.txt     python-ldap alone, which is built from source and therefore optional
 # What is locked stays locked as long as it fits, so that comparing fails only when pyproject.toml asks for something else.
 # Packages younger than seven days are left out, so that a poisoned release has time to be noticed.
@@ -23,8 +25,10 @@ compile() { # name, arguments of uv: the lock of that name
     --no-annotate ${UPGRADE:+--upgrade} --exclude-newer "${EXCLUDE_NEWER:-7 days}" -o "$out/$lock" "$@"
 }
 
-compile dev --extra embedded --extra demo --group dev pyproject.toml
+compile dev --extra embedded --extra demo --extra otel --group dev pyproject.toml
 compile demo --extra embedded --extra demo --group build -c "$out/dev.txt" pyproject.toml
 compile runtime -c "$out/dev.txt" pyproject.toml
+compile build --group build -c "$out/dev.txt"
+compile otel --extra otel -c "$out/dev.txt" pyproject.toml
 # The extra `ldap` alone: its lock is installed on top of another one.
 sed -n 's/^ldap = \["\(.*\)"\]$/\1/p' pyproject.toml | compile ldap -c "$out/dev.txt" -

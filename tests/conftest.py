@@ -1,12 +1,21 @@
 """What holds for every test."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests import postgresql as postgresql_peer
+
 CI = os.environ.get("CI") == "true"
 MESSAGE = "skipped, which counts as a failure with CI=true: "
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_peer.PostgreSQL]:
+    """Give a PostgreSQL server for the whole session; every test asks it for a database of its own."""
+    with postgresql_peer.running() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

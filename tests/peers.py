@@ -1,6 +1,7 @@
 """Finding the real servers that tests run against."""
 
 import os
+import pwd
 import shutil
 import sys
 from pathlib import Path
@@ -16,9 +17,29 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(places))
 
 
+def find_postgresql(name: str) -> str | None:
+    """Return the path of a program of the PostgreSQL server: Debian keeps each version's in a folder of its own."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name), reverse=True)
+    return shutil.which(name, path=os.pathsep.join(map(str, folders))) or find(name)
+
+
 def require(name: str) -> str:
     """Return the path of an executable; a missing one skips the test locally and fails it with CI=true."""
-    found = find(name)
+    return _present(find(name), name)
+
+
+def require_postgresql(name: str) -> str:
+    """Do the same for a program of the PostgreSQL server."""
+    return _present(find_postgresql(name), f"{name} of PostgreSQL")
+
+
+def require_account(name: str) -> str:
+    """Do the same for an unprivileged account, under which root has to start a server that refuses to run as root."""
+    known = any(one.pw_name == name for one in pwd.getpwall())
+    return _present(name if known else None, f"the account {name}")
+
+
+def _present(found: str | None, name: str) -> str:
     if found is None:
         message = f"{name} is not installed: run `make setup`"
         if os.environ.get("CI") == "true":

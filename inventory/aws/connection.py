@@ -39,7 +39,9 @@ from inventory.errors import (
     Unsupported,
 )
 from inventory.provider import Clock
+from inventory.regular_files import read_regular
 
+_MOST_SECRET_BYTES: Final = 64 * 1024
 OPEN_ACCOUNTS_DEFAULT: Final = 64
 """Clients kept at a time: 64 cost about 26 MB."""
 CREDENTIALS_MARGIN: Final = timedelta(minutes=5)
@@ -147,6 +149,7 @@ class AwsAccounts:
         self._lock = threading.Lock()
         self._opened: OrderedDict[AccountId | None, _Opened] = OrderedDict()
         self._calls: Counter[AccountId | None] = Counter()
+        self._throttles: Counter[AccountId | None] = Counter()
         self._own_account: AccountId | None = None
         with calling("credentials", "own session"):
             self._session = boto3.session.Session(
@@ -200,6 +203,11 @@ class AwsAccounts:
         with self._lock:
             return self._calls[account_id]
 
+    def throttles(self, account_id: AccountId | None) -> int:
+        """Return how many of those requests were answered with: slow down."""
+        with self._lock:
+            return self._throttles[account_id]
+
     def close(self) -> None:
         """Close the connections of every client."""
         with self._lock:
@@ -237,7 +245,13 @@ class AwsAccounts:
             with self._lock:
                 self._calls[account_id] += 1
 
+        def notice(parsed_response: Mapping[str, Any] | None = None, **_: object) -> None:
+            if (parsed_response or {}).get("Error", {}).get("Code") in _SLOW_DOWN:
+                with self._lock:
+                    self._throttles[account_id] += 1
+
         client.meta.events.register("before-send", count)
+        client.meta.events.register("response-received", notice)
         return client
 
 
@@ -245,7 +259,10 @@ def _secret(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_regular(path, _MOST_SECRET_BYTES).decode("ascii").strip()
+    except UnicodeDecodeError:
+        # Without the cause: it holds the bytes.
+        raise Misconfigured(f"{path} holds no AWS secret key", advice="write the secret key as text") from None
     except OSError as error:
         raise Misconfigured(
             f"the secret of the AWS access key cannot be read from {path}: {error.strerror}",
@@ -281,20 +298,15 @@ def pages(
         marker = {"Marker": following}
 
 
+_SLOW_DOWN: Final = frozenset(
+    {"RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling", "ThrottlingException"}
+    | {"TooManyRequestsException"}
+)
 _REPLIES: Final[tuple[tuple[type[ProviderError], str, frozenset[str]], ...]] = (
     (
         Throttled,
         "a smaller max_workers asks more slowly; the next cycle asks again",
-        frozenset(
-            {
-                "RequestLimitExceeded",
-                "RequestThrottled",
-                "SlowDown",
-                "Throttling",
-                "ThrottlingException",
-                "TooManyRequestsException",
-            }
-        ),
+        _SLOW_DOWN,
     ),
     (
         Denied,

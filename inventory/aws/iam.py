@@ -5,10 +5,11 @@ keys, MFA devices, SSH keys, service-specific credentials or certificates. Those
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 from botocore.client import BaseClient
 
@@ -24,6 +25,13 @@ from inventory.provider import Clock
 PAGE_SIZE: Final = 1000
 """The most items that IAM gives in one page."""
 _REPORT_POLL_SECONDS: Final = 1.0
+
+
+class Mapper(Protocol):
+    """Calls a function on each value, in order of the values; `map`, or that of a pool of threads."""
+
+    def __call__(self, call: Callable[[Callable[[], Any]], Any], over: Iterable[Callable[[], Any]], /) -> Iterator[Any]:
+        """Return the results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,32 +158,60 @@ def _get_user(client: BaseClient, where: str, user_name: str) -> Raw | None:
     return reply["User"]
 
 
-def read_groups(client: BaseClient, where: str, user_name: str, admin_policies: Collection[str]) -> list[GroupFacts]:
+def read_groups(
+    client: BaseClient, where: str, user_name: str, admin_policies: Collection[str], each: Mapper
+) -> list[GroupFacts]:
     """Return the groups of a user, each with its number of members and whether it gives administrator rights."""
     names = [
         str(group["GroupName"])
         for page in pages(client.list_groups_for_user, "ListGroupsForUser", where, UserName=user_name)
         for group in page["Groups"]
     ]
-    return [_read_group(client, where, name, admin_policies) for name in names]
+    tasks = [partial(read, client, where, name) for name in names for read in _OF_A_GROUP]
+    found = list(each(_answer, tasks))
+    width = len(_OF_A_GROUP)
+    return [
+        documents.group_facts(
+            {"GroupName": name, "AttachedManagedPolicies": attached, "GroupPolicyList": inline}, admin_policies, holders
+        )
+        for name, (holders, attached, inline) in zip(
+            names, (found[at : at + width] for at in range(0, len(found), width)), strict=True
+        )
+    ]
 
 
-def _read_group(client: BaseClient, where: str, name: str, admin_policies: Collection[str]) -> GroupFacts:
-    holders = sum(
+def _answer(task: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the task gives
+    return task()
+
+
+def _members(client: BaseClient, where: str, name: str) -> int:
+    return sum(
         len(page["Users"]) for page in pages(client.get_group, "GetGroup", where, GroupName=name, MaxItems=PAGE_SIZE)
     )
-    attached = [
+
+
+def _attached_to_group(client: BaseClient, where: str, name: str) -> list[Raw]:
+    return [
         policy
         for page in pages(client.list_attached_group_policies, "ListAttachedGroupPolicies", where, GroupName=name)
         for policy in page["AttachedPolicies"]
     ]
-    inline = [
+
+
+def _inline_of_group(client: BaseClient, where: str, name: str) -> list[Raw]:
+    return [
         _inline(client.get_group_policy, "GetGroupPolicy", where, GroupName=name, PolicyName=policy)
         for page in pages(client.list_group_policies, "ListGroupPolicies", where, GroupName=name)
         for policy in page["PolicyNames"]
     ]
-    detail = {"GroupName": name, "AttachedManagedPolicies": attached, "GroupPolicyList": inline}
-    return documents.group_facts(detail, admin_policies, holders)
+
+
+_OF_A_GROUP: Final[tuple[Callable[[BaseClient, str, str], Any], ...]] = (
+    _members,
+    _attached_to_group,
+    _inline_of_group,
+)
+"""What is asked of each group of a user."""
 
 
 def read_attached_policies(client: BaseClient, where: str, user_name: str) -> list[Raw]:

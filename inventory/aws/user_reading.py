@@ -1,9 +1,9 @@
 """Reading one IAM user whole: side by side, each artefact kind failing on its own, nothing failing silently."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from botocore.client import BaseClient
 
@@ -46,13 +46,6 @@ KINDS: Final = (*BULK_KINDS, *iam.LIVE_READS)
 Failures = Mapping[ArtefactKind, ProviderError]
 
 
-class Mapper(Protocol):
-    """Calls a function on each value, in order of the values; `map`, or that of a pool of threads."""
-
-    def __call__(self, call: Callable[[Callable[[], Any]], Any], over: Iterable[Callable[[], Any]], /) -> Iterator[Any]:
-        """Return the results."""
-
-
 def state_after(error: ProviderError) -> ReadState:
     """Say what a failed read leaves: refused, not offered, or merely begun."""
     if isinstance(error, Denied):
@@ -85,9 +78,10 @@ class UserReader:
         """Return the holder that a user's items belong to."""
         return holder_of(self._name, scope, facts, self._conventions)
 
-    def whole(self, client: BaseClient, principal: Principal, mapper: Mapper) -> PrincipalReading:
+    def whole(self, client: BaseClient, principal: Principal, mapper: iam.Mapper, each: iam.Mapper) -> PrincipalReading:
         """Read everything about one user from the provider itself, past every bulk read.
 
+        `mapper` asks for the kinds, and `each` for the details of one of them: another pool, or nobody would ever end.
         Raises `inventory.errors.ProviderError` when not even the existence of the user could be read.
         """
         scope = principal.scope
@@ -96,7 +90,7 @@ class UserReader:
         if user is None:
             return PrincipalReading(principal=None, items=(), coverage=self._coverage({}, ()))
         holder = self.holder(scope, user_facts(user))
-        tasks = self._standing_tasks(client, holder) | self._credential_tasks(client, holder)
+        tasks = self._standing_tasks(client, holder, each) | self._credential_tasks(client, holder)
         answers = dict(zip(tasks, mapper(_attempt, tasks.values()), strict=True))
         failures = {kind: answer for kind, answer in answers.items() if isinstance(answer, ProviderError)}
         if ArtefactKind.INLINE_POLICY in failures:
@@ -169,11 +163,13 @@ class UserReader:
         coverage = self._coverage(dict.fromkeys(KINDS, error), ())
         return PrincipalReading(principal=_with_read(principal, coverage, live=False), items=(), coverage=coverage)
 
-    def _standing_tasks(self, client: BaseClient, holder: Holder) -> dict[ArtefactKind, Callable[[], Any]]:
+    def _standing_tasks(
+        self, client: BaseClient, holder: Holder, each: iam.Mapper
+    ) -> dict[ArtefactKind, Callable[[], Any]]:
         scope, name = holder.scope, holder.user_name
         tasks: dict[ArtefactKind, Callable[[], Any]] = {
             ArtefactKind.GROUP_MEMBERSHIP: partial(
-                iam.read_groups, client, scope, name, self._conventions.admin_policies
+                iam.read_groups, client, scope, name, self._conventions.admin_policies, each
             ),
             ArtefactKind.ATTACHED_POLICY: partial(iam.read_attached_policies, client, scope, name),
             ArtefactKind.ROLE_TRUST: partial(iam.read_roles, client, scope),

@@ -113,7 +113,7 @@ def document_of(value: object) -> Raw:
     if isinstance(value, str):
         try:
             decoded = json.loads(unquote(value))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return decoded if isinstance(decoded, Mapping) else {}
     return {}

@@ -40,6 +40,10 @@ from inventory.provider import Clock, Interest, Permission, Provider
 NAME: Final = "aws_iam"
 
 
+_AT_ONCE: Final = 12
+"""Calls in flight for one user who is read alone: about one an artefact kind, and as many for details."""
+
+
 class Settings(AwsConnection):
     """The `reader:` block of an `aws_iam` provider."""
 
@@ -119,19 +123,26 @@ class AwsIamCollector:
         self._admin = conventions.admin_policies
         self._users = UserReader(name, conventions, settings.exclude)
         retries = {"mode": "adaptive", "total_max_attempts": settings.max_attempts}
-        config = Config(retries=retries, max_pool_connections=2 * settings.max_workers)
+        config = Config(retries=retries, max_pool_connections=settings.max_workers + 2 * _AT_ONCE)
         self._accounts = AwsAccounts(settings, clock, config=config)
         self._pool = ThreadPoolExecutor(max_workers=settings.max_workers, thread_name_prefix=f"{name}-user")
+        self._kinds = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix=f"{name}-kind")
+        self._details = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix=f"{name}-detail")
 
     def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
         """Read every configured account, several at a time."""
         scopes: tuple[AccountId | None, ...] = self._settings.scopes() or (None,)
         before = {scope: self._accounts.calls(scope) for scope in scopes}
+        slowed = {scope: self._accounts.throttles(scope) for scope in scopes}
         who = self._whoami(scopes[0])
 
         def read(scope: AccountId | None) -> ProviderInventory:
             inventory = self._collect_account(scope, who, interest)
-            return replace(inventory, api_calls=self._accounts.calls(scope) - before[scope])
+            return replace(
+                inventory,
+                api_calls=self._accounts.calls(scope) - before[scope],
+                throttles=self._accounts.throttles(scope) - slowed[scope],
+            )
 
         with ThreadPoolExecutor(max_workers=min(len(scopes), self._settings.max_workers)) as accounts:
             return tuple(accounts.map(read, scopes))
@@ -139,11 +150,12 @@ class AwsIamCollector:
     def read_principal(self, principal: Principal) -> PrincipalReading:
         """Read one user live and whole, all artefact kinds side by side."""
         client = self._accounts.reaching(principal.scope)
-        return self._users.whole(client, principal, self._pool.map)
+        return self._users.whole(client, principal, self._kinds.map, self._details.map)
 
     def close(self) -> None:
         """End the reading threads and close connections."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._kinds, self._details):
+            pool.shutdown(wait=True, cancel_futures=True)
         self._accounts.close()
 
     def _whoami(self, scope: AccountId | None) -> Caller | ProviderError:
@@ -230,7 +242,7 @@ class AwsIamCollector:
             reading = self._users.beside_bulk(account.client, person.holder, person.facts, account.bulk, service)
         else:
             try:
-                reading = self._users.whole(account.client, person.principal, map)
+                reading = self._users.whole(account.client, person.principal, map, map)
             except ProviderError as error:
                 return self._users.unread(person.principal, error)
         if reading.principal is None:

@@ -8,20 +8,14 @@ import logging
 from dataclasses import replace
 from typing import Self
 
-from ldap.filter import escape_filter_chars
 from pydantic import Field, field_validator, model_validator
 
-from inventory.documents.ldap import (
-    Entry,
-    GroupGraph,
-    normal_dn,
-    parse_group,
-    within,
-)
-from inventory.documents.ldap_accounts import Account, AccountParser, AccountSchema, Joining, join, owner_hints
+from inventory.documents.ldap import Entry, GroupGraph, normal_dn, parse_group, within
+from inventory.documents.ldap_accounts import Account, AccountParser, AccountSchema, join, owner_hints
 from inventory.documents.ldap_coverage import ACCOUNT_KINDS, KINDS, ReadStates
 from inventory.errors import Misconfigured, ProviderError
-from inventory.ldap_client import ConnectionSettings, LdapClient, invisible
+from inventory.ldap_client import ConnectionSettings, LdapClient
+from inventory.ldap_single import Places, SingleReader
 from inventory.ldap_visibility import Visibility
 from inventory.model import (
     AccessItem,
@@ -40,8 +34,6 @@ from inventory.provider import Clock, Interest, Permission, Provider, require_sc
 NAME = "ldap"
 
 _LOG = logging.getLogger(__name__)
-_FILTER_CHUNK = 50
-"""Alternatives in one filter, so that a wide level of nested groups stays a small request."""
 
 
 class Settings(ConnectionSettings):
@@ -112,6 +104,17 @@ class Settings(ConnectionSettings):
         """Return the subtrees searched for groups, each once."""
         return tuple(dict.fromkeys(self.group_bases or (self.base_dn,)))
 
+    def places(self) -> Places:
+        """Return where accounts and groups are looked for."""
+        return Places(
+            base_dn=self.base_dn,
+            account_bases=self.account_search_bases,
+            account_filter=self.account_filter,
+            group_bases=self.group_search_bases,
+            group_filter=self.group_filter,
+            password_policy=self.password_policy,
+        )
+
     def schema_of_accounts(self) -> AccountSchema:
         """Return the part of these settings that the parsers need."""
         return AccountSchema(
@@ -154,10 +157,11 @@ class LdapCollector:
             group_bases=settings.group_search_bases,
             group_filter=settings.group_filter,
         )
+        self._single = SingleReader(client, self._visibility, self._schema, settings.places())
 
     def collect(self, interest: Interest) -> tuple[ProviderInventory, ...]:
         """Read the whole directory; raises `ProviderError` only when not even a bind succeeds."""
-        started, calls = self._clock.now(), self._client.calls
+        started, calls, throttles = self._clock.now(), self._client.calls, self._client.throttles
         self._client.connect()
         states = ReadStates(self._settings.exclude)
         own, identity_known, errors = self._identity()
@@ -182,6 +186,7 @@ class LdapCollector:
             own_principals=own,
             identity_known=identity_known,
             api_calls=self._client.calls - calls,
+            throttles=self._client.throttles - throttles,
             errors=tuple(dict.fromkeys(errors)),
         )
         return (inventory,)
@@ -190,12 +195,10 @@ class LdapCollector:
         """Read an entry by its DN, else find it by its immutable id, and search the groups that name it."""
         require_scope(principal, self._parser.scope)
         states = ReadStates(self._settings.exclude)
-        entry = self._current(principal)
-        if entry is None:
+        found = self._single.read(principal, states)
+        if found is None:
             return PrincipalReading(principal=None, items=(), coverage=states.coverage(0, ()))
-        self._visibility.of_locks(self._settings.password_policy, states)
-        self._visibility.of_account(entry, states)
-        account = self._joined_alone(entry, states)
+        entry, account = found
         hints = owner_hints(self._schema, entry, lambda dn: self._owner(dn, states))
         items = states.keep(self._parser.items(entry, account.held))
         current = self._parser.principal(entry, account.held, hints, states.read())
@@ -203,6 +206,7 @@ class LdapCollector:
 
     def close(self) -> None:
         """Unbind."""
+        self._single.close()
         self._client.close()
 
     def _identity(self) -> tuple[tuple[PrincipalId, ...], bool, list[str]]:
@@ -293,75 +297,6 @@ class LdapCollector:
         except ProviderError as error:
             states.error((ArtefactKind.PRINCIPAL,), error)
             return None
-
-    def _current(self, principal: Principal) -> Entry | None:
-        """Return the entry as it is now, also after a rename; None only when the provider positively has none."""
-        address = dict(principal.address)
-        entry = self._client.read(address["dn"], self._schema.account_attributes)
-        if entry is not None and self._schema.principal_id_of(entry) == principal.principal_id:
-            return entry
-        base = self._settings.base_dn
-        if "id" in address:
-            attributes = self._schema.account_attributes
-            return self._client.read_by_id(base, address["id_attribute"], address["id"], attributes)
-        if self._client.read(base, ("objectClass",)) is None:
-            raise invisible(base)
-        return None
-
-    def _joined_alone(self, entry: Entry, states: ReadStates) -> Account:
-        """Join one account to its groups by searches of its own."""
-        graph = GroupGraph(())
-        ambiguous = False
-        if ArtefactKind.GROUP_MEMBERSHIP not in states.exclude:
-            try:
-                graph = self._groups_of(entry)
-                ambiguous = self._shares_login(entry, graph)
-                self._visibility.of_groups(self._shown(entry, graph), states)
-            except ProviderError as error:
-                states.error((ArtefactKind.GROUP_MEMBERSHIP,), error)
-        others = frozenset(uid.casefold() for uid in entry.texts(self._schema.login)) if ambiguous else frozenset()
-        if ambiguous:
-            reason = "memberUid names this account by a login name that another account has too"
-            states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.UNSUPPORTED, reason)
-        joining = Joining(disputed=others, privileged=graph.within_any(self._schema.admin_groups))
-        return Account.of(entry, graph, self._schema, joining)
-
-    def _shown(self, entry: Entry, graph: GroupGraph) -> set[str]:
-        """Return by which attributes groups name this account, disputed login names included."""
-        shown = {one.attribute for one in graph.naming_dn(normal_dn(entry.dn))}
-        return shown | {one.attribute for uid in entry.texts(self._schema.login) for one in graph.naming_uid(uid)}
-
-    def _groups_of(self, entry: Entry) -> GroupGraph:
-        """Search the groups that name an account, then those that name these, until none is new."""
-        dns = [entry.dn]
-        terms = [f"(memberUid={escape_filter_chars(uid)})" for uid in entry.texts(self._schema.login)]
-        found: dict[str, Entry] = {}
-        while dns or terms:
-            named = [f"({name}={escape_filter_chars(dn)})" for dn in dns for name in ("member", "uniqueMember")]
-            new = [one for one in self._groups_matching([*terms, *named]) if one.dn not in found]
-            found.update({one.dn: one for one in new})
-            dns, terms = [one.dn for one in new], []
-        return GroupGraph(tuple(parse_group(found[dn], self._schema.id_attribute) for dn in sorted(found)))
-
-    def _groups_matching(self, terms: list[str]) -> list[Entry]:
-        settings, attributes = self._settings, self._schema.group_attributes
-        groups: dict[str, Entry] = {}
-        for start in range(0, len(terms), _FILTER_CHUNK):
-            text = f"(&{settings.group_filter}(|{''.join(terms[start : start + _FILTER_CHUNK])}))"
-            found = self._client.search_all(settings.group_search_bases, text, attributes).whole()
-            groups.update({one.dn: one for one in found})
-        return list(groups.values())
-
-    def _shares_login(self, entry: Entry, graph: GroupGraph) -> bool:
-        """Say whether a group names a login name of this account that another account has too."""
-        settings = self._settings
-        named = [uid for uid in entry.texts(self._schema.login) if graph.naming_uid(uid)]
-        if not named:
-            return False
-        terms = "".join(f"({self._schema.login}={escape_filter_chars(uid)})" for uid in named)
-        text = f"(&{settings.account_filter}(|{terms}))"
-        found = self._client.search_all(settings.account_search_bases, text, (self._schema.login,)).whole()
-        return any(one.dn != entry.dn for one in found)
 
 
 def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapCollector:

@@ -5,6 +5,7 @@ besides (its own API tokens, sign-in sessions, roles in its application) is not 
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -111,6 +112,8 @@ class _Identity:
     errors: tuple[str, ...]
 
 
+_READ_AT_ONCE: Final = 8
+"""Principals whose groups are asked for side by side."""
 _USERS: Final[Parser[User]] = Parser(parse=user, identify=lambda entry: entry.user_id)
 _GROUPS: Final[Parser[Group]] = Parser(parse=group, identify=lambda entry: entry.group_id)
 
@@ -124,7 +127,9 @@ class ScimCollector:
         self._clock = clock
         self._client = client
         self._shape = Shape(provider, settings.conventions())
-        self._filter_proven = False
+        self._filter_proven: bool | None = None
+        """Whether groups can be found by member; None before anybody looked."""
+        self._pool = ThreadPoolExecutor(max_workers=_READ_AT_ONCE, thread_name_prefix=f"{provider}-groups")
         self._page_capacity = 0
         self._members_told = False
 
@@ -133,7 +138,7 @@ class ScimCollector:
 
         Raises `Misconfigured` when no SCIM service answers at the configured URL.
         """
-        started, calls = self._clock.now(), self._client.calls
+        started, calls, throttles = self._clock.now(), self._client.calls, self._client.throttles
         users = self._listing("Users", _USERS)
         if users.state is ReadState.UNSUPPORTED:
             raise Misconfigured(f"there is no SCIM service: {users.reason}", advice="url must end before /Users")
@@ -159,6 +164,7 @@ class ScimCollector:
                 own_principals=identity.own,
                 identity_known=identity.known,
                 api_calls=self._client.calls - calls,
+                throttles=self._client.throttles - throttles,
                 errors=(*_errors(users, groups), *identity.errors, *failures),
             ),
         )
@@ -170,19 +176,21 @@ class ScimCollector:
         """
         require_scope(principal, self._shape.scope)
         user_id = principal.principal_id
+        asked = self._pool.submit(self._groups_of, user_id)
         try:
             entry = self._user(user_id)
         except ObjectMissing:
             self._prove_service(user_id)
             nothing: Read[Group] = Read()
             return PrincipalReading(principal=None, items=(), coverage=self._shape.coverage(nothing, nothing))
-        groups = self._groups_of(user_id)
+        groups = asked.result()
         return self._shape.reading(
             entry, Memberships(groups.entries), self._shape.coverage(Read(entries=(entry,)), groups)
         )
 
     def close(self) -> None:
         """Release connections."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
 
     def _user(self, user_id: str) -> User:
@@ -235,9 +243,12 @@ class ScimCollector:
         return groups
 
     def _groups_of(self, user_id: str) -> Read[Group]:
-        if not self._filter_proven or ArtefactKind.GROUP_MEMBERSHIP in self._settings.exclude:
-            return self._groups()
-        return self._filtered(user_id)
+        if self._filter_proven and ArtefactKind.GROUP_MEMBERSHIP not in self._settings.exclude:
+            return self._filtered(user_id)
+        groups = self._groups()
+        if self._filter_proven is None:
+            self._filter_proven = self._prove_filter(Memberships(groups.entries))
+        return groups
 
     def _filtered(self, user_id: str) -> Read[Group]:
         return self._listing("Groups", _GROUPS, {"filter": f"members.value eq {quoted(user_id)}"}, self._page_capacity)

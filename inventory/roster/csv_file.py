@@ -1,19 +1,20 @@
 """The roster from a CSV file: read as a stream, understood row by row, folded into persons, passed through the gate.
 
+Every reading reads all bytes; rows that stand as they stood the last time are not understood anew.
 Every step refuses, holds or sets aside; none of them guesses. `docs/roster.md` lists each case.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from inventory.provider import Clock
 from inventory.roster.csv_settings import Column, CsvRosterSettings
 from inventory.roster.envelope import Envelope, OldestAsOf, declared_as_of, read_envelope
-from inventory.roster.feed import FeedRefused, OpenFeed, digest_of, lines_of, open_feed
+from inventory.roster.feed import FeedRefused, OpenFeed, digest_of, lines_of, open_feed, stamp_of
 from inventory.roster.gate import GateLimits, accepted_of, held_reasons
 from inventory.roster.model import AcceptedRoster, Roster, RosterVerdict
-from inventory.roster.persons import fold
-from inventory.roster.records import EmploymentRecord, RowReader
+from inventory.roster.persons import WorkerMemory, fold
+from inventory.roster.records import EmploymentRecord, RowMemory, RowReader
 from inventory.roster.table import Table
 from inventory.roster.vetting import vetted
 
@@ -25,6 +26,17 @@ _UNENDED = (Column.WORKER_ID, Column.EMPLOYMENT_ID, Column.REHIRE_OF)
 """Columns where a cut text is another valid one: as the last column, they need the line's end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What the last reading came to, and of what."""
+
+    stamp: tuple[str, datetime]
+    """Digest of the bytes, and when the file says it was written."""
+    envelope: Envelope
+    at: datetime
+    roster: Roster
+
+
 class CsvRosterSource:
     """Implements `inventory.roster.source.RosterSource` for one CSV file."""
 
@@ -33,11 +45,14 @@ class CsvRosterSource:
         self._settings = settings
         self._clock = clock
         self._at = at
+        self._rows = RowMemory(header=(), rows={})
+        self._workers = WorkerMemory()
+        self._last: _Reading | None = None
 
     def load(self, previous: AcceptedRoster | None) -> RosterVerdict:
         """Return the verdict on the file as it lies there now; nothing about its content is ever raised."""
         try:
-            roster = self._read()
+            roster = self._again() or self._read()
         except FeedRefused as refusal:
             return RosterVerdict(roster=None, refused=(refusal.problem,))
         at = self._judged_at()
@@ -54,11 +69,25 @@ class CsvRosterSource:
         names = GateLimits.__dataclass_fields__
         return GateLimits(**{name: getattr(self._settings, name) for name in names})
 
+    def _again(self) -> Roster | None:
+        """Return the roster of the last reading where the same bytes would be understood in the same way now."""
+        last = self._last
+        if last is None or last.envelope != read_envelope(self._settings.path, self._settings):
+            return None
+        if last.stamp != stamp_of(self._settings.path, self._settings.max_bytes):
+            return None
+        at = self._judged_at()
+        ends = (worker.access_end_at for worker in last.roster.workers)
+        if at < last.at or any(end is not None and last.at < end <= at for end in ends):
+            return None  # somebody's access has ended since: who may be hired anew is told by that
+        return replace(last.roster, fetched_at=self._clock.now())
+
     def _read(self) -> Roster:
+        at = self._judged_at()
         envelope = read_envelope(self._settings.path, self._settings)
         with open_feed(self._settings.path, self._settings.max_bytes) as feed:
             table = Table(lines_of(feed, self._settings.encoding), self._settings)
-            reader = RowReader(self._settings, table.header)
+            reader = RowReader(self._settings, table.header, self._rows)
             dating = OldestAsOf(self._settings, table.header.column(Column.AS_OF))
             records: list[EmploymentRecord] = []
             for row in table.rows():
@@ -69,15 +98,18 @@ class CsvRosterSource:
         as_of = self._as_of(feed, declared_as_of(self._settings, envelope, dating.oldest))
         understood = vetted(records, reader, as_of, self._settings)
         self._check_usable(understood)
-        return Roster(
+        roster = Roster(
             source=f"csv:{self._settings.path.name}",
             as_of=as_of,
             fetched_at=self._clock.now(),
             digest=feed.digest,
             rows=table.rows_read,
-            workers=fold(understood, as_of=as_of, at=self._judged_at(), settings=self._settings),
+            workers=fold(understood, as_of=as_of, at=at, settings=self._settings, memory=self._workers),
             problems=tuple(sorted(reader.problems, key=lambda problem: (problem.line, problem.column, problem.code))),
         )
+        self._rows = reader.memory
+        self._last = _Reading(stamp=(feed.digest, feed.modified_at), envelope=envelope, at=at, roster=roster)
+        return roster
 
     def _as_of(self, feed: OpenFeed, declared: datetime | None) -> datetime:
         """Return when the data was true. A modification time after a rehearsed instant is that instant."""

@@ -13,6 +13,8 @@ from inventory.roster.model import EmploymentStatus, WorkerKind
 from inventory.roster.records import EmploymentRecord
 from inventory.roster.zones import end_of_day, start_of_day
 
+UNDATED_RULE = "terminated_undated:as_of"
+"""Of a terminated record without any date: its end moves with the age of the data."""
 IN_SERVICE = (EmploymentStatus.PRE_HIRE, EmploymentStatus.ACTIVE, EmploymentStatus.LEAVE)
 """Statuses that contradict an end which lies behind. `notice` does not: who is on notice is about to leave."""
 
@@ -43,7 +45,7 @@ def end_of(record: EmploymentRecord, as_of: datetime, settings: CsvRosterSetting
         return RecordEnd(
             at=end_of_day(record.contract_end, record.zone), rule=f"contract_end_inclusive:{record.zone.key}"
         )
-    return RecordEnd(at=as_of, rule="terminated_undated:as_of") if terminated else None
+    return RecordEnd(at=as_of, rule=UNDATED_RULE) if terminated else None
 
 
 def contradicted(record: EmploymentRecord, end: RecordEnd, as_of: datetime, settings: CsvRosterSettings) -> bool:

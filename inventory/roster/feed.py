@@ -198,12 +198,17 @@ def _check_line(line: str, number: int) -> None:
         )
 
 
+def stamp_of(path: Path, max_bytes: int) -> tuple[str, datetime]:
+    """Return digest and modification time of the file as it lies there now; raises `FeedRefused`."""
+    with open_feed(path, max_bytes) as feed:
+        while feed.read():
+            pass
+        return feed.digest, feed.modified_at
+
+
 def digest_of(path: Path, max_bytes: int) -> str:
     """Return the digest of the file as it lies there now, or `unreadable:` and the code of the refusal."""
     try:
-        with open_feed(path, max_bytes) as feed:
-            while feed.read():
-                pass
-            return feed.digest
+        return stamp_of(path, max_bytes)[0]
     except FeedRefused as refusal:
         return f"unreadable:{refusal.problem.code}"

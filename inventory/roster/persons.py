@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from inventory.roster.csv_settings import CsvRosterSettings
-from inventory.roster.ends import RecordEnd, end_of
+from inventory.roster.ends import UNDATED_RULE, RecordEnd, end_of
 from inventory.roster.model import Worker, WorkerId
 from inventory.roster.records import EmploymentRecord
 
@@ -30,18 +30,53 @@ class _Person:
     tainted: bool = False
 
 
+class WorkerMemory:
+    """The workers of the last fold that rest on one record each, by that record.
+
+    Kept by identity: a record that was understood once stays the same object as long as its row does.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[EmploymentRecord, Worker]] = {}
+
+    def worker(self, person: _Person) -> Worker | None:
+        """Return the worker of a person with one record, where that record is an old one."""
+        if len(person.records) != 1 or person.tainted:
+            return None
+        record = person.records[0]
+        known = self._known.get(id(record))
+        return known[1] if known is not None and known[0] is record else None
+
+    def keep(self, pairs: Iterable[tuple[_Person, Worker]]) -> None:
+        """Replace what is known; an end that the age of the data made is made anew each time."""
+        self._known = {
+            id(person.records[0]): (person.records[0], worker)
+            for person, worker in pairs
+            if len(person.records) == 1 and not person.tainted and worker.access_end_rule != UNDATED_RULE
+        }
+
+
 def fold(
-    records: Sequence[EmploymentRecord], *, as_of: datetime, at: datetime, settings: CsvRosterSettings
+    records: Sequence[EmploymentRecord],
+    *,
+    as_of: datetime,
+    at: datetime,
+    settings: CsvRosterSettings,
+    memory: WorkerMemory | None = None,
 ) -> tuple[Worker, ...]:
     """Return one worker per person, sorted by id; the order of the rows plays no part.
 
-    `at` is the instant by which an end lies behind or ahead, for telling a possible rehire.
+    `at` is the instant by which an end lies behind or ahead, for telling a possible rehire. `memory` is that of
+    earlier folds under the same settings.
     """
-    workers = [
-        _worker(person, as_of, settings)
+    memory = memory or WorkerMemory()
+    pairs = [
+        (person, memory.worker(person) or _worker(person, as_of, settings))
         for person in _persons(records)
         if any(record.worker_id for record in person.records)
     ]
+    memory.keep(pairs)
+    workers = [worker for _, worker in pairs]
     return tuple(sorted(_with_shared_emails(workers, at), key=lambda worker: worker.worker_id))
 
 

@@ -57,10 +57,21 @@ class EmploymentRecord:
         return (self.worker_id, "kind and start", self.kind, str(self.start))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMemory:
+    """The rows of one reading that had no problem, by line and text, with the records they were understood as."""
+
+    header: tuple[str, ...]
+    rows: dict[tuple[int, tuple[str, ...]], EmploymentRecord]
+
+
 class RowReader:
     """Understands rows one at a time and keeps the problems it found."""
 
-    def __init__(self, settings: CsvRosterSettings, header: Header) -> None:
+    def __init__(self, settings: CsvRosterSettings, header: Header, earlier: RowMemory | None = None) -> None:
+        """Take the settings, the header, and what an earlier reading with the same settings understood."""
+        self._earlier = earlier.rows if earlier is not None and earlier.header == header.names else {}
+        self.memory = RowMemory(header=header.names, rows={})
         self.problems: list[RosterProblem] = []
         self._settings = settings
         self._header = header
@@ -72,6 +83,14 @@ class RowReader:
 
     def read(self, row: RawRow) -> EmploymentRecord:
         """Return the record of a row; every problem of the row is noted, not only the first."""
+        text = (row.line, tuple(row.cells.values()))
+        problems = len(self.problems)
+        record = self._earlier.get(text) or self._understood(row)
+        if len(self.problems) == problems:
+            self.memory.rows[text] = record
+        return record
+
+    def _understood(self, row: RawRow) -> EmploymentRecord:
         self._row, self._bad = row, False
         worker_id = self._id(Column.WORKER_ID, required=True)
         employment_id = self._id(Column.EMPLOYMENT_ID)

@@ -43,7 +43,7 @@ test_a_decision_echoes_what_it_rests_on if {
 		"roster": meta,
 		"waivers": meta,
 		"config": "access.config/v1",
-		"rules": {"leaver", "orphan", "stale_credential"},
+		"rules": {"drift", "leaver", "orphan", "stale_credential"},
 		"evaluated": {"leaver": 1, "active": 1},
 	}
 }

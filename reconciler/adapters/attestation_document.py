@@ -63,6 +63,13 @@ class Decisions(Tree):
     undecided_principals: _Count
 
 
+class Reverted(_Model):
+    """How often access was given back since the cycle before."""
+
+    begun: _Count
+    confirmed: _Count
+
+
 class Actions(Tree):
     """How the actions ended."""
 
@@ -75,6 +82,7 @@ class Actions(Tree):
     skipped: _Count
     not_attempted: _Count
     verified_gone: _Count
+    reverted: Reverted
 
 
 class Scope(_Model):
@@ -133,7 +141,7 @@ class Predicate(_Model):
             roster_fresh=self.roster is not None and self.roster.fresh,
             undecided_principals=self.decisions.undecided_principals,
             decisions=self.decisions.model_dump(exclude={"merkle_root"}, by_alias=True),
-            actions=self.actions.model_dump(exclude={"merkle_root"}, by_alias=True),
+            actions=self.actions.model_dump(exclude={"merkle_root", "reverted"}, by_alias=True),
         )
 
 

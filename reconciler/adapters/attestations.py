@@ -21,7 +21,7 @@ from reconciler.adapters.evidence_store import (
 )
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core import merkle
-from reconciler.core.counting import contradictions
+from reconciler.core.counting import UndoBalance, contradictions
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.statement import PREDICATE_TYPE, STATEMENT_TYPE, chain_genesis
@@ -328,13 +328,15 @@ def verify(
 
 def _verify(root: Path, trusted: Trusted, *, expected_head: Head | None, journal: Sequence[CycleEntry]) -> Report:
     attestations, strays = attestations_in(root)
-    chain, evidence = _Chain(trusted), _Evidence(root)
+    chain, evidence, undos = _Chain(trusted), _Evidence(root), UndoBalance()
     problems = list(strays)
     by_sequence: dict[int, Checked] = {}
     incomplete: list[str] = []
     for attestation in attestations:
         checked = check(attestation, trusted)
-        problems.extend((*checked.problems, *chain.follow(checked), *evidence.check(checked)))
+        misplaced = tuple(chain.follow(checked))
+        problems.extend((*checked.problems, *misplaced, *evidence.check(checked)))
+        problems.extend(_undos(checked, undos, whole=not chain.gaps and not misplaced))
         by_sequence[attestation.sequence] = checked
         if checked.document is not None and checked.document.predicate.outcome in {"partial", "failed"}:
             incomplete.append(attestation.cycle_id)
@@ -356,6 +358,15 @@ def _verify(root: Path, trusted: Trusted, *, expected_head: Head | None, journal
         evidence_checked=evidence.checked,
         evidence_absent=evidence.absent,
     )
+
+
+def _undos(checked: Checked, balance: UndoBalance, *, whole: bool) -> Iterator[Problem]:
+    if checked.document is None or not whole:
+        balance.lose()
+        return
+    told = checked.document.predicate.actions.reverted
+    if balance.overdrawn(told.begun, told.confirmed):
+        yield _problem(checked.attestation, "counting", "more undos are confirmed, up to this cycle, than were begun")
 
 
 def _against_journal(found: Mapping[int, Checked], journal: Sequence[CycleEntry]) -> Iterator[Problem]:

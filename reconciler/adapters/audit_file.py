@@ -128,6 +128,6 @@ def _id_of(line: bytes) -> str:
     """Return the id of a line; empty for one that is not ours, which is left alone."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(document.get("id", "")) if isinstance(document, dict) else ""

@@ -18,6 +18,7 @@ from reconciler.core.audit import AuditKind
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import AuditError, JournalError
 from reconciler.core.record import CycleRecord
+from reconciler.ports import StreamLag
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -76,6 +77,14 @@ class AuditTrail:
         except JournalError as error:
             return (_line("the audit trail", error),)
         return tuple(line for stream in self.streams for line in self._bring_up(stream))
+
+    def lags(self) -> tuple[StreamLag, ...]:
+        """Say of each stream what it does not have yet; raises `JournalError`."""
+        return tuple(
+            StreamLag(stream=stream.name, records=count, since=since)
+            for stream in self.streams
+            for count, since in [self.outbox.waiting(self._start(stream))]
+        )
 
     def close(self) -> None:
         """Release the streams."""

@@ -26,7 +26,14 @@ from reconciler.adapters.journal_schema import (
     undos,
     verifications,
 )
-from reconciler.adapters.journal_values import load_action, load_before, load_codes, load_holds, load_instant, load_plan
+from reconciler.adapters.journal_values import (
+    load_action,
+    load_approval,
+    load_before,
+    load_holds,
+    load_instant,
+    load_plan,
+)
 from reconciler.core.audit import (
     AuditKind,
     AuditRecord,
@@ -43,7 +50,7 @@ from reconciler.core.audit import (
     read_again,
 )
 from reconciler.core.canonical import dumps, rfc3339
-from reconciler.core.model import Approval, CycleId, Mode, OutcomeState, PlanDigest, VerificationState
+from reconciler.core.model import CycleId, Mode, OutcomeState, PlanDigest, VerificationState
 from reconciler.core.record import CycleOutcome, CycleRecord
 
 ROWS_AT_ONCE: Final = 500
@@ -220,16 +227,7 @@ def _plan(connection: Connection, row: AnyRow) -> Iterable[AuditRecord]:
 
 
 def _approval(_: Connection, row: AnyRow) -> Iterable[AuditRecord]:
-    yield approval_given(
-        row.position,
-        Approval(
-            plan_digest=PlanDigest(row.plan_digest),
-            approved_by=row.approved_by,
-            approved_at=load_instant(row.approved_at),
-            expires_at=load_instant(row.expires_at),
-            lifts=load_codes(row.lifts),
-        ),
-    )
+    yield approval_given(row.position, load_approval(row))
 
 
 def _release(_: Connection, row: AnyRow) -> Iterable[AuditRecord]:

@@ -5,15 +5,17 @@ a second outcome, a second use of an approval, a second end of a cycle. The tabl
 their meaning and the backup in `docs/journal.md`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Self
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import URL, Connection, Select, Table, func, insert, select
 
 from inventory.model import PrincipalId, ProviderName
 from inventory.roster.model import AcceptedRoster
 from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
+from reconciler.adapters.journal_rows import entries_query, load_cycle_entry, load_journal_entry
 from reconciler.adapters.journal_schema import (
     approval_uses,
     approvals,
@@ -31,9 +33,7 @@ from reconciler.adapters.journal_schema import (
 )
 from reconciler.adapters.journal_values import (
     document,
-    load_action,
-    load_before,
-    load_codes,
+    load_approval,
     load_holds,
     load_instant,
     load_plan,
@@ -41,6 +41,7 @@ from reconciler.adapters.journal_values import (
 )
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
@@ -63,9 +64,22 @@ SHORTEST_PREFIX = 8
 class SqlJournal:
     """Implements `reconciler.ports.Journal` on SQLAlchemy."""
 
-    def __init__(self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
-        """Open the journal, making it or bringing its tables up to date; raises `JournalError`."""
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        approvals_needed: int = 1,
+        check_lease: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open the journal, making it or bringing its tables up to date; raises `JournalError`.
+
+        `check_lease` raises `LeaseLost`. It is asked under the write lock before anything that leads to an act.
+        """
+        self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
+        self._check_lease = check_lease
+        self._ended: tuple[CycleEntry, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -84,18 +98,26 @@ class SqlJournal:
 
     def take_over(self, now: datetime) -> int:
         """Raise the epoch and return it: from now on older holders cannot write an intent."""
-        with self._database.writing("take over the journal") as connection:
+
+        def work(connection: Connection) -> int:
+            self._check_lease()
             epoch = _current_epoch(connection) + 1
             connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now)))
-        return epoch
+            return epoch
+
+        return self._database.repeated("take over the journal", work)
 
     def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
         """Open a cycle and return its sequence number, gapless from 1."""
-        with self._database.writing(f"begin cycle {cycle_id}") as connection:
+
+        def work(connection: Connection) -> int:
+            self._check_lease()
             sequence = int(connection.execute(select(func.coalesce(func.max(cycles.c.sequence), 0))).scalar_one()) + 1
             row = {"sequence": sequence, "cycle_id": cycle_id, "mode": mode.value, "started_at": rfc3339(now)}
             connection.execute(insert(cycles).values(row))
-        return sequence
+            return sequence
+
+        return self._database.repeated(f"begin cycle {cycle_id}", work)
 
     def finish_cycle(self, cycle_id: CycleId, outcome: CycleOutcome, statement_digest: str, now: datetime) -> None:
         """Close a cycle with the digest of its statement; a second end is refused with `JournalError`."""
@@ -104,14 +126,22 @@ class SqlJournal:
             connection.execute(insert(cycle_ends).values(row | {"finished_at": rfc3339(now)}))
 
     def cycles(self) -> Sequence[CycleEntry]:
-        """Return all cycles, oldest first."""
+        """Return all cycles, oldest first; those that have ended are read once, for their rows never change.
+
+        A journal that holds fewer than it did was restored under us, and is read anew.
+        """
         query = (
             select(cycles, cycle_ends.c.outcome, cycle_ends.c.statement_digest, cycle_ends.c.finished_at)
             .join_from(cycles, cycle_ends, isouter=True)
             .order_by(cycles.c.sequence)
         )
         with self._database.reading("read the cycles") as connection:
-            return tuple(_cycle_entry(row) for row in connection.execute(query))
+            there = connection.scalar(select(func.max(cycles.c.sequence))) or 0
+            known = self._ended if there >= len(self._ended) else ()
+            later = [load_cycle_entry(row) for row in connection.execute(query.where(cycles.c.sequence > len(known)))]
+        found = (*known, *later)
+        self._ended = (*known, *takewhile(lambda entry: entry.statement_digest != "", later))
+        return found
 
     def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
         """Keep a plan with the reasons that hold it (none: approved)."""
@@ -144,32 +174,26 @@ class SqlJournal:
         """Keep a human's release of a held plan."""
         row = {
             "plan_digest": approval.plan_digest,
-            "approved_by": approval.approved_by,
+            "approved_by": _without_nul(approval.approved_by),
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
             "lifts": document(tuple(approval.lifts)),
+            "uid": approval.uid,
+            "login": approval.login,
         }
         with self._database.writing("record an approval") as connection:
             connection.execute(insert(approvals).values(row))
 
     def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
-        """Return an unused, unexpired approval of this digest."""
-        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+        """Return the unused, unexpired approval of this digest, joined of as many as are needed."""
+        given = [entry for entry in self.pending_approvals(now) if entry.plan_digest == digest]
+        return joint(given, self._approvals_needed)
 
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         """Return every unused, unexpired approval, oldest first."""
         with self._database.reading("read the approvals") as connection:
             rows = connection.execute(_pending(now)).all()
-        return tuple(
-            Approval(
-                plan_digest=PlanDigest(row.plan_digest),
-                approved_by=row.approved_by,
-                approved_at=load_instant(row.approved_at),
-                expires_at=load_instant(row.expires_at),
-                lifts=load_codes(row.lifts),
-            )
-            for row in rows
-        )
+        return tuple(load_approval(row) for row in rows)
 
     def use_approval(self, digest: PlanDigest, cycle_id: CycleId, now: datetime) -> None:
         """Spend the approval; raises `ApprovalRefused` when none is left.
@@ -194,40 +218,48 @@ class SqlJournal:
             "plan_digest": intent.plan_digest,
             "policy_digest": intent.policy_digest,
             "provider": action.provider,
-            "principal_id": action.principal.principal_id,
+            "principal_id": _without_nul(action.principal.principal_id),
             "effect": action.effect.value,
             "recorded_at": rfc3339(intent.recorded_at),
             "action": document(action),
             "before": document(intent.before),
         }
-        with self._database.writing(f"record the intent of action {action.action_id}") as connection:
+
+        def work(connection: Connection) -> None:
+            self._check_lease()
             current = _current_epoch(connection)
             if current != intent.epoch:
                 msg = f"this process holds epoch {intent.epoch} of the journal, the writer now holds {current}"
                 raise LeaseLost(msg, advice="another process took over: let this one end")
             connection.execute(insert(intents).values(row))
 
+        self._database.together(f"record the intent of action {action.action_id}", work)
+
     def record_outcome(self, action_id: ActionId, outcome: OutcomeState, detail: str, now: datetime) -> None:
         """Keep how the act ended; a second outcome for one intent is refused with `JournalError`."""
-        row = {"action_id": action_id, "outcome": outcome.value, "detail": detail, "recorded_at": rfc3339(now)}
-        with self._database.writing(f"record the outcome of action {action_id}") as connection:
-            connection.execute(insert(outcomes).values(row))
+        row = {
+            "action_id": action_id,
+            "outcome": outcome.value,
+            "detail": _without_nul(detail),
+            "recorded_at": rfc3339(now),
+        }
+        self._database.together(f"record the outcome of action {action_id}", _adding(outcomes, row))
 
     def record_verification(self, action_id: ActionId, state: VerificationState, now: datetime) -> None:
         """Keep what reading again showed; later rows supersede earlier ones."""
         row = {"action_id": action_id, "state": state.value, "recorded_at": rfc3339(now)}
-        with self._database.writing(f"record the verification of action {action_id}") as connection:
-            connection.execute(insert(verifications).values(row))
+        self._database.together(f"record the verification of action {action_id}", _adding(verifications, row))
 
     def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
         """Keep that an act is about to be undone; each attempt is a row."""
         row = {"action_id": action_id, "recorded_at": rfc3339(now)}
         with self._database.writing(f"record that the undo of action {action_id} begins") as connection:
+            self._check_lease()
             connection.execute(insert(undo_intents).values(row))
 
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone; a second undo is refused with `JournalError`."""
-        row = {"action_id": action_id, "detail": detail, "recorded_at": rfc3339(now)}
+        row = {"action_id": action_id, "detail": _without_nul(detail), "recorded_at": rfc3339(now)}
         with self._database.writing(f"record the undo of action {action_id}") as connection:
             connection.execute(insert(undos).values(row))
 
@@ -246,7 +278,7 @@ class SqlJournal:
 
         Raises `JournalError` when several intents begin with it.
         """
-        query = _entries().where(intents.c.action_id.startswith(action_id, autoescape=True))
+        query = entries_query().where(intents.c.action_id.startswith(action_id, autoescape=True))
         with self._database.reading("read an action") as connection:
             rows = [row for row in connection.execute(query) if row.action_id.startswith(action_id)]
         exact = [row for row in rows if row.action_id == action_id]
@@ -255,13 +287,13 @@ class SqlJournal:
         if len(rows) > 1:
             msg = f"{len(rows)} actions begin with {action_id}"
             raise JournalError(msg, advice="give more characters of the action's id")
-        return _journal_entry(rows[0]) if rows else None
+        return load_journal_entry(rows[0]) if rows else None
 
     def entries(self, cycle_id: CycleId | None = None) -> Sequence[JournalEntry]:
         """Return intents in the order they were made, of one cycle or of all."""
-        query = _entries() if cycle_id is None else _entries().where(intents.c.cycle_id == cycle_id)
+        query = entries_query() if cycle_id is None else entries_query().where(intents.c.cycle_id == cycle_id)
         with self._database.reading("read the actions") as connection:
-            return tuple(_journal_entry(row) for row in connection.execute(query))
+            return tuple(load_journal_entry(row) for row in connection.execute(query))
 
     def unsettled(self) -> Sequence[JournalEntry]:
         """Return intents without an outcome, and those not shown to be gone though the act may have been made.
@@ -271,9 +303,9 @@ class SqlJournal:
         closed = (OutcomeState.FAILED.value, OutcomeState.SKIPPED.value)
         not_gone = func.coalesce(verifications.c.state, "") != VerificationState.GONE.value
         maybe_made = outcomes.c.outcome.is_(None) | (outcomes.c.outcome.not_in(closed) & not_gone)
-        query = _entries().where(undos.c.action_id.is_(None), maybe_made)
+        query = entries_query().where(undos.c.action_id.is_(None), maybe_made)
         with self._database.reading("read the unsettled actions") as connection:
-            return tuple(_journal_entry(row) for row in connection.execute(query))
+            return tuple(load_journal_entry(row) for row in connection.execute(query))
 
     def touched_since(self, since: datetime) -> Sequence[Touch]:
         """Return the principals named by intents since an instant, each provider, principal and effect once."""
@@ -307,92 +339,49 @@ class SqlJournal:
 
     def observed(self, kind: str, value: str) -> bool:
         """Say whether a policy revision, daemon version or provider has been through a whole cycle before."""
-        with self._database.reading("read what was observed") as connection:
-            return _is_observed(connection, kind, value)
+        return value in self.all_observed(kind)
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         """Keep that it has; the first cycle stays the one on record."""
-        row = {"kind": kind, "value": value, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
+        self.remember_all_observed(kind, (value,), cycle_id, now)
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        """Return every value of a kind that was observed."""
+        with self._database.reading("read what was observed") as connection:
+            return _observed(connection, kind)
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        """Keep that all of them have, in one transaction; the first cycle of each stays the one on record."""
+        common = {"kind": kind, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
         with self._database.writing("remember what was observed") as connection:
-            if not _is_observed(connection, kind, value):
-                connection.execute(insert(observations).values(row))
+            if new := sorted(set(values) - _observed(connection, kind)):
+                connection.execute(insert(observations), [{**common, "value": value} for value in new])
+
+
+def _without_nul(text: str) -> str:
+    """Return the text without what PostgreSQL cannot hold; inside the JSON documents it is escaped anyway."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _adding(table: Table, row: Mapping[str, object]) -> Callable[[Connection], None]:
+    def work(connection: Connection) -> None:
+        connection.execute(insert(table).values(row))
+
+    return work
 
 
 def _current_epoch(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
 
 
-def _is_observed(connection: Connection, kind: str, value: str) -> bool:
-    query = select(observations.c.kind).where(observations.c.kind == kind, observations.c.value == value)
-    return connection.execute(query).first() is not None
+def _observed(connection: Connection, kind: str) -> frozenset[str]:
+    return frozenset(connection.execute(select(observations.c.value).where(observations.c.kind == kind)).scalars())
 
 
-def _pending(now: datetime) -> Select[tuple[int, str, str, str, str, str]]:
+def _pending(now: datetime) -> Select[tuple[object, ...]]:
     return (
         select(approvals)
         .join_from(approvals, approval_uses, isouter=True)
         .where(approval_uses.c.approval.is_(None), approvals.c.expires_at > rfc3339(now))
         .order_by(approvals.c.position)
     )
-
-
-def _entries() -> Select[tuple[object, ...]]:
-    """Return the query of intents with outcome, latest verification and undo, in the order they were made."""
-    later = verifications.alias("later")
-    newest = (
-        select(func.max(later.c.position)).where(later.c.action_id == intents.c.action_id).correlate(intents)
-    ).scalar_subquery()
-    begun = select(func.max(undo_intents.c.recorded_at)).where(undo_intents.c.action_id == intents.c.action_id)
-    return (
-        select(
-            intents,
-            begun.correlate(intents).scalar_subquery().label("undo_begun_at"),
-            outcomes.c.outcome,
-            outcomes.c.detail,
-            outcomes.c.recorded_at.label("outcome_at"),
-            verifications.c.state,
-            verifications.c.recorded_at.label("verified_at"),
-            undos.c.recorded_at.label("undone_at"),
-        )
-        .outerjoin_from(intents, outcomes)
-        .outerjoin(verifications, verifications.c.position == newest)
-        .outerjoin(undos, undos.c.action_id == intents.c.action_id)
-        .order_by(intents.c.position)
-    )
-
-
-def _cycle_entry(row: Row[tuple[object, ...]]) -> CycleEntry:
-    return CycleEntry(
-        sequence=row.sequence,
-        cycle_id=CycleId(row.cycle_id),
-        mode=Mode(row.mode),
-        started_at=load_instant(row.started_at),
-        outcome=None if row.outcome is None else CycleOutcome(row.outcome),
-        finished_at=_instant(row.finished_at),
-        statement_digest=row.statement_digest or "",
-    )
-
-
-def _journal_entry(row: Row[tuple[object, ...]]) -> JournalEntry:
-    return JournalEntry(
-        intent=Intent(
-            action=load_action(row.action),
-            before=load_before(row.before),
-            cycle_id=CycleId(row.cycle_id),
-            epoch=row.epoch,
-            plan_digest=PlanDigest(row.plan_digest),
-            policy_digest=row.policy_digest,
-            recorded_at=load_instant(row.recorded_at),
-        ),
-        outcome=None if row.outcome is None else OutcomeState(row.outcome),
-        outcome_detail=row.detail or "",
-        outcome_at=_instant(row.outcome_at),
-        verification=None if row.state is None else VerificationState(row.state),
-        verified_at=_instant(row.verified_at),
-        undo_begun_at=_instant(row.undo_begun_at),
-        undone_at=_instant(row.undone_at),
-    )
-
-
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else load_instant(text)

@@ -1,16 +1,18 @@
-"""The journal's database: opened safely, brought to the current tables, and its errors put in words.
+"""The journal's database: opened safely, brought to the current tables, written by one transaction at a time.
 
-SQLite is the default (WAL, `synchronous=FULL`: a commit that returned survives a power cut). Another database is a
-URL away; transactions are serializable there, so that the epoch check and the intent are one step.
+SQLite is the default (WAL, `synchronous=FULL`: a commit that returned survives a power cut), PostgreSQL is a URL away
+(serializable, `synchronous_commit=on`). On both a writing transaction holds the one write lock from its start, so that
+the epoch check and the intent are one step, and positions are in the order of commits.
 """
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -19,36 +21,24 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from reconciler.adapters.journal_commits import SharedCommits
+from reconciler.adapters.journal_errors import Contended, in_words
+from reconciler.adapters.journal_postgresql import open_engine, postgresql_url
 from reconciler.core.errors import JournalError
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a writer waits for another process before it gives up."""
 OLDEST_SQLITE: Final = (3, 40, 0)
 """The oldest SQLite that the journal is tested with (Debian 12's)."""
+_MIGRATION_LOCK: Final = 0x61726D67
+"""First half of the advisory lock under which tables are made."""
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_PAUSES_SECONDS: Final = (0.02, 0.1, 0.3, 1.0)
+"""Between attempts of a transaction that another one undid."""
 
-_ADVICE: Final[tuple[tuple[str, str, str], ...]] = (
-    ("SQLITE_FULL", "the disk is full", "free space where the journal lies; nothing is done without it"),
-    ("SQLITE_READONLY", "the journal is read-only", "make the state folder and the journal writable for this account"),
-    ("SQLITE_BUSY", "the journal is locked", "another process is writing: wait, or find it by the lease"),
-    (
-        "SQLITE_CANTOPEN",
-        "the journal cannot be opened",
-        "check that the state folder exists and belongs to this account",
-    ),
-    ("SQLITE_NOTADB", "the file is no journal", "check the configured path, or restore a backup (docs/journal.md)"),
-    ("SQLITE_CORRUPT", "the journal is damaged", "stop, and restore a backup (docs/journal.md)"),
-    ("SQLITE_IOERR", "the disk failed", "check the disk of the state folder; nothing is done without the journal"),
-    ("SQLITE_CONSTRAINT_FOREIGNKEY", "it refers to something the journal does not hold", "this is a defect: report it"),
-    ("SQLITE_CONSTRAINT_TRIGGER", "rows of the journal are never changed", "this is a defect: report it"),
-    ("SQLITE_CONSTRAINT", "it is recorded already", "each step is recorded once: look at the journal's entry"),
-    ("23503", "it refers to something the journal does not hold", "this is a defect: report it"),
-    ("23505", "it is recorded already", "each step is recorded once: look at the journal's entry"),
-)
-"""Beginning of the database's error code (SQLite's name, or SQLSTATE), what it means, what to do."""
+T = TypeVar("T")
 
 
 def sqlite_url(path: Path) -> str:
@@ -59,11 +49,13 @@ def sqlite_url(path: Path) -> str:
 class Database:
     """An open journal database, at the current tables."""
 
-    def __init__(self, url: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
-        with _in_words("open the journal"):
+    def __init__(self, url: str | URL, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        with in_words("open the journal"):
             self.engine = _engine(url, busy_timeout_seconds)
+            self._reader = self.engine.execution_options(postgresql_readonly=True)
             self._writer = self.engine.execution_options(writer=True)
             self._writing = threading.Lock()
+            self._shared = SharedCommits(self.repeated)
             try:
                 self._migrate()
             except BaseException:
@@ -73,41 +65,108 @@ class Database:
     @contextmanager
     def reading(self, what: str) -> Iterator[Connection]:
         """Give a connection for reading; errors name `what` could not be done."""
-        with _in_words(what), self.engine.begin() as connection:
+        with in_words(what), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self, what: str) -> Iterator[Connection]:
         """Give a transaction that holds the write lock from its start; durable when the block is left."""
-        with self._writing, _in_words(what), self._writer.begin() as connection:
+        with self._writing, in_words(what), self._writer.begin() as connection:
             yield connection
+
+    def repeated(self, what: str, work: Callable[[Connection], T]) -> T:
+        """Do work in a transaction, again from its start when another one undid it as a whole; a few times at most.
+
+        For work that touches nothing but the database. A connection that broke is no reason to do it again: nobody
+        knows whether it was committed.
+        """
+        for pause in _PAUSES_SECONDS:
+            try:
+                return self._once(what, work)
+            except Contended:
+                time.sleep(pause)
+        return self._once(what, work)
+
+    def together(self, what: str, work: Callable[[Connection], None]) -> None:
+        """Do work as `repeated` does, in one transaction with what other threads write at the same time."""
+        self._shared.write(what, work)
+
+    def _once(self, what: str, work: Callable[[Connection], T]) -> T:
+        with self.writing(what) as connection:
+            return work(connection)
 
     def close(self) -> None:
         """Release every connection."""
         self.engine.dispose()
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        scripts = ScriptDirectory.from_config(config)
+        scripts = ScriptDirectory.from_config(_alembic())
+        if self._current(scripts):
+            return
+        with self._alone_migrating(), in_words("bring the journal to the current schema"):
+            if self._current(scripts):
+                return  # another process was faster
+            with self.engine.execution_options(writer=True, migrating=True).begin() as connection:
+                config = _alembic()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+    def _current(self, scripts: ScriptDirectory) -> bool:
+        """Say whether the tables are the current ones; raises `JournalError` for those of a later version."""
         with self.reading("read the journal's schema version") as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-        if current == scripts.get_current_head():
-            return
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             msg = f"the journal has schema {current}, which this version does not know"
             raise JournalError(msg, advice="it was written by a newer version: upgrade, or restore an older backup")
-        with self.writing("bring the journal to the current schema") as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        return current == scripts.get_current_head()
+
+    @contextmanager
+    def _alone_migrating(self) -> Iterator[None]:
+        """Keep other processes from migrating meanwhile; SQLite's own write lock does."""
+        if self.engine.dialect.name != "postgresql":
+            yield
+            return
+        with in_words("wait for the journal's tables"), self.engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK}, hashtext(current_schema()))")
+            try:
+                yield
+            finally:
+                alone.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK}, hashtext(current_schema()))")
 
 
-def _engine(url: str, busy_timeout_seconds: float) -> Engine:
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _engine(url: str | URL, busy_timeout_seconds: float) -> Engine:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, hide_parameters=True, isolation_level="SERIALIZABLE")
-    _check_sqlite(parsed)
-    engine = create_engine(parsed, hide_parameters=True, pool_size=8, max_overflow=32)
+    kind = parsed.get_backend_name()
+    if kind == "postgresql":
+        return _postgresql(parsed if isinstance(url, URL) else postgresql_url(url))
+    if kind != "sqlite":
+        raise JournalError(f"no journal on {kind}", advice="leave journal.url out, or name a PostgreSQL database")
+    return _sqlite(parsed, busy_timeout_seconds)
+
+
+def _postgresql(url: URL) -> Engine:
+    engine = open_engine(url, isolation_level="SERIALIZABLE", pool_size=8, max_overflow=32, pool_pre_ping=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("writer", False) and not options.get("migrating", False):
+            # Before the first query, and therefore before the snapshot: what another writer committed is seen.
+            connection.exec_driver_sql("LOCK TABLE epochs IN SHARE ROW EXCLUSIVE MODE")
+
+    return engine
+
+
+def _sqlite(url: URL, busy_timeout_seconds: float) -> Engine:
+    _check_sqlite(url)
+    engine = create_engine(url, hide_parameters=True, pool_size=8, max_overflow=32)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -161,31 +220,3 @@ def _prepare_sqlite(connection: DBAPIConnection, busy_timeout_seconds: float) ->
                 )
     finally:
         cursor.close()
-
-
-@contextmanager
-def _in_words(what: str) -> Iterator[None]:
-    """Turn what the database or the disk raises into a `JournalError` that says what to do, without any values."""
-    try:
-        yield
-    except DBAPIError as error:
-        reason, advice = _reason(error.orig)
-        raise JournalError(f"could not {what}: {reason}", advice=advice) from error
-    except sqlite3.Error as error:
-        reason, advice = _reason(error)
-        raise JournalError(f"could not {what}: {reason}", advice=advice) from error
-    except ArgumentError as error:
-        raise JournalError(f"could not {what}: the URL is malformed", advice="see docs/journal.md for URLs") from error
-    except SQLAlchemyError as error:
-        raise JournalError(f"could not {what}: {type(error).__name__}", advice="see the log for details") from error
-    except OSError as error:
-        advice = "check that the state folder exists, is writable and belongs to this account"
-        raise JournalError(f"could not {what}: {error.strerror}", advice=advice) from error
-
-
-def _reason(error: BaseException | None) -> tuple[str, str]:
-    code = str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or type(error).__name__)
-    for beginning, reason, advice in _ADVICE:
-        if code.startswith(beginning):
-            return reason, advice
-    return f"the database answered {code}", "see the log for details; nothing is done without the journal"

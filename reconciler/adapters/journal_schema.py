@@ -4,7 +4,19 @@ The migrations under `migrations/` make them; a test compares both. Instants are
 microseconds, which sorts as time does in every database.
 """
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 METADATA = MetaData()
 
@@ -52,7 +64,11 @@ approvals = Table(
     Column("approved_at", String(32), nullable=False),
     Column("lifts", Text, nullable=False),
     Column("expires_at", String(32), nullable=False),
+    Column("uid", BigInteger),
+    Column("login", Text),
 )
+"""`uid` and `login` are the account's; rows from before revision 0003 have none."""
+
 approval_uses = Table(
     "approval_uses",
     METADATA,

@@ -6,7 +6,7 @@ datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.timezone.utc)
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
@@ -14,7 +14,7 @@ from inventory.model import Credential, Grant, Session
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import JournalError
-from reconciler.core.model import Action, BeforeImage, HoldCode, HoldReason, Plan
+from reconciler.core.model import Action, Approval, BeforeImage, HoldCode, HoldReason, Plan, PlanDigest
 
 _ADVICE: Final = "restore the journal from a backup (docs/journal.md); do not edit it"
 
@@ -107,6 +107,19 @@ def load_codes(text: str) -> tuple[HoldCode, ...]:
         return _CODES.validate_json(text, strict=True)
     except ValidationError as error:
         raise _unreadable("list of hold codes", error) from error
+
+
+def load_approval(row: Any) -> Approval:  # noqa: ANN401 - a row of the database, whose library has other doors
+    """Return the approval that a row holds."""
+    return Approval(
+        plan_digest=PlanDigest(row.plan_digest),
+        approved_by=row.approved_by,
+        approved_at=load_instant(row.approved_at),
+        expires_at=load_instant(row.expires_at),
+        lifts=load_codes(row.lifts),
+        uid=row.uid,
+        login=row.login or "",
+    )
 
 
 def load_roster(text: str) -> AcceptedRoster:

@@ -13,8 +13,6 @@ from typing import Self
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # re-exported, no __all__
 
 from reconciler.adapters.durable_file import create_file, make_folder
 from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
@@ -38,6 +36,12 @@ class KeySigner:
     """Implements `reconciler.ports.Signer` with a private key in a file."""
 
     def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
+        # Imports every cloud's library that it finds: only for who signs, not for who looks at the journal.
+        from securesystemslib.signer import (  # type: ignore[attr-defined]  # noqa: PLC0415 - re-exported, no __all__
+            CryptoSigner,
+            SSlibKey,
+        )
+
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         pem = private_key.public_key().public_bytes(serialization.Encoding.PEM, form)
         self._key = VerifyingKey.from_pem(pem)
@@ -84,6 +88,8 @@ class KeySigner:
 
     def sign(self, payload: bytes) -> SignedStatement:
         """Sign, put the signature in its bundle, and check the bundle as a stranger would. Raises `SigningError`."""
+        from securesystemslib.dsse import Envelope  # noqa: PLC0415 - as above
+
         signature = Envelope(payload, PAYLOAD_TYPE, {}).sign(self._signer)
         bundle = bundle_bytes(payload, bytes.fromhex(signature.signature), self._key)
         refused = self._key.refusal(bundle, payload)

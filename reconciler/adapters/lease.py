@@ -21,7 +21,10 @@ _HOLDER: Final = "writer.json"
 
 
 class FileLease:
-    """Holds the lease of a state folder from construction to `close`."""
+    """Implements `reconciler.ports.Lease` on a state folder."""
+
+    can_be_lost_alive = False
+    """The kernel frees the lock when the process ends, and not before."""
 
     def __init__(self, state_dir: Path, *, purpose: str, now: datetime) -> None:
         """Take the lease at once; raises `LeaseLost` naming its holder, `JournalError` where no lock can be made.

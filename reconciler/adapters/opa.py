@@ -40,8 +40,8 @@ FORBIDDEN_BUILTINS: Final = frozenset(
 _DECIDE_PARAMETERS: Final = {"strict-builtin-errors": "true", "provenance": "true"}
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)")
 _LIBRARY_ERRORS = (DeleteDataError, DeletePolicyError, PolicyNotFoundError, RegoParseError, TypeException)
-_MALFORMED_ANSWER = (ValueError, TypeError, AttributeError, KeyError)
-"""What the client raises when a reply is JSON of a shape that OPA never sends."""
+_MALFORMED_ANSWER = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What the client raises when a reply is JSON of a shape, or a depth, that OPA never sends."""
 _DENIED = (401, 403)
 
 _T = TypeVar("_T")
@@ -95,15 +95,19 @@ class OpaServer:
             self._publish_modules(policies)
             for place in self._places:
                 self._put_data(f"access/{place}", data[place])
-        for name, document in documents.items():
-            self._put_data(name, document)
-            if self._data(name) != document:
-                raise PolicyError(f"{self._url} gives back another {name} than the one sent", advice=_LOOK)
+        self.put(documents)
         info = self.info()
         if info.revision != policies.digest:
             msg = f"{self._url} holds other policies than ours: {info.revision}, not {policies.digest}"
             raise PolicyError(msg, advice="deploy the same policies to both, without test modules")
         return info
+
+    def put(self, documents: Mapping[str, Json]) -> None:
+        """Put data documents in place and read them back."""
+        for name, document in documents.items():
+            self._put_data(name, document)
+            if self._data(name) != document:
+                raise PolicyError(f"{self._url} gives back another {name} than the one sent", advice=_LOOK)
 
     def evaluate(self, request: Mapping[str, Json]) -> Mapping[str, Json]:
         """Return the raw decision; raises `Undecided` when OPA answers that it has none for this request."""
@@ -246,7 +250,10 @@ class OpaServer:
 
 
 class ManagedOpa:
-    """Implements `ports.PolicyEngine` over a child process that serves us alone and ends with us."""
+    """Implements `ports.PolicyEngine` over a child process that serves us alone and ends with us.
+
+    Policies are written and read back once in the life of a child: nobody else has the token that changes them.
+    """
 
     def __init__(
         self,
@@ -262,18 +269,19 @@ class ManagedOpa:
         self._timeouts = (decide_timeout_seconds, control_timeout_seconds)
         self._process: OpaProcess | None = None
         self._server: OpaServer | None = None
-        self._digest = ""
+        self._info: EngineInfo | None = None
 
     def load(self, policies: PolicySet, documents: Mapping[str, Json]) -> EngineInfo:
         """Start the child where there is none or it holds other policies, and load it."""
-        running = self._process is not None and self._process.alive and self._digest == policies.digest
-        if not running or self._server is None:
-            self.close()
-            self._server = self._start()
-        self._digest = ""
-        info = self._server.load(policies, documents)
-        self._digest = info.revision
-        return info
+        info, self._info = self._info, None
+        if info is not None and info.revision == policies.digest and self._process is not None and self._process.alive:
+            self._running().put(documents)
+            self._info = info
+            return info
+        self.close()
+        self._server = self._start()
+        self._info = self._server.load(policies, documents)
+        return self._info
 
     def _start(self) -> OpaServer:
         process = OpaProcess(self._executable, self._directory)
@@ -296,8 +304,11 @@ class ManagedOpa:
         return self._running().evaluate(request)
 
     def info(self) -> EngineInfo:
-        """Ask the child which policies it holds."""
-        return self._running().info()
+        """Return which policies the child was given; raises `PolicyError` when it is not there or not loaded."""
+        self._running()
+        if self._info is None:
+            raise PolicyError("the managed OPA was not loaded", advice="load policies before asking")
+        return self._info
 
     def _running(self) -> OpaServer:
         if self._server is None or self._process is None:
@@ -313,7 +324,7 @@ class ManagedOpa:
             self._server.close()
         if self._process is not None:
             self._process.stop()
-        self._server, self._process = None, None
+        self._server, self._process, self._info = None, None, None
 
 
 class _Refused(PolicyError):

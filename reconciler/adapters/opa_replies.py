@@ -9,7 +9,7 @@ def evaluation_error(response: requests.Response) -> str:
     """Return where the evaluation failed, or nothing when the reply is no evaluation error of OPA."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     errors = body.get("errors") if isinstance(body, dict) else None
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):

@@ -14,6 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inventory.model import AccessId, PrincipalId, ProviderName
+from inventory.provider import Clock
+from inventory.regular_files import read_regular
 from inventory.roster.model import WorkerId
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
@@ -26,9 +28,48 @@ MAX_FILE_BYTES = 1_000_000
 MAX_WAIVER_DAYS = 90
 """Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
+GIT_SECONDS = 60.0
+
+_Stamps = tuple[tuple[str, int, int, int], ...]
 
 _WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
 _LONGEST_GIT_SECONDS = 10
+
+
+class PolicyFolder:
+    """A policy folder that is looked at often: what has not changed is not read again."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._known: tuple[_Stamps, float, PolicySet] | None = None
+
+    def policies(self) -> PolicySet:
+        """Return the policies as they lie there now; raises as `load_policies` does.
+
+        The git commit beside them is asked for once a minute: it changes without the files.
+        """
+        stamps, now = _stamps(self._path), self._clock.monotonic_seconds()
+        if self._known is None or self._known[0] != stamps or now - self._known[1] > GIT_SECONDS:
+            self._known = stamps, now, load_policies(self._path)
+        return self._known[2]
+
+    def waivers(self, now: datetime) -> tuple[Waiver, ...]:
+        """Return the waivers as they lie there now; raises as `load_waivers` does."""
+        return load_waivers(self._path, now)
+
+
+def _stamps(root: Path) -> _Stamps:
+    """Return what tells one version of each file from another: a file is never changed without its change time."""
+    found = []
+    for file in sorted([*root.rglob("*.rego"), *root.rglob("data.json")]):
+        try:
+            facts = file.stat()
+        except OSError:
+            found.append((str(file), 0, 0, 0))
+        else:
+            found.append((str(file), facts.st_ino, facts.st_size, facts.st_ctime_ns))
+    return tuple(found)
 
 
 def load_policies(path: Path) -> PolicySet:
@@ -74,20 +115,18 @@ def _text(root: Path, file: Path) -> str:
     if not file.resolve().is_relative_to(root.resolve()):
         raise refusal(name, 1, "the file is a link that leads out of the policy folder")
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_regular(file, MAX_FILE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise refusal(name, 1, f"is larger than {MAX_FILE_BYTES} bytes")
-    return text
+    except OSError as error:
+        raise refusal(name, 1, f"cannot be read: {error.strerror}") from error
 
 
 def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
     """Return the data documents, each `data.json` at the path of its folder, as OPA places them."""
     document: dict[str, Json] = {}
-    for file in sorted((root / "access").rglob("data.json")):
+    # As a pattern, for a plain name would pass over a link that leads nowhere, and with it what the link stood for.
+    for file in sorted((root / "access").rglob("data.jso[n]")):
         name = file.relative_to(root).as_posix()
         place = document
         for part in file.relative_to(root).parts[:-1]:
@@ -115,8 +154,14 @@ def _json_object(name: str, text: str) -> dict[str, Json]:
         raise refusal(name, error.lineno, f"is not JSON: {error.msg}") from error
     except RecursionError as error:
         raise refusal(name, 1, "is nested too deeply") from error
+    except ValueError as error:
+        raise refusal(name, 1, "holds a number of thousands of digits") from error
     if not isinstance(content, dict):
         raise refusal(name, 1, "must hold an object")
+    try:
+        dumps(content)
+    except ValueError as error:
+        raise refusal(name, 1, f"holds a value without a canonical form ({type(error).__name__})") from error
     return content
 
 

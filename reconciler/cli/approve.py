@@ -1,20 +1,21 @@
 """`access-reconciler approve`: a human's release of one held plan."""
 
-import getpass
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.cli.display import print_json, print_line
+from reconciler.adapters.os_account import Account, acting_account
+from reconciler.cli.display import print_line
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.core.canonical import plain
 from reconciler.core.errors import ApprovalRefused
 from reconciler.core.model import Approval, HoldCode, HoldReason, Plan, PlanDigest
 from reconciler.ports import Journal
 from reconciler.settings import load_settings
-from reconciler.wiring import open_journal
+from reconciler.writer import open_journal
 
 DigestArgument = Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the held plan, as `cycle` prints it.")]
 
@@ -22,14 +23,14 @@ DigestArgument = Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of
 def approve(
     digest: DigestArgument,
     config: ConfigOption = DEFAULT_CONFIG,
-    by: Annotated[str, typer.Option("--by", help="Who approves; the account's name by default.")] = "",
+    by: Annotated[str, typer.Option("--by", help="A name to show beside the account, which is noted anyway.")] = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Release a held plan, by its digest: one use, expires, and refused when the world has moved.
 
     The next enforcing cycle plans anew. If it comes to exactly this digest, the approval lifts what holds it, once;
     any other plan stays under the limits. Only size and novelty can be lifted: a stale roster or an unknown identity
-    cannot.
+    cannot. With guard.approvals_needed: 2 it counts when a second account has approved too.
 
     Example: access-reconciler approve sha256:0f3a… && access-reconciler cycle
     """
@@ -41,19 +42,40 @@ def approve(
             raise ApprovalRefused(f"no plan {digest} is held", advice="take the digest from the cycle that was held")
         _check(digest, held[1], held[2], now)
         _check_unused(held[0], journal)
+        account = acting_account()
+        if settings.guard.approvals_needed > 1:
+            _check_person(account, settings.state_dir.stat().st_uid)
         approval = Approval(
             plan_digest=PlanDigest(digest),
-            approved_by=by or getpass.getuser(),
+            approved_by=by or account.login or str(account.uid),
             approved_at=now,
             expires_at=min(held[2], now + timedelta(hours=settings.guard.approval_ttl_hours)),
             lifts=tuple(sorted({reason.code for reason in held[1] if reason.code.releasable})),
+            uid=account.uid,
+            login=account.login,
         )
         journal.record_approval(approval)
+        released = journal.approval_for(approval.plan_digest, now) is not None
     if output is Output.JSON:
-        print_json(plain(approval))
+        # What is printed is this account's word; what others said stands in the journal.
+        facts = {name: plain(getattr(approval, name)) for name in Approval.__slots__ if name != "beside"}
+        print_json(facts | {"released": released})
     else:
         print_line(f"approved {digest} until {plain(approval.expires_at)}")
-        print_line("carry it out with: access-reconciler cycle")
+        print_line(
+            "carry it out with: access-reconciler cycle"
+            if released
+            else "not released yet: another account has to approve it too (guard.approvals_needed)"
+        )
+
+
+def _check_person(account: Account, owner: int) -> None:
+    """Refuse the account that the daemon runs as: whoever can be it, a broken daemon too, would count as somebody."""
+    if account.uid == owner:
+        raise ApprovalRefused(
+            f"the account {account.login or account.uid} owns the state folder, and is nobody's in particular",
+            advice="log in under an account of your own and use sudo: the login behind it is what counts",
+        )
 
 
 def _check(digest: str, reasons: tuple[HoldReason, ...], expires_at: datetime, now: datetime) -> None:

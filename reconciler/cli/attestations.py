@@ -34,13 +34,12 @@ from reconciler.core.errors import EvidenceError
 from reconciler.ports import CycleEntry
 from reconciler.settings import load_settings
 from reconciler.signers import configured_trust, trusted_identity
-from reconciler.wiring import open_journal, open_store, state_path
+from reconciler.wiring import open_store
+from reconciler.writer import journal_exists, open_journal
 
 WITH_GAPS = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
-JOURNAL = "journal.sqlite3"
-"""The journal's file in a state folder; looking at attestations never makes one."""
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
 _NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
 _SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
@@ -203,7 +202,7 @@ def configured_place(config: Path | None) -> Place:
     """Return where the attestations of a configuration lie, with what its journal knows, if there is one yet."""
     settings = load_settings(config or DEFAULT_CONFIG)
     journal: tuple[CycleEntry, ...] = ()
-    if state_path(settings, JOURNAL).is_file():
+    if journal_exists(settings):
         with open_journal(settings) as opened:
             journal = tuple(opened.cycles())
     return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)

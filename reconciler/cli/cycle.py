@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from reconciler.attestation import Attested
-from reconciler.cli.display import StderrProgress, complain, print_json
+from reconciler.cli.display import StderrProgress
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, HELD, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import complain, print_json
 from reconciler.cli.record_view import show_record
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome, CycleRecord

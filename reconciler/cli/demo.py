@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.cycle import perform
-from reconciler.cli.display import complain, print_json, print_line, say
+from reconciler.cli.display import print_line, say
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.exits import ERROR, OK, Output, OutputOption
+from reconciler.cli.plain_text import complain, print_json
 from reconciler.cli.record_view import show_record
 from reconciler.core.canonical import Json
 from reconciler.core.model import Mode, Plan

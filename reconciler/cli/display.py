@@ -1,11 +1,8 @@
-"""Printing for people and for programs: tables, JSON, and progress on stderr.
+"""Printing for people: tables, lists, and progress on stderr.
 
 What comes from outside (names, reasons) is stripped of control and direction characters and never read as markup.
 """
 
-import json
-import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -13,21 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.core.canonical import Json
+from reconciler.cli.plain_text import clean
 from reconciler.ports import Progress
 
 WIDEST = 100
 """Columns that a list for people fills at most, so that it can be read and pasted anywhere."""
-
-
-def clean(text: object) -> str:
-    """Return text without control, format and direction characters, fit for a terminal."""
-    return "".join(mark for mark in str(text) if unicodedata.category(mark) not in ("Cc", "Cf", "Cs", "Co"))
-
-
-def print_json(document: Json) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_line(text: str = "") -> None:
@@ -84,12 +71,6 @@ class StderrProgress:
             return
         count = f" [{step.done}/{step.total}]" if step.total else ""
         self._console.print(Text(f"{step.stage:>9}{count}  {clean(step.message)}", style="dim"))
-
-
-def complain(what: str, advice: str = "") -> None:
-    """Print one line on stderr: what went wrong, and what to do."""
-    line = clean(" ".join(what.split()))
-    sys.stderr.write(f"error: {line}{'; ' + advice if advice else ''}\n")
 
 
 def say(message: str) -> None:

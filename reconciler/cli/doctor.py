@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import packages_distributions
+from typing import Annotated
 
 import typer
 
@@ -11,21 +13,24 @@ from inventory.provider import Clock
 from inventory.roster.csv_file import CsvRosterSource
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.policy_files import load_policies, load_waivers
-from reconciler.cli.display import print_json, print_table
+from reconciler.cli.display import StderrProgress, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
+from reconciler.cli.probing import NoAnswer, Probe, Probes
 from reconciler.core.canonical import Json
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import Mode
 from reconciler.engines import build_engine
+from reconciler.ports import Progress
 from reconciler.settings import Settings, load_settings
 from reconciler.signers import check_signing
 from reconciler.wiring import (
     DISTRIBUTION,
     build_sources,
     cycle_mode,
-    open_journal,
     revoker_type,
 )
+from reconciler.writer import open_journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,38 +43,67 @@ class Check:
     advice: str = ""
 
 
-def doctor(config: ConfigOption = DEFAULT_CONFIG, output: OutputOption = Output.TABLE) -> None:
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds that the engine and each provider have to answer.")
+]
+
+
+def doctor(
+    config: ConfigOption = DEFAULT_CONFIG, timeout: TimeoutOption = 10.0, output: OutputOption = Output.TABLE
+) -> None:
     """Check installation, configuration, roster, policies, engine, signing key, journal and every provider.
 
-    Reads only. Exit codes: 0 all well; 1 something is wrong, with advice.
+    Reads only. The engine and all providers are asked at once. Exit codes: 0 all well; 1 something is wrong, with
+    advice.
 
     Example: access-reconciler doctor --config access-reconciler.yaml
     """
     settings = load_settings(config)
-    checks = [Check(name="configuration", good=True, message=str(config)), *_checks(settings, SystemClock())]
+    progress = StderrProgress()
+    checks = [Check(name="configuration", good=True, message=str(config))]
+    for check in _checks(settings, SystemClock(), timeout):
+        progress.progress(Progress(stage="doctor", message=f"{check.name}: {_word(check)}"))
+        checks.append(check)
     if output is Output.JSON:
         print_json({"good": all(one.good for one in checks), "checks": [_document(one) for one in checks]})
     else:
-        rows = [(one.name, "ok" if one.good else "WRONG", one.message, one.advice) for one in checks]
+        rows = [(one.name, _word(one), one.message, one.advice) for one in checks]
         print_table("Doctor", ("what", "state", "found", "what to do"), rows)
     raise typer.Exit(OK if all(one.good for one in checks) else ERROR)
+
+
+def _word(check: Check) -> str:
+    return "ok" if check.good else "WRONG"
 
 
 def _document(check: Check) -> dict[str, Json]:
     return {"name": check.name, "good": check.good, "message": check.message, "advice": check.advice}
 
 
-def _checks(settings: Settings, clock: Clock) -> Iterator[Check]:
+def _checks(settings: Settings, clock: Clock, seconds: float) -> Iterator[Check]:
+    """Yield what was found, in a fixed order; whoever else has to answer is asked from the beginning on."""
+    asked: dict[str, Probe] = {
+        f"provider {name}": partial(_provider, settings, name, clock) for name in sorted(settings.providers)
+    }
+    probes = Probes({"engine": partial(_engine, settings), **asked}, clock, seconds)
     yield _check("packages", _packages)
     yield _check("roster", lambda: _roster(settings, clock))
     yield _check("policies", lambda: _policies(settings, clock))
-    yield _check("engine", lambda: _engine(settings))
+    yield _check("engine", lambda: _answer(probes, "engine", seconds))
     yield _check("journal", lambda: _journal(settings))
     yield _check("signing key", lambda: check_signing(settings))
     if not settings.providers:
         yield Check(name="providers", good=False, message="none is configured", advice="name one under `providers:`")
-    for name in sorted(settings.providers):
-        yield _check(f"provider {name}", lambda name=name: _provider(settings, name, clock))  # type: ignore[misc] # early binding
+    for name in asked:
+        yield _check(name, partial(_answer, probes, name, seconds))
+
+
+def _answer(probes: Probes, name: str, seconds: float) -> str:
+    try:
+        return probes.answer(name)
+    except NoAnswer:
+        advice = "check its address and the network between, or give it longer with --timeout"
+        raise Unwell(f"no answer within {seconds:g} s", advice=advice) from None
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:

@@ -36,6 +36,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "cycle_id": record.cycle_id,
         "sequence": record.sequence,
         "mode": record.mode.value,
+        "breadth": record.breadth.value,
         "outcome": record.outcome.value,
         "held": bool(reasons),
         "hold_reasons": [{"code": one.code.value, "provider": one.provider, "message": one.message} for one in reasons],
@@ -47,7 +48,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "plan_digest": record.plan.digest if record.plan else None,
         "snapshot": _snapshot(record),
         "findings": [_finding(one) for one in record.findings],
-        "withheld": [_withheld(one) for one in record.plan.withheld] if record.plan else [],
+        "withheld": [withheld_document(one) for one in record.plan.withheld] if record.plan else [],
         "actions": action_counts(record),
         "items": _items(record),
         "reverted": plain(record.reverted),
@@ -99,7 +100,8 @@ def _finding(finding: Finding) -> dict[str, Json]:
     }
 
 
-def _withheld(withheld: Withheld) -> dict[str, Json]:
+def withheld_document(withheld: Withheld) -> dict[str, Json]:
+    """Return a finding that is not acted upon, and why."""
     finding = withheld.finding
     return {
         "code": withheld.code,
@@ -135,11 +137,12 @@ def _counted(result: ActionResult) -> str:
 
 def _items(record: CycleRecord) -> list[Json]:
     if record.results:
-        return [{**_step(result.action), **_ending(result)} for result in record.results]
-    return [{**_step(action), **_ending(None)} for action in record.plan.actions] if record.plan else []
+        return [{**step_document(result.action), **_ending(result)} for result in record.results]
+    return [{**step_document(action), **_ending(None)} for action in record.plan.actions] if record.plan else []
 
 
-def _step(action: Action) -> dict[str, Json]:
+def step_document(action: Action) -> dict[str, Json]:
+    """Return one step of a plan."""
     return {
         "action_id": action.action_id,
         "provider": action.provider,

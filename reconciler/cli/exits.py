@@ -6,8 +6,6 @@ from typing import Annotated, Final
 
 import typer
 
-from reconciler.settings import DEFAULT_FILE
-
 OK: Final = 0
 """Nothing to do, or all done and verified."""
 ERROR: Final = 1
@@ -26,4 +24,4 @@ class Output(StrEnum):
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or one JSON document.")]
-DEFAULT_CONFIG = DEFAULT_FILE
+DEFAULT_CONFIG: Final = Path("access-reconciler.yaml")

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from inventory.model import AccessId, AccessItem, Principal, PrincipalId, ProviderName
-from reconciler.cli.display import StderrProgress, print_json, print_line, print_table
+from reconciler.cli.display import StderrProgress, print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.core.model import Correlation, CycleId, Mode
@@ -29,7 +30,7 @@ def explain(
     config: ConfigOption = DEFAULT_CONFIG,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Say what is known of a worker, a principal or an access item: whose it is, what was found, planned and done.
+    """Say what is known of a worker, a principal or an access item: whose it is, what was found and done.
 
     Reads roster and providers anew and changes nothing; no cycle is recorded. Exit codes: 0 something is known; 1
     nothing is.
@@ -39,7 +40,7 @@ def explain(
     settings = load_settings(config)
     with assemble(settings, Mode.OBSERVE, StderrProgress(quiet=True), purpose=None) as assembly:
         now = assembly.house.clock.now()
-        notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, decide_at=now)
+        notes = Notes(cycle_id=CycleId("explain"), sequence=0, started_at=now, latest=now, decide_at=now)
         picture = look(notes, assembly.house, assembly.rules)
         document = _document(subject, picture, assembly.house.journal.entries())
     known = any(document[part] for part in ("workers", "principals", "items", "history"))

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.display import print_json, print_line
+from reconciler.cli.display import print_line
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.core.errors import SettingsError
 from reconciler.settings import settings_schema
 from reconciler.wiring import starter_policies

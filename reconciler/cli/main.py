@@ -1,21 +1,68 @@
-"""The `access-reconciler` command: its sub-commands, and how errors become exit codes."""
+"""The `access-reconciler` command: its sub-commands, and how errors become exit codes.
+
+A command is imported when it is the one that is run: `--help` and a probe that asks every few seconds need none of the
+cloud and database libraries that a cycle works with.
+"""
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from inventory.errors import ProviderError
-from reconciler.cli import approve, attestations, cycle, demo, doctor, explain, init, plan, providers, roster, undo
-from reconciler.cli import run as daemon
-from reconciler.cli.display import complain
 from reconciler.cli.exits import ERROR, USAGE
+from reconciler.cli.plain_text import complain
 from reconciler.core.errors import ReconcilerError
-from reconciler.demo.process import ServerFailed
-from reconciler.logs import configure_logs
-from reconciler.settings import log_level
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "init": "Write a first configuration, its JSON Schema for editors, and a copy of the policies. Overwrites nothing.",
+    "doctor": "Check installation, configuration, roster, policies, engine, signing key, journal and every provider.",
+    "roster": "Look at the HR roster.",
+    "providers": "What can be read and taken away, and with which rights.",
+    "explain": "Say what is known of a worker, a principal or an access item: whose it is, what was found and done.",
+    "plan": "Show what would be taken away from whom, by which rule, and what the guard says. Nothing is changed.",
+    "cycle": "Run one cycle: read, decide, guard, act, read again, attest.",
+    "run": "Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.",
+    "health": "Ask the daemon on this machine how it is: alive, ready, or done with its start.",
+    "status": "Say what the last cycles came to, which plans are held, and which acts are not shown to have worked.",
+    "plans": "Look at held plans, beside the running daemon.",
+    "approve": "Release a held plan, by its digest: one use, expires, and refused when the world has moved.",
+    "undo": "Give back what one action took away, from its before-image in the journal.",
+    "attestations": "List, verify, show and export attestations.",
+    "demo": "Run three cycles over a sample company of 38 workers on real AWS (moto), OpenLDAP and SCIM servers.",
+}
+"""Each command, or group of commands, of `reconciler.cli.<name>` with the first line of its help; a test compares."""
+
+_QUIET: Final = frozenset({"health"})
+"""Commands that use no library that logs, so no diagnostics are set up for them."""
+
+
+class _Commands(TyperGroup):
+    """Lists commands by their summaries, and imports the one that is asked for."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - typer's click is private
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
+
+
+def load(name: str) -> Any:  # noqa: ANN401 - typer's click is private
+    """Import a command, or group of commands, by its name."""
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    module = import_module(f"reconciler.cli.{name}")
+    if hasattr(module, "app"):
+        alone.add_typer(module.app, name=name)
+        return get_group(alone).commands[name]
+    alone.command(name)(getattr(module, name))
+    return get_command(alone)
+
 
 app = typer.Typer(
     name="access-reconciler",
+    cls=_Commands,
     help="Keeps actual access equal to policy: finds what leavers still hold, takes it away safely, proves it.\n\n"
     "Start with: access-reconciler demo --dir demo-company",
     no_args_is_help=True,
@@ -23,18 +70,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(roster.app, name="roster")
-app.add_typer(providers.app, name="providers")
-app.add_typer(attestations.app, name="attestations")
-app.command("init")(init.init)
-app.command("doctor")(doctor.doctor)
-app.command("plan")(plan.plan)
-app.command("cycle")(cycle.cycle)
-app.command("run")(daemon.run)
-app.command("approve")(approve.approve)
-app.command("undo")(undo.undo)
-app.command("explain")(explain.explain)
-app.command("demo")(demo.demo)
+for _name, _summary in COMMANDS.items():
+    app.command(_name, help=_summary)(lambda: None)
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """The class of all usage errors; typer shows it by its child only."""
@@ -42,8 +79,22 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 def main() -> None:
     """Run the command line and exit with the code that its docstring promises."""
+    arguments = sys.argv[1:]
+    if not _is_quiet(arguments):
+        _set_up_diagnostics()
+    sys.exit(run(arguments))
+
+
+def _is_quiet(arguments: list[str]) -> bool:
+    """Say whether nothing is asked for but help, or a command that uses no library that logs."""
+    return not arguments or arguments[0] == "--help" or arguments[0] in _QUIET
+
+
+def _set_up_diagnostics() -> None:
+    from reconciler.logs import configure_logs  # noqa: PLC0415 - takes longer to import than a probe may take
+    from reconciler.settings import log_level  # noqa: PLC0415 - as above
+
     configure_logs(log_level())
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
@@ -55,9 +106,6 @@ def run(arguments: list[str]) -> int:
         return USAGE
     except (ReconcilerError, ProviderError) as error:
         complain(str(error), error.advice)
-        return ERROR
-    except ServerFailed as error:
-        complain(str(error), "")
         return ERROR
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted", "run the command again: it picks up by reading again")

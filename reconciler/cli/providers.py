@@ -10,8 +10,9 @@ from inventory.model import Principal, ProviderInventory
 from inventory.provider import Permission
 from inventory.registry import load_provider, provider_types
 from reconciler.adapters.clock import SystemClock
-from reconciler.cli.display import print_json, print_line, print_table
+from reconciler.cli.display import print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.core.canonical import Json, plain
 from reconciler.settings import load_settings
 from reconciler.wiring import build_sources, revoker_type

@@ -35,7 +35,14 @@ _LONG_WORD = 20
 """From this length a word of a key's label is shortened: access key ids of AWS have 20 characters."""
 
 TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
-    "Decide whose it is": ("ambiguous", "not_identity", "confidence", "leaver_ambiguous", "leaver_possible_rehire"),
+    "Decide whose it is": (
+        "orphan_name_only",
+        "ambiguous",
+        "not_identity",
+        "confidence",
+        "leaver_ambiguous",
+        "leaver_possible_rehire",
+    ),
     "Rotate it and hand it over": (
         *("shared_credential", "not_personal"),
         *("leaver_shared_credential", "leaver_owned", "leaver_break_glass"),
@@ -48,7 +55,8 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
     "Mend what could not be read or decided, and run again": (
         *("scope_incomplete", "not_whole", "undecided", "unknown_item", "last_member_unknown"),
     ),
-    "Take it away by hand": ("no_capability",),
+    "Take it away by hand": ("no_capability", "leaver_key_elsewhere"),
+    "Find out who changed the tag, and say whose it is": ("drift", "drift_leaver"),
     "Raise the provider's mode once its plans are right": ("observe_mode",),
     "Nothing: it goes with something else, or is suspended already": (
         *("indirect", "already_contained", "contained_with_account"),
@@ -193,7 +201,8 @@ def _show_guard(record: CycleRecord) -> None:
     if standing and record.plan and all(one.code.releasable for one in standing):
         print_line(f"to release exactly this plan: access-reconciler approve {record.plan.digest}")
     if record.guard.approval is not None:
-        print_line(f"released by the approval of {record.guard.approval.approved_by}")
+        given = (record.guard.approval, *record.guard.approval.beside)
+        print_line(f"released by the approval of {' and '.join(one.approved_by for one in given)}")
 
 
 def _show_leavers(record: CycleRecord) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +19,7 @@ from inventory.roster.zones import NotADate, parse_instant
 from reconciler.adapters.clock import SystemClock
 from reconciler.core.canonical import Json, rfc3339
 from reconciler.core.errors import SettingsError
+from reconciler.settings import read_document
 
 ACCEPTED, REFUSED, HELD = 0, 1, 2
 """Exit codes: the roster may ground actions, cannot be used, or waits for a human."""
@@ -137,11 +137,7 @@ def _baseline(
 def _settings(config: Path | None, file: Path) -> CsvRosterSettings:
     block: dict[str, Any] = {}
     if config is not None:
-        try:
-            document = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"{config} cannot be read as YAML", advice="check the path and the syntax") from error
-        found = document.get("roster") if isinstance(document, dict) else None
+        found = read_document(config).get("roster")
         if not isinstance(found, dict):
             raise SettingsError(f"{config} has no roster: block", advice="see docs/roster.md for its keys")
         block = {key: value for key, value in found.items() if key != "type"}

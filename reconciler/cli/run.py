@@ -4,9 +4,9 @@ import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 
 import typer
 
@@ -14,34 +14,46 @@ from inventory.model import ProviderName
 from inventory.provider import Clock
 from inventory.roster.envelope import SIDECAR_SUFFIX
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.lease import FileLease
-from reconciler.attestation import Attested
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
+from reconciler.cli.streams import Counted, open_streams
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
-from reconciler.core.record import CycleRecord
-from reconciler.cycle import run_cycle
-from reconciler.daemon.health import CycleEnd, Health, Silence
+from reconciler.daemon.health import Health, Silence
+from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.notify_socket import NotifySocket
+from reconciler.daemon.passes import Passes, Workshop
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.standby import Standby, watched
+from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups
+from reconciler.daemon.watched_files import digest_of_files
+from reconciler.daemon.webhook import Door, WebhookServer
+from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
-from reconciler.ports import Observer
-from reconciler.settings import Settings, load_settings, log_level, notify_address
-from reconciler.wiring import Assembly, assemble, hold_lease
+from reconciler.ports import Lease
+from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
+from reconciler.wiring import assemble, secret_files, takeover_wait
+from reconciler.writer import hold_lease, open_journal, wait_out
 
+_CLOSE_SECONDS = 5.0
+"""Connections that take longer to close are left to the end of the process."""
+_LEFT_BEHIND = ("reading", "closing")
+"""Threads that may still wait for a provider when the daemon ends; they hold nothing that matters."""
+_SWITCH_SECONDS = 0.0005
+"""How soon a thread that computes lets another one on: a leavers' pass must not wait for an inventory's parsing."""
 _GRACE_SECONDS = 60.0
 """An inventory ends itself at its deadline; only one that is this much later counts as hung."""
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
-    """Keep watch: one cycle at the start, at an interval, at each change of roster or policies, at each access end.
+    """Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.
 
-    Holds the lease as long as it runs, so one daemon works at a time. SIGHUP looks again now, SIGTERM and SIGINT let
-    the running cycle finish and end. Health is told on loopback and to systemd; logs go to stderr as JSON lines.
+    Holds the lease as long as it runs, so one daemon works at a time; with `daemon.standby` a second one waits and
+    takes over. SIGHUP looks again now, SIGTERM and SIGINT let the running cycle finish and end. Health is told on
+    loopback and to systemd; logs go to stderr as JSON lines.
 
     Exit codes: 0 ended as asked; 1 error: the lease is held by another process or lost, or draining took too long.
 
@@ -49,13 +61,15 @@ def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
     """
     settings = load_settings(config)
     configure_logs(log_level("info"))
+    sys.setswitchinterval(_SWITCH_SECONDS)
     ended = keep_watch(settings, mode or Mode.ENFORCE)
-    if ended is Ended.OVERDUE:
+    code = OK if ended is Ended.DRAINED else ERROR
+    if ended is Ended.OVERDUE or any(thread.name.startswith(_LEFT_BEHIND) for thread in threading.enumerate()):
         # A hung call cannot be ended from within, and an orderly exit would wait for its thread. Ending like this is as
         # safe as being killed: the journal says what was under way, and the next start settles it by reading.
         sys.stderr.flush()
-        os._exit(ERROR)
-    raise typer.Exit(OK if ended is Ended.DRAINED else ERROR)
+        os._exit(code)
+    raise typer.Exit(code)
 
 
 def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
@@ -63,23 +77,52 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
     _check(settings)
     clock = SystemClock()
     with ExitStack() as stack:
-        lease = stack.enter_context(hold_lease(settings, "run"))
         health = _health(settings, clock)
-        if settings.daemon.health_port:
-            stack.enter_context(_probes(settings.daemon.health_port, health))
+        lease = None if settings.daemon.standby else _held(settings, clock, stack)
         wakeups = Wakeups()
+        watch = stack.enter_context(_watching(settings, wakeups))
+        timer = stack.enter_context(_ticking(settings, wakeups))
+        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
+        if settings.daemon.health_port:
+            stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
+        standby = Standby(health)
+        stack.enter_context(_signals(standby.stop, lambda: None))
+        lease = _become_writer(settings, lease, standby, clock, stack)
+        if lease is None:
+            return Ended.DRAINED
+        stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
+        if settings.daemon.webhook is not None:
+            stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
         house = ServiceHouse(
-            perform=cycle_in(settings, ceiling, health, lease),
+            passes=stack.enter_context(_passes(_Workshops(settings, ceiling, streams.telling, health, lease), wakeups)),
             wakeups=wakeups,
-            watch=stack.enter_context(_watching(settings, wakeups)),
-            arm=stack.enter_context(_ticking(settings, wakeups)).arm,
+            watch=watch,
+            arm=timer.arm,
             health=health,
             clock=clock,
             chance=lambda: secrets.randbelow(1000) / 1000,
         )
         supervisor = Supervisor(Service(house, _pace(settings)), health, clock, settings.daemon.drain_seconds)
-        stack.enter_context(_signals(wakeups, supervisor))
-        return supervisor.run()
+        stack.enter_context(_signals(supervisor.stop, lambda: wakeups.wake(Reason.SIGNAL)))
+        return Ended.DRAINED if standby.stopped else supervisor.run()
+
+
+def _held(settings: Settings, clock: Clock, stack: ExitStack) -> Lease:
+    lease = hold_lease(settings, "run", clock)
+    stack.callback(lease.close)
+    return lease
+
+
+def _become_writer(
+    settings: Settings, lease: Lease | None, standby: Standby, clock: Clock, stack: ExitStack
+) -> Lease | None:
+    """Stand by for a lease that is not ours yet, and wait out what its last holder may be doing; None: told to end."""
+    lease = lease or standby.wait_for(lambda: _held(settings, clock, stack))
+    if lease is None:
+        return None
+    with open_journal(settings, lease) as journal:
+        going_on = wait_out(journal, lease, clock, takeover_wait(settings), standby.pause)
+    return lease if going_on else None
 
 
 def _check(settings: Settings) -> None:
@@ -90,40 +133,47 @@ def _check(settings: Settings) -> None:
         )
 
 
-def cycle_in(settings: Settings, ceiling: Mode, observer: Observer, lease: FileLease) -> Callable[[], CycleEnd]:
-    """Return what runs one cycle under a lease that is held: everything is assembled anew each time."""
+class _Workshops:
+    """Opens workshops under a lease that is held for the daemon's life."""
 
-    def perform() -> CycleEnd:
-        lease.check()
-        with assemble(settings, ceiling, observer, purpose=None) as assembly:
-            return _end_of(run_cycle(assembly.house, assembly.rules), assembly)
+    def __init__(self, settings: Settings, ceiling: Mode, telling: Telling, health: Health, lease: Lease) -> None:
+        self._settings = settings
+        self._ceiling = ceiling
+        self.telling = telling
+        self._health = health
+        self._lease = lease
+        self._secrets = ""
 
-    return perform
+    @contextmanager
+    def open(self) -> Iterator[Workshop]:
+        """Build everything anew."""
+        self._secrets = self._digest()
+        with assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made:
+            self._health.assembled()
+            yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
+
+    def outdated(self) -> bool:
+        """Say whether a secret file is another one now."""
+        return self._digest() != self._secrets
+
+    def check(self) -> None:
+        """Raise `LeaseLost` when the lease is not ours any more."""
+        self._lease.check()
+
+    def _digest(self) -> str:
+        return digest_of_files(secret_files(self._settings), ())
 
 
-def _end_of(attested: Attested, assembly: Assembly) -> CycleEnd:
-    record = attested.record
-    incomplete = {facts.provider for facts in record.inventories if not facts.complete}
-    held = bool(record.guard.hold_reasons) and record.plan is not None
-    return CycleEnd(
-        sequence=record.sequence,
-        outcome=record.outcome,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        complete=frozenset(facts.provider for facts in record.inventories) - incomplete,
-        held_plan=record.plan.digest if held and record.plan is not None else "",
-        unsettled=len(assembly.house.journal.unsettled()),
-        next_instant=_next_instant(assembly, record),
-    )
-
-
-def _next_instant(assembly: Assembly, record: CycleRecord) -> datetime | None:
-    """Return the first access end after the cycle began: what fell due while it ran wakes the next one at once."""
-    verdict = assembly.house.roster.load(assembly.house.journal.last_roster())
-    if verdict.roster is None:
-        return None
-    ends = (worker.access_end_at for worker in verdict.roster.workers)
-    return min((end for end in ends if end is not None and end > record.started_at), default=None)
+@contextmanager
+def _passes(workshops: _Workshops, wakeups: Wakeups) -> Iterator[ToldPasses]:
+    passes = Passes(workshops, lambda: wakeups.wake(Reason.READ))
+    passes.waiting = wakeups.pressing
+    passes.tell = workshops.telling.cycle_ended
+    yield ToldPasses(passes, workshops.telling)
+    # A reading that is left behind holds connections, and closing would wait for it: the end of the process will not.
+    closing = threading.Thread(target=passes.close, name="closing", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_SECONDS)
 
 
 def _health(settings: Settings, clock: Clock) -> Health:
@@ -141,13 +191,32 @@ def _health(settings: Settings, clock: Clock) -> Health:
     return Health(clock, tuple(ProviderName(name) for name in sorted(settings.providers)), silence, notify)
 
 
-def _probes(port: int, health: Health) -> HealthServer:
+def _probes(port: int, health: Health, metrics: Metrics) -> HealthServer:
     try:
-        return HealthServer(port, health.snapshot)
+        return HealthServer(port, health.snapshot, {"/metrics": metrics.page})
     except OSError as error:
         raise SettingsError(
             f"daemon.health_port: cannot listen on loopback port {port}: {error.strerror}",
             advice="choose a free port, or 0 for none",
+        ) from error
+
+
+def webhook_of(settings: WebhookSettings, wakeups: Wakeups, clock: Clock) -> WebhookServer:
+    """Open the webhook; raises `SettingsError` when a secret is unusable or the address cannot be had."""
+    gate = Gate(Secrets(settings.secret_files, clock), Remembered(clock))
+    door = Door(
+        bind=settings.bind,
+        port=settings.port,
+        path=settings.path,
+        max_bytes=settings.max_bytes,
+        gap_seconds=settings.gap_seconds,
+    )
+    try:
+        return WebhookServer(door, gate.judge, lambda: wakeups.wake(Reason.WEBHOOK))
+    except OSError as error:
+        raise SettingsError(
+            f"daemon.webhook: cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
+            advice="choose an address of this machine and a free port, or leave the block out",
         ) from error
 
 
@@ -164,7 +233,7 @@ def _pace(settings: Settings) -> Pace:
 def _watching(settings: Settings, wakeups: Wakeups) -> Iterator[FileWatch]:
     roster = settings.roster.path
     beside = roster.with_name(f"{roster.name}{SIDECAR_SUFFIX}")
-    watch = FileWatch((roster, beside), (settings.policies,), lambda: wakeups.wake(Reason.HINT))
+    watch = FileWatch((roster, beside), (settings.policies,), wakeups.wake)
     try:
         watch.start()
         yield watch
@@ -188,12 +257,12 @@ def _ticking(settings: Settings, wakeups: Wakeups) -> Iterator[Timer]:
 
 
 @contextmanager
-def _signals(wakeups: Wakeups, supervisor: Supervisor) -> Iterator[None]:
+def _signals(stop: Callable[[], None], look_again: Callable[[], None]) -> Iterator[None]:
     """Follow SIGHUP, SIGTERM and SIGINT; what the handlers call takes no lock, for they may interrupt one another."""
     handlers: dict[int, Callable[..., None]] = {
-        signal.SIGHUP: lambda *_: wakeups.wake(Reason.SIGNAL),
-        signal.SIGTERM: lambda *_: supervisor.stop(),
-        signal.SIGINT: lambda *_: supervisor.stop(),
+        signal.SIGHUP: lambda *_: look_again(),
+        signal.SIGTERM: lambda *_: stop(),
+        signal.SIGINT: lambda *_: stop(),
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.cli.display import print_json, print_line
+from reconciler.cli.display import print_line
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
 from reconciler.core.canonical import plain
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import ActionId

@@ -1,9 +1,10 @@
 """Whose principal is this: ties principals to workers, with the rule and how sure it is.
 
 Certain or no action: what a rule is worth stands in its confidence, and planning acts only from 90 % (quarantine) and
-98 % (revoke). Two workers with evidence of 90 % or more, or two that tie below it, make a principal ambiguous, and an
-ambiguous one is never acted upon. An e-mail address that two persons of the roster hold or held is evidence for both,
-so never for one. Names are suggestions for a human and nothing more.
+98 % (revoke). Identifiers that point to different workers make a principal ambiguous, however strong one of them is,
+and an ambiguous one is never acted upon: only the operator's explicit map decides between them. An e-mail address or
+user name that two persons of the roster hold or held is evidence for both, so never for one. The same public key and
+names contradict nothing: anybody can put a public key or a name where it does not belong.
 
 Every comparison is exact after Unicode NFC and lower-casing: look-alike letters stay different letters.
 """
@@ -16,10 +17,11 @@ from dataclasses import dataclass, replace
 
 from inventory.model import AccessItem, Credential, Principal, PrincipalId, PrincipalKind, ProviderName
 from inventory.roster.model import Roster, Worker, WorkerId
+from reconciler.core.memory import EXPLICIT, SURE_FROM
 from reconciler.core.model import Correlation, CorrelationState, Match
 
 CONFIDENCE: Mapping[str, int] = {
-    "explicit_map": 100,
+    EXPLICIT: 100,
     "external_id": 100,
     "employee_id": 98,
     "work_email": 95,
@@ -30,8 +32,8 @@ CONFIDENCE: Mapping[str, int] = {
 }
 """What each rule is worth, in percent, strongest first."""
 
-DISPUTED_FROM = 90
-"""Two workers with evidence of at least this much each: disputed."""
+IDENTIFIERS = frozenset({EXPLICIT, "external_id", "employee_id", "work_email", "owner_tag", "username"})
+"""Rules whose evidence for another worker makes a principal ambiguous."""
 
 _PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL, PrincipalKind.UNKNOWN)
 """Kinds that may *be* a worker; every other kind is at most owned by one."""
@@ -140,23 +142,25 @@ def correlate_one(principal: Principal, index: RosterIndex, bridges: Iterable[Ma
     for found in (*_matches(principal, index), *bridges):
         match = found if personal else replace(found, identity=False)
         known = best.get(match.worker_id)
-        if known is None or (match.confidence, match.identity) > (known.confidence, known.identity):
+        if known is None or _strength(match) > _strength(known):
             best[match.worker_id] = match
     ranked = tuple(sorted(best.values(), key=lambda match: (-match.confidence, match.worker_id)))
     return _verdict(principal, ranked)
+
+
+def _strength(match: Match) -> tuple[int, bool, bool]:
+    return (match.confidence, match.identity, match.rule in IDENTIFIERS)
 
 
 def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
     provider, principal_id = principal.provider, principal.principal_id
     if not ranked:
         return Correlation(provider=provider, principal_id=principal_id, state=CorrelationState.ORPHAN)
-    top = ranked[0]
-    if len(ranked) > 1:
-        second = ranked[1].confidence
-        if second >= DISPUTED_FROM or second == top.confidence:
-            return Correlation(
-                provider=provider, principal_id=principal_id, state=CorrelationState.AMBIGUOUS, candidates=ranked
-            )
+    top, *others = ranked
+    if any(one.rule in IDENTIFIERS or one.confidence == top.confidence for one in others):
+        return Correlation(
+            provider=provider, principal_id=principal_id, state=CorrelationState.AMBIGUOUS, candidates=ranked
+        )
     return Correlation(
         provider=provider,
         principal_id=principal_id,
@@ -170,8 +174,10 @@ def _verdict(principal: Principal, ranked: tuple[Match, ...]) -> Correlation:
 
 
 def _matches(principal: Principal, index: RosterIndex) -> Iterator[Match]:
-    for mapped in index.explicit.get((principal.provider, principal.principal_id), ()):
-        yield _match(mapped, "explicit_map")
+    said = index.explicit.get((principal.provider, principal.principal_id), ())
+    yield from (_match(mapped, EXPLICIT) for mapped in said)
+    if said:
+        return
     yield from _by_ids("external_id", principal.external_ids, index)
     yield from _by_ids("employee_id", principal.employee_ids, index)
     yield from _by_text("work_email", principal.emails, index.by_email)
@@ -229,7 +235,7 @@ def _ssh_bridges(
         sure = {
             known.worker_id
             for key in keys
-            if (known := first.get(key)) and known.worker_id and known.identity and known.confidence >= DISPUTED_FROM
+            if (known := first.get(key)) and known.worker_id and known.identity and known.confidence >= SURE_FROM
         }
         for key in keys:
             bridges[key] |= sure

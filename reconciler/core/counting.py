@@ -66,3 +66,26 @@ def _outcome(counts: Counts) -> Iterator[str]:
         yield f"outcome is held, yet {attempted} actions were attempted"
     if attempted and counts.mode == "observe":
         yield f"{attempted} actions were attempted in observe mode"
+
+
+@dataclass(slots=True)
+class UndoBalance:
+    """Undos begun and not confirmed so far, over a chain of statements: none is confirmed that was not begun.
+
+    What a missing statement counted is unknown, so nothing is concluded after one.
+    """
+
+    _open: int = 0
+    _known: bool = True
+
+    def lose(self) -> None:
+        """Conclude nothing from here on: a statement is missing, or cannot be read."""
+        self._known = False
+
+    def overdrawn(self, begun: int, confirmed: int) -> bool:
+        """Count one more statement, and say whether it confirms more undos than were begun; it alone is blamed."""
+        self._open += begun - confirmed
+        if self._open >= 0 or not self._known:
+            return False
+        self._open = 0
+        return True

@@ -26,7 +26,10 @@ from inventory.model import (
 )
 from inventory.roster.model import Roster, Worker, WorkerId
 from reconciler.core.canonical import Json, digest_of, rfc3339
+from reconciler.core.drift import drifted
 from reconciler.core.errors import PolicyError
+from reconciler.core.keys import ItemPlace, keys_elsewhere
+from reconciler.core.memory import NOTHING, Memory
 from reconciler.core.model import Correlation, CorrelationState, CycleId, PolicySet, Waiver
 from reconciler.core.schemas import REQUEST_SCHEMA, UnitDocument
 
@@ -48,6 +51,9 @@ class EvaluationWorld:
     roster: Roster
     policies: PolicySet
     waivers: tuple[Waiver, ...]
+    memory: Memory = NOTHING
+    asked: frozenset[tuple[ProviderName, PrincipalId]] | None = None
+    """Whom to ask about; None for every principal of the snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +86,11 @@ def nanoseconds(instant: datetime) -> int:
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 
 
-def roster_document(roster: Roster) -> dict[str, Json]:
-    """Return `data.roster`: what rules may know of each worker, by worker id, under the digest of the roster."""
+def roster_document(roster: Roster, only: frozenset[WorkerId] | None = None) -> dict[str, Json]:
+    """Return `data.roster`: what rules may know of each worker, by worker id, under the digest of the roster.
+
+    `only` leaves out the workers that no unit of the evaluation leads to; `meta` speaks of the whole roster.
+    """
     return {
         "meta": {
             "digest": roster.digest,
@@ -89,8 +98,32 @@ def roster_document(roster: Roster) -> dict[str, Json]:
             "count": len(roster.workers),
             "source": roster.source,
         },
-        "workers": {worker.worker_id: worker_document(worker) for worker in roster.workers},
+        "workers": {
+            worker.worker_id: worker_document(worker)
+            for worker in roster.workers
+            if only is None or worker.worker_id in only
+        },
     }
+
+
+def workers_named(world: EvaluationWorld) -> frozenset[WorkerId] | None:
+    """Return whom rules can reach from the units of a world: workers, candidates, holders of keys, and managers.
+
+    None when everybody is asked about. A rule may follow a worker id that its unit or a worker names, once; it may not
+    go through all workers, because a leavers' pass does not hand them out (docs/policies.md).
+    """
+    if world.asked is None:
+        return None
+    near = {
+        match.worker_id
+        for correlation in world.correlations
+        if (correlation.provider, correlation.principal_id) in world.asked
+        for match in correlation.candidates
+    }
+    near |= {worker_id for key, was in _moved(world).items() if key in world.asked for worker_id in was}
+    near |= {one for (name, who, _), held in _elsewhere(world).items() if (name, who) in world.asked for one in held}
+    managers = {one.manager_id for one in world.roster.workers if one.worker_id in near and one.manager_id}
+    return frozenset(near | managers)
 
 
 def worker_document(worker: Worker) -> dict[str, Json]:
@@ -133,6 +166,14 @@ def unit_key(provider: str, scope: str, principal_id: str) -> str:
     return "|".join(part.replace("%", "%25").replace("|", "%7C") for part in (provider, scope, principal_id))
 
 
+def _elsewhere(world: EvaluationWorld) -> Mapping[ItemPlace, tuple[WorkerId, ...]]:
+    return keys_elsewhere(world.snapshot, world.correlations, world.memory)
+
+
+def _moved(world: EvaluationWorld) -> Mapping[tuple[ProviderName, PrincipalId], tuple[WorkerId, ...]]:
+    return drifted(world.snapshot, world.correlations, world.roster.workers, world.memory)
+
+
 _Place = tuple[ProviderName, ScopeId, PrincipalId]
 
 
@@ -143,6 +184,7 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     """
     correlations = _by_principal(world.correlations)
     workers = {worker.worker_id for worker in world.roster.workers}
+    elsewhere, moved = _elsewhere(world), _moved(world)
     owned: dict[_Place, list[AccessItem]] = {}
     for item in world.snapshot.items():
         owned.setdefault((item.provider, item.scope, item.principal_id), []).append(item)
@@ -150,11 +192,14 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     for inventory in sorted(world.snapshot.inventories, key=lambda one: (one.provider, one.scope)):
         for principal in sorted(inventory.principals, key=lambda one: one.principal_id):
             items = owned.pop(_place(principal), [])
+            if world.asked is not None and (principal.provider, principal.principal_id) not in world.asked:
+                continue
             if seen[principal.provider, principal.principal_id] > 1:
                 yield _unreadable(principal, "is listed more than once")
                 continue
             correlation = correlations.get((principal.provider, principal.principal_id))
-            yield _unit(_Subject(inventory, principal, correlation), items, workers)
+            was = moved.get((principal.provider, principal.principal_id), ())
+            yield _unit(_Subject(inventory, principal, correlation, elsewhere, was), items, workers)
     for provider, scope, principal_id in sorted(owned):
         problem = f"{provider}: principal {principal_id!r} holds access items in {scope} and is not listed there"
         yield Unreadable(provider=provider, principal_id=principal_id, problem=problem)
@@ -165,6 +210,8 @@ class _Subject:
     inventory: ProviderInventory
     principal: Principal
     correlation: Correlation | None
+    elsewhere: Mapping[ItemPlace, tuple[WorkerId, ...]]
+    was: tuple[WorkerId, ...]
 
 
 def _by_principal(correlations: Iterable[Correlation]) -> dict[tuple[ProviderName, PrincipalId], Correlation]:
@@ -200,7 +247,7 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
         return _unreadable(principal, problem)
     worker_id = correlation.worker_id if correlation.state is CorrelationState.MATCHED else None
     document: dict[str, Json] = {
-        "principal": _principal(subject.inventory, principal),
+        "principal": _principal(subject),
         "worker_id": worker_id,
         "correlation": {
             "state": correlation.state,
@@ -209,7 +256,7 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
             "identity": correlation.identity,
         },
         "candidates": list[Json](sorted({match.worker_id for match in correlation.candidates})),
-        "access": {access_id: access_document(by_id[access_id]) for access_id in sorted(by_id)},
+        "access": {access_id: _access(subject, by_id[access_id]) for access_id in sorted(by_id)},
     }
     key = unit_key(principal.provider, principal.scope, principal.principal_id)
     try:
@@ -235,10 +282,11 @@ def _instant(instant: datetime | None) -> str | None:
     return None if instant is None else rfc3339(instant)
 
 
-def _principal(inventory: ProviderInventory, principal: Principal) -> dict[str, Json]:
+def _principal(subject: _Subject) -> dict[str, Json]:
+    principal = subject.principal
     return {
         "provider": principal.provider,
-        "provider_type": inventory.provider_type,
+        "provider_type": subject.inventory.provider_type,
         "scope": principal.scope,
         "kind": principal.kind,
         "enabled": principal.enabled,
@@ -246,11 +294,16 @@ def _principal(inventory: ProviderInventory, principal: Principal) -> dict[str, 
         "created_at": _instant(principal.created_at),
         "last_used_at": _instant(principal.last_used_at),
         "whole": principal.read.whole,
+        "was": list[Json](subject.was),
     }
 
 
-def access_document(item: AccessItem) -> dict[str, Json]:
-    """Return one access item with the keys of all three types."""
+def _access(subject: _Subject, item: AccessItem) -> dict[str, Json]:
+    return access_document(item, subject.elsewhere.get((item.provider, item.principal_id, item.access_id), ()))
+
+
+def access_document(item: AccessItem, key_of: Iterable[WorkerId] = ()) -> dict[str, Json]:
+    """Return one access item with the keys of all three types, and which other workers' public key it is."""
     document: dict[str, Json] = {
         "type": "session",
         "kind": item.kind,
@@ -263,6 +316,7 @@ def access_document(item: AccessItem) -> dict[str, Json]:
         "last_used_at": None,
         "expires_at": None,
         "shared": None,
+        "key_of": list[Json](key_of),
         "holders": None,
         "live": item.live,
     }

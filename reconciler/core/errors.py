@@ -32,6 +32,10 @@ class LeaseLost(ReconcilerError):
     """Another process is the one writer now."""
 
 
+class Superseded(ReconcilerError):
+    """A cycle gave way, before it did anything, to something that cannot wait."""
+
+
 class LimitExceeded(ReconcilerError):
     """A plan was about to be approved that breaks the limits. A defect of the caller: hold the plan instead."""
 
@@ -42,6 +46,10 @@ class EvidenceError(ReconcilerError):
 
 class SigningError(ReconcilerError):
     """A statement could not be signed, or the signature does not verify."""
+
+
+class NotifyError(ReconcilerError):
+    """A message was not taken by its receiver; it is tried again, and nothing else is affected."""
 
 
 class ApprovalRefused(ReconcilerError):

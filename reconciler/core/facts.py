@@ -66,6 +66,7 @@ def guard_facts(limits: Limits, holds: tuple[HoldReason, ...], approval: Approva
         window_seconds=limits.window_seconds,
         min_admins=limits.min_admins,
         plan_ttl_seconds=limits.plan_ttl_seconds,
+        approvals_needed=limits.approvals_needed,
         hold_reasons=holds,
         approval=approval,
     )

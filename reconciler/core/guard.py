@@ -8,7 +8,8 @@ Whole numbers only: a percentage is compared as `touched * 100 > population * pe
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from inventory.model import PrincipalId, PrincipalKind, ProviderName, ScopeId
@@ -30,6 +31,8 @@ class Limits:
     min_admins: int = 2
     """Administrators that must remain in a scope after the plan."""
     plan_ttl_seconds: int = 15 * 60
+    approvals_needed: int = 1
+    """Accounts that have to approve a held plan, each for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ class ApprovedPlan:
 
     def __post_init__(self) -> None:
         reasons = hold_reasons(self.plan, self.circumstances)
-        barred = [reason for reason in reasons if not _lifts(self.circumstances.approval, self.plan, reason)]
+        barred = [reason for reason in reasons if not _lifts(self.circumstances, self.plan, reason)]
         if barred:
             raise LimitExceeded(
                 f"plan {self.plan.digest} must be held: {barred[0].message}", advice="hold it and ask for an approval"
@@ -118,7 +121,7 @@ class HeldPlan:
 def guard(plan: Plan, circumstances: Circumstances) -> ApprovedPlan | HeldPlan:
     """Approve the whole plan or hold the whole plan."""
     reasons = hold_reasons(plan, circumstances)
-    if any(not _lifts(circumstances.approval, plan, reason) for reason in reasons):
+    if any(not _lifts(circumstances, plan, reason) for reason in reasons):
         return HeldPlan(plan=plan, reasons=reasons)
     return ApprovedPlan(plan=plan, circumstances=circumstances, lifted=reasons)
 
@@ -136,11 +139,31 @@ def hold_reasons(plan: Plan, circumstances: Circumstances) -> tuple[HoldReason, 
     )
 
 
-def _lifts(approval: Approval | None, plan: Plan, reason: HoldReason) -> bool:
-    """Say whether an approval releases the plan from a reason: only from one that its approver was shown."""
-    if approval is None or approval.plan_digest != plan.digest:
+def _lifts(circumstances: Circumstances, plan: Plan, reason: HoldReason) -> bool:
+    """Say whether the approvals release the plan from a reason: only from one that each approver was shown."""
+    approval, needed = circumstances.approval, circumstances.limits.approvals_needed
+    if approval is None:
         return False
-    return reason.code.releasable and reason.code in approval.lifts
+    given = (approval, *approval.beside)
+    if needed > 1 and len({one.uid for one in given} - {None}) < needed:
+        return False
+    return reason.code.releasable and all(one.plan_digest == plan.digest and reason.code in one.lifts for one in given)
+
+
+def joint(approvals: Sequence[Approval], needed: int) -> Approval | None:
+    """Return the approvals of one plan as one, or None while fewer accounts than needed have approved.
+
+    Where one is enough, the oldest counts. Where more are needed, each account counts once, by its latest word; an
+    approval of which the account is not known counts for nobody. Together they lift what every approver was shown.
+    """
+    if needed == 1:
+        return approvals[0] if approvals else None
+    latest = {one.uid: one for one in approvals if one.uid is not None}
+    if len(latest) < needed:
+        return None
+    first, *others = sorted(latest.values(), key=lambda one: one.approved_at)[:needed]
+    shown = set(first.lifts).intersection(*(one.lifts for one in others))
+    return replace(first, lifts=tuple(sorted(shown)), beside=tuple(others))
 
 
 def _identity_holds(plan: Plan, circumstances: Circumstances) -> list[HoldReason]:

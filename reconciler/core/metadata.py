@@ -14,6 +14,7 @@ import yaml
 from reconciler.core.canonical import digest_of, sha256_hex
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Need, Rule, Severity
+from reconciler.core.plain_yaml import check_plain
 
 RULES = "access/rules/"
 """Folder of the rules, relative to the policy root: one folder each, `access/rules/<rule>/<rule>.rego`."""
@@ -35,27 +36,18 @@ class Located:
     line: int
 
 
-class _PlainLoader(yaml.BaseLoader):
-    """Knows text, lists and mappings only. An alias is refused: a few bytes of aliases expand to gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs leave it untyped
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-
 def parse_yaml(text: str, path: str, *, first_line: int = 1) -> Located:
     """Return YAML as text, lists and mappings with their lines; `first_line` is where the text starts in the file.
 
-    Raises `PolicyError` naming file and line for anything malformed, doubled or aliased.
+    Raises `PolicyError` naming file and line for anything malformed, doubled, aliased, or beyond the bounds.
     """
     try:
-        node = yaml.compose(text, Loader=_PlainLoader)
+        check_plain(text)
+        node = yaml.compose(text, Loader=yaml.CBaseLoader)
     except yaml.MarkedYAMLError as error:
         line = first_line + (error.problem_mark.line if error.problem_mark else 0)
         raise refusal(path, line, error.problem or "not YAML") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise refusal(path, first_line, "not YAML that can be read") from error
     if node is None:
         raise refusal(path, first_line, "nothing is declared here")

@@ -8,15 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
-from inventory.model import (
-    AccessId,
-    AccessItem,
-    ArtefactKind,
-    Principal,
-    PrincipalId,
-    ProviderName,
-    ScopeId,
-)
+from inventory.model import AccessId, AccessItem, ArtefactKind, Principal, PrincipalId, ProviderName, ScopeId
 from inventory.roster.model import WorkerId
 
 CycleId = NewType("CycleId", str)
@@ -398,3 +390,8 @@ class Approval:
     expires_at: datetime
     lifts: tuple[HoldCode, ...] = ()
     """Why the plan was held when it was approved; nothing else is lifted."""
+    uid: int | None = None
+    """User id of the account that approved; None where nobody noted it. `approved_by` is only what was said."""
+    login: str = ""
+    beside: tuple["Approval", ...] = ()
+    """Those of other accounts that count together with this one, where more than one is needed."""

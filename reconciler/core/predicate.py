@@ -12,7 +12,7 @@ from datetime import timedelta
 from inventory.model import ArtefactKind, Coverage, ReadState
 from reconciler.core.canonical import Json, plain, rfc3339
 from reconciler.core.leaves import decisions, reference
-from reconciler.core.model import OutcomeState, VerificationState
+from reconciler.core.model import Approval, OutcomeState, VerificationState
 from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, LeaverState
 
 ERROR_CODES = {
@@ -23,6 +23,7 @@ ERROR_CODES = {
     "JournalError": "journal",
     "AuditError": "audit_trail",
     "LeaseLost": "lease_lost",
+    "Superseded": "superseded",
     "LimitExceeded": "limit_exceeded",
     "EvidenceError": "evidence",
     "SigningError": "signing",
@@ -82,6 +83,7 @@ def cycle(record: CycleRecord) -> dict[str, Json]:
         "cycleId": record.cycle_id,
         "sequence": record.sequence,
         "mode": record.mode.value,
+        "breadth": record.breadth.value,
         "outcome": record.outcome.value,
         "startedAt": rfc3339(record.started_at),
         "finishedAt": rfc3339(record.finished_at),
@@ -208,16 +210,22 @@ def decision_counts(record: CycleRecord) -> dict[str, Json]:
     }
 
 
+def _approver(approval: Approval, key: bytes) -> dict[str, Json]:
+    """Return who approved and when: a pseudonym of the account, of the given name only where no account is known."""
+    name = approval.approved_by if approval.uid is None else f"{approval.uid} {approval.login}"
+    return {"approver": reference(key, "approver", name), "approvedAt": rfc3339(approval.approved_at)}
+
+
 def plan(record: CycleRecord, key: bytes) -> dict[str, Json]:
-    """Return the plan's digest, what held it, and its approval under a pseudonym of the approver."""
+    """Return the plan's digest, what held it, and its approvals under pseudonyms of the approvers."""
     approval = record.guard.approval
     holds = sorted({(reason.code.value, reason.provider or "") for reason in record.guard.hold_reasons})
     told: Json = None
     if approval is not None:
         told = {
             "planDigest": digest_set(approval.plan_digest),
-            "approver": reference(key, "approver", approval.approved_by),
-            "approvedAt": rfc3339(approval.approved_at),
+            **_approver(approval, key),
+            "beside": [_approver(one, key) for one in approval.beside],
         }
     return {
         "digest": None if record.plan is None else digest_set(record.plan.digest),
@@ -265,6 +273,7 @@ def guardrails(record: CycleRecord) -> dict[str, Json]:
         "windowSeconds": guard.window_seconds,
         "minAdmins": guard.min_admins,
         "planTtlSeconds": guard.plan_ttl_seconds,
+        "approvalsNeeded": guard.approvals_needed,
         "tripped": bool(guard.hold_reasons),
     }
 

@@ -35,6 +35,15 @@ class CycleOutcome(StrEnum):
     """The cycle could not decide: zero acts."""
 
 
+class Breadth(StrEnum):
+    """How much a cycle looked at."""
+
+    WHOLE = "whole"
+    """Every configured provider."""
+    LEAVERS = "leavers"
+    """Only the principals of some leavers, at once; partial by nature, and followed by a whole pass."""
+
+
 class LeaverState(StrEnum):
     """What can be said of a leaver at the end of a cycle."""
 
@@ -106,6 +115,7 @@ class GuardFacts:
     window_seconds: int
     min_admins: int
     plan_ttl_seconds: int
+    approvals_needed: int = 1
     hold_reasons: tuple[HoldReason, ...] = ()
     approval: Approval | None = None
 
@@ -129,6 +139,7 @@ class CycleRecord:
     """Gapless over the life of a journal, from 1."""
     mode: Mode
     outcome: CycleOutcome
+    breadth: Breadth = Breadth.WHOLE
     started_at: datetime
     finished_at: datetime
     version: str

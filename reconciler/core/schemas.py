@@ -37,6 +37,8 @@ class PrincipalDocument(_Document):
     created_at: Instant | None
     last_used_at: Instant | None
     whole: bool
+    was: list[str]
+    """The workers whom it surely was in earlier cycles, where it is now of another kind or somebody else's."""
 
 
 class CorrelationDocument(_Document):
@@ -62,6 +64,8 @@ class AccessDocument(_Document):
     last_used_at: Instant | None
     expires_at: Instant | None
     shared: bool | None
+    key_of: list[str]
+    """Workers who are not this principal and hold the private half of this public key."""
     holders: int | None
     live: bool
 

@@ -3,13 +3,16 @@
 *Clean* is said only when every configured scope and artefact kind was readable and nothing is left.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, PrincipalId, ProviderName, ReadState, Snapshot
 from inventory.roster.model import Worker, WorkerId
+from reconciler.core.drift import drifted
+from reconciler.core.keys import keys_elsewhere
+from reconciler.core.memory import NOTHING, Memory
 from reconciler.core.model import (
     ActionResult,
     Correlation,
@@ -18,6 +21,7 @@ from reconciler.core.model import (
 from reconciler.core.record import LeaverState, LeaverVerdict
 
 AMBIGUOUS_PRINCIPAL = "a principal that may be this worker's"
+DRIFTED_PRINCIPAL = "a principal that was this worker's and says something else of itself now"
 UNLISTED_PRINCIPAL = "access items of a principal that is not listed"
 
 
@@ -30,6 +34,7 @@ class VerdictWorld:
     snapshot: Snapshot
     correlations: tuple[Correlation, ...]
     undecided: frozenset[tuple[ProviderName, PrincipalId]] = frozenset()
+    memory: Memory = NOTHING
     results: tuple[ActionResult, ...] = ()
 
 
@@ -58,8 +63,10 @@ def judge_leavers(world: VerdictWorld) -> tuple[LeaverVerdict, ...]:
     for key in contained:
         items[key] = [item for item in items[key] if item.kind is not ArtefactKind.ACCOUNT]
     evidence = _by_worker(world)
+    copies = keys_elsewhere(world.snapshot, world.correlations, world.memory)
     left = _Left(
         items=items,
+        copies=Counter(worker for place, workers in copies.items() if place not in gone for worker in workers),
         gaps=(*_gaps(world.snapshot, excluded=False), *_blind_spots(world)),
         excluded=_gaps(world.snapshot, excluded=True),
     )
@@ -80,6 +87,8 @@ class _Evidence:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Left:
     items: Mapping[tuple[ProviderName, PrincipalId], list[AccessItem]]
+    copies: Mapping[WorkerId, int]
+    """How many copies of a worker's public keys stand on principals of others."""
     gaps: tuple[str, ...]
     excluded: tuple[str, ...]
 
@@ -100,6 +109,9 @@ def _by_worker(world: VerdictWorld) -> Mapping[WorkerId, _Evidence]:
                 known.unclear.add(f"{key[0]}: not decided by the policy engine")
             if principal is None or not principal.read.whole:
                 known.unclear.add(f"{key[0]}: a principal was not read whole")
+    for (provider, _), was in drifted(world.snapshot, world.correlations, world.workers, world.memory).items():
+        for worker_id in was:
+            evidence[worker_id].unclear.add(f"{provider}: {DRIFTED_PRINCIPAL}")
     return evidence
 
 
@@ -114,7 +126,7 @@ def _alive(item: AccessItem) -> bool:
 
 
 def _judge(worker: Worker, now: datetime, evidence: _Evidence, left: _Left) -> LeaverVerdict:
-    remaining = sum(len(left.items.get(key, ())) for key in evidence.principals)
+    remaining = sum(len(left.items.get(key, ())) for key in evidence.principals) + left.copies.get(worker.worker_id, 0)
     missing = {*left.gaps, *evidence.unclear}
     state = LeaverState.VIOLATION if remaining else LeaverState.CANNOT_CONCLUDE if missing else LeaverState.CLEAN
     return LeaverVerdict(

@@ -24,6 +24,7 @@ from inventory.model import (
     ScopeId,
     Snapshot,
 )
+from reconciler.core.memory import PERSONAL_KINDS
 from reconciler.core.model import (
     Action,
     Correlation,
@@ -38,8 +39,6 @@ from reconciler.core.model import (
 
 QUARANTINE_FROM = 90
 """Least confidence, in percent, from which access is suspended."""
-
-_PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL)
 
 
 Stop = tuple[str, str] | None
@@ -99,7 +98,8 @@ class Tables:
     correlations: Mapping[tuple[ProviderName, PrincipalId], Correlation]
     own: frozenset[tuple[ProviderName, PrincipalId]]
     complete: frozenset[tuple[ProviderName, ScopeId]]
-    fingerprints: Mapping[str, frozenset[tuple[ProviderName, PrincipalId]]]
+    objects: Mapping[tuple[object, ...], frozenset[tuple[ProviderName, PrincipalId]]]
+    """Who holds each credential object, under its id and under its address: a group's one secret has many holders."""
     shared: frozenset[tuple[ProviderName, PrincipalId]]
     """Principals with a credential that the provider marks as shared."""
     protected: frozenset[tuple[ProviderName, str]]
@@ -109,10 +109,11 @@ class Tables:
 def lay_out(world: PlanningWorld) -> Tables:
     """Lay a world out for look-ups."""
     inventories = world.snapshot.inventories
-    fingerprints: dict[str, set[tuple[ProviderName, PrincipalId]]] = defaultdict(set)
+    objects: dict[tuple[object, ...], set[tuple[ProviderName, PrincipalId]]] = defaultdict(set)
     for item in world.snapshot.items():
-        if isinstance(item, Credential) and item.fingerprint:
-            fingerprints[item.fingerprint].add((item.provider, item.principal_id))
+        if isinstance(item, Credential):
+            for name in object_names(item):
+                objects[name].add((item.provider, item.principal_id))
     return Tables(
         world=world,
         principals={(one.provider, one.principal_id): one for one in world.snapshot.principals()},
@@ -120,7 +121,7 @@ def lay_out(world: PlanningWorld) -> Tables:
         correlations={(one.provider, one.principal_id): one for one in world.correlations},
         own=frozenset((inv.provider, one) for inv in inventories for one in inv.own_principals),
         complete=frozenset((inv.provider, inv.scope) for inv in inventories if inv.complete),
-        fingerprints={key: frozenset(holders) for key, holders in fingerprints.items()},
+        objects={name: frozenset(holders) for name, holders in objects.items()},
         shared=frozenset(
             (one.provider, one.principal_id)
             for one in world.snapshot.items()
@@ -128,6 +129,12 @@ def lay_out(world: PlanningWorld) -> Tables:
         ),
         protected=frozenset((provider, _any_case(name)) for provider, name in world.protection.principals),
     )
+
+
+def object_names(item: Credential) -> tuple[tuple[object, ...], ...]:
+    """Return what tells that two principals hold one object, and not copies of their own of one public key."""
+    by_id = (item.provider, item.access_id)
+    return (by_id, (item.provider, item.scope, item.kind, item.address)) if item.address else (by_id,)
 
 
 def claim_own(snapshot: Snapshot, names: frozenset[tuple[ProviderName, str]]) -> Snapshot:
@@ -225,7 +232,7 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
 
 
 def _uncertain(finding: Finding, principal: Principal, correlation: Correlation) -> Stop:
-    if principal.kind not in _PERSONAL_KINDS:
+    if principal.kind not in PERSONAL_KINDS:
         return ("not_personal", f"a principal of kind {principal.kind.value} is handed over, not removed")
     if correlation.state is CorrelationState.AMBIGUOUS:
         return ("ambiguous", "more than one worker may be behind this principal")
@@ -251,7 +258,7 @@ def _not_read(finding: Finding, principal: Principal, item: AccessItem, tables: 
 
 def _depended_upon(item: AccessItem, tables: Tables) -> Stop:
     if isinstance(item, Credential):
-        holders = tables.fingerprints.get(item.fingerprint, frozenset()) if item.fingerprint else frozenset()
+        holders = {holder for name in object_names(item) for holder in tables.objects.get(name, ())}
         others = [key for key in holders if not _same_person(key, (item.provider, item.principal_id), tables)]
         if item.shared or others:
             return ("shared_credential", "others depend on this credential: rotate it and hand it over")

@@ -13,7 +13,7 @@ from typing import Final
 
 from inventory.model import ProviderName
 from inventory.provider import Clock
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.ports import Progress
 
 IDLE_SECONDS: Final = 60.0
@@ -29,6 +29,9 @@ class CycleEnd:
 
     sequence: int
     outcome: CycleOutcome
+    breadth: Breadth = Breadth.WHOLE
+    gave_way: bool = False
+    """It did nothing, because a leaver came in between, and is decided again."""
     started_at: datetime
     finished_at: datetime
     complete: frozenset[ProviderName]
@@ -56,8 +59,12 @@ class HealthSnapshot:
     """How the daemon is at one instant, as plain values for probes and metrics."""
 
     live: bool
+    started: bool
+    """Whether everything that a cycle works with could be joined once: journal, engine, clients of the providers."""
     ready: bool
     draining: bool
+    standby: bool
+    """Whether another process is the writer, and we wait to take over."""
     cycle_seconds: float | None
     """For how long a cycle has been running; None between two cycles."""
     last_outcome: str
@@ -84,7 +91,9 @@ class Health:
         self._last: CycleEnd | None = None
         self._last_outcome = ""
         self._failures = 0
+        self._started = False
         self._draining = False
+        self._standby = False
 
     def progress(self, step: Progress) -> None:
         """Take a step of the running cycle for a sign of life."""
@@ -93,6 +102,22 @@ class Health:
     def idle(self) -> None:
         """Take note that the loop went round and waits."""
         self._beat(IDLE_SECONDS)
+
+    def assembled(self) -> None:
+        """Take note that everything a cycle works with is there: the journal open and migrated, clients built."""
+        with self._lock:
+            self._started = True
+
+    def standing_by(self, reason: str) -> None:
+        """Take note that another process is the writer. Started we are: the service manager need not wait for it."""
+        with self._lock:
+            self._standby = True
+        self._notify({"READY": "1", "STATUS": f"standing by: {reason}"})
+
+    def took_over(self) -> None:
+        """Take note that we are the writer now."""
+        with self._lock:
+            self._standby = False
 
     def cycle_began(self) -> None:
         """Take note that a cycle begins."""
@@ -103,7 +128,8 @@ class Health:
     def cycle_ended(self, end: CycleEnd) -> None:
         """Take note of how a cycle ended, and of the providers that it read whole."""
         with self._lock:
-            self._cycle_since = None
+            if end.breadth is Breadth.WHOLE and not end.gave_way:
+                self._cycle_since = None
             self._last = end
             self._last_outcome = end.outcome.value
             self._failures = self._failures + 1 if end.outcome is CycleOutcome.FAILED else 0
@@ -143,8 +169,10 @@ class Health:
             last = self._last
             return HealthSnapshot(
                 live=now <= self._alive_until,
+                started=self._started,
                 ready=last is not None and not self._draining,
                 draining=self._draining,
+                standby=self._standby,
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,
                 last_outcome=self._last_outcome,
                 failures=self._failures,

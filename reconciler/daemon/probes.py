@@ -1,8 +1,8 @@
-"""`/livez` and `/readyz` over HTTP on loopback, for whoever supervises the daemon."""
+"""`/livez`, `/startupz`, `/readyz` and `/metrics` over HTTP on loopback, for whoever supervises the daemon."""
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 from reconciler.daemon.health import HealthSnapshot
 
 LOOPBACK: Final = "127.0.0.1"
+Page = Callable[[str], tuple[str, bytes]]
+"""Takes the header `Accept` and returns content type and body."""
 _CLIENT_SECONDS: Final = 2.0
 _MOST_CLIENTS: Final = 16
 
@@ -18,9 +20,11 @@ _MOST_CLIENTS: Final = 16
 class HealthServer:
     """Answers from construction to `close`. Says nothing that is secret or names a person, and takes nothing in."""
 
-    def __init__(self, port: int, snapshot: Callable[[], HealthSnapshot]) -> None:
-        """Listen on a loopback port, 0 for a free one; raises `OSError` when it is taken."""
-        self._server = _Server((LOOPBACK, port), _handler(snapshot))
+    def __init__(
+        self, port: int, snapshot: Callable[[], HealthSnapshot], pages: Mapping[str, Page] | None = None
+    ) -> None:
+        """Listen on a loopback port, 0 for a free one, with further pages by path; raises `OSError` if it is taken."""
+        self._server = _Server((LOOPBACK, port), _handler(snapshot, pages or {}))
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
 
@@ -68,20 +72,27 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of a client that hung up or sent nonsense: it would be told on stderr, as often as it likes."""
 
 
-def _handler(snapshot: Callable[[], HealthSnapshot]) -> type[BaseHTTPRequestHandler]:
+def _handler(snapshot: Callable[[], HealthSnapshot], pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _CLIENT_SECONDS
 
         def do_GET(self) -> None:
+            page = pages.get(self.path)
+            if page is not None:
+                self._answer(HTTPStatus.OK, *page(self.headers.get("Accept", "")))
+                return
             now = snapshot()
-            answers = {"/livez": now.live, "/readyz": now.ready}
+            answers = {"/livez": now.live, "/startupz": now.started, "/readyz": now.ready}
             good = answers.get(self.path)
             if good is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            body = json.dumps(asdict(now)).encode() + b"\n"
-            self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
-            self.send_header("Content-Type", "application/json")
+            status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+            self._answer(status, "application/json", json.dumps(asdict(now)).encode() + b"\n")
+
+        def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
             self.send_header("Cache-Control", "no-store")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -1,7 +1,8 @@
-"""The loop: wait for a reason to look again, run one cycle, take note of it, and wait again.
+"""The loop: wait for a reason to look again, deal with new leavers at once, then read everything and decide upon it.
 
-No failure of a cycle ends the loop: it looks again after a pause that grows. Two things end it: an order to stop, after
-which the cycle under way is let finish, and the loss of the lease, after which nothing may be done at all.
+Reading goes on in the background; passes are run one at a time, here. No failure of a cycle ends the loop: it looks
+again after a pause that grows. Two things end it: an order to stop, after which the pass under way is let finish, and
+the loss of the lease, after which nothing may be done at all.
 """
 
 import queue
@@ -28,12 +29,25 @@ BEAT_SECONDS: Final = 10.0
 """The loop goes round at least this often, as a sign of life."""
 DEBOUNCE_SECONDS: Final = 0.5
 """After a file event, so long must pass without another one: files are written in many steps."""
+WRITTEN_SECONDS: Final = 0.1
+"""The same after a file was closed by its writer: one that writes in several goes opens it again sooner."""
+REPLACED_SECONDS: Final = 0.02
+"""The same after a rename, which is one step; only keeps a flood of renames from being followed one by one."""
+QUIET_SECONDS: Final = 2.0
+"""So long after a leavers' pass the whole pass begins: leavers come in rows, and it would stand in their way."""
+LONGEST_QUIET_SECONDS: Final = 30.0
+"""Leavers that keep coming do not put the whole pass off for longer."""
 LONGEST_DEBOUNCE_SECONDS: Final = 5.0
 """A folder that never is quiet is looked at nevertheless."""
 _WELL = frozenset({CycleOutcome.COMPLETE, CycleOutcome.HELD})
 """Nothing is gained by looking again soon after these: a held plan waits for a human."""
 _PATIENT = frozenset({Reason.TIMER})
 """What does not cut a pause short after a failure; everything else says that the world is another one now."""
+_FILES = {Reason.HINT: DEBOUNCE_SECONDS, Reason.WRITTEN: WRITTEN_SECONDS, Reason.REPLACED: REPLACED_SECONDS}
+"""Events of files, and how long to wait after each for another one."""
+
+
+_CUTS_SHORT = frozenset({Reason.READ, Reason.STOP})
 
 
 class Ended(StrEnum):
@@ -70,6 +84,23 @@ class Watch(Protocol):
         """Make sure that hints keep coming."""
 
 
+class PassRunner(Protocol):
+    """Runs the two passes, as `passes.Passes` does; each raises what stops it, and `LeaseLost`."""
+
+    @property
+    def reading(self) -> bool:
+        """Say whether a reading is under way, or waits to be decided upon."""
+
+    def begin_reading(self) -> None:
+        """Begin to read all providers; returns at once, and wakes with `Reason.READ` when it has ended."""
+
+    def whole_pass(self) -> CycleEnd:
+        """Decide upon what was read."""
+
+    def leavers_pass(self) -> CycleEnd | None:
+        """Deal with new leavers; None where there are none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How often to look; seconds."""
@@ -86,8 +117,7 @@ class Pace:
 class ServiceHouse:
     """Everything outside that the loop works with."""
 
-    perform: Callable[[], CycleEnd]
-    """Assembles and runs one cycle. Raises what stops it, and `LeaseLost` when another process is the writer."""
+    passes: PassRunner
     wakeups: Waking
     watch: Watch
     arm: Callable[[datetime | None], None]
@@ -108,6 +138,11 @@ class Service:
         self._poll_at = house.clock.monotonic_seconds() + pace.poll_seconds
         self._retry_at: float | None = None
         self._bad_cycles = 0
+        self._wanted: frozenset[Reason] = frozenset()
+        """Why the next whole pass is wanted; empty when none is."""
+        self._wanted_since = 0.0
+        self._quiet_until = 0.0
+        self._timer_at = self._next_by_monotonic_clock()
 
     def stop(self) -> None:
         """Begin no further cycle; takes no lock, so that a signal handler may call it."""
@@ -122,34 +157,38 @@ class Service:
             reasons = self._wait()
             if self._stopping:
                 return Ended.DRAINED
-            if reasons and not self._cycle(reasons):
+            if not self._look(reasons):
                 return Ended.LEASE_LOST
 
     def _wait(self) -> frozenset[Reason]:
         """Wait for one beat at most and return why a cycle is due; empty when none is."""
         now = self._house.clock.monotonic_seconds()
-        due = [now + BEAT_SECONDS, self._poll_at, *([] if self._retry_at is None else [self._retry_at])]
+        due = [now + BEAT_SECONDS, self._poll_at]
+        due += [] if self._retry_at is None else [self._retry_at]
+        due += [self._quiet_until] if self._wanted and not self._house.passes.reading else []
         reasons = self._house.wakeups.take(min(due) - now)
-        if Reason.HINT in reasons:
-            reasons = (reasons | self._let_settle()) - {Reason.HINT}
-            if self._house.watch.changed():
+        if reasons & _FILES.keys():
+            reasons |= self._let_settle(reasons)
+            if Reason.READ in reasons:
+                # What was read is decided upon without waiting for files that are never quiet; those come next.
+                self._house.wakeups.wake(Reason.HINT)
+            elif self._house.watch.changed():
                 reasons |= {Reason.CHANGE}
-        return self._add_due(reasons)
+        return self._add_due(reasons - _FILES.keys())
 
-    def _let_settle(self) -> frozenset[Reason]:
+    def _let_settle(self, reasons: frozenset[Reason]) -> frozenset[Reason]:
         """Wait until the files are quiet, or for long enough, and return what else came in meanwhile."""
         clock = self._house.clock
-        until = clock.monotonic_seconds() + LONGEST_DEBOUNCE_SECONDS
+        latest = clock.monotonic_seconds() + LONGEST_DEBOUNCE_SECONDS
         others: frozenset[Reason] = frozenset()
-        more = frozenset({Reason.HINT})
-        while Reason.HINT in more and clock.monotonic_seconds() < until and not self._stopping:
-            since = clock.monotonic_seconds()
-            more = self._house.wakeups.take(DEBOUNCE_SECONDS)
+        quiet_at = clock.monotonic_seconds() + _quiet_seconds(reasons)
+        while not (reasons | others) & _CUTS_SHORT and (left := min(quiet_at, latest) - clock.monotonic_seconds()) > 0:
+            more = self._house.wakeups.take(left)
             others |= more
-            rest = DEBOUNCE_SECONDS - (clock.monotonic_seconds() - since)
-            if Reason.HINT in more and rest > 0:
-                # One event a debounce is enough to know that the files are not quiet: a flood is not followed.
-                clock.sleep(rest)
+            if more & _FILES.keys():
+                # A flood of events is not followed one by one.
+                clock.sleep(REPLACED_SECONDS)
+                quiet_at = clock.monotonic_seconds() + _quiet_seconds(more)
         return others
 
     def _add_due(self, reasons: frozenset[Reason]) -> frozenset[Reason]:
@@ -159,18 +198,64 @@ class Service:
             found = Reason.CHANGE not in reasons and self._house.watch.changed()
             self._house.watch.mend(blind=found)
             reasons |= {Reason.CHANGE} if found else frozenset()
+        if now >= self._timer_at:
+            # The timer goes by the wall clock: one that is set back would keep it silent for as long.
+            self._timer_at = self._next_by_monotonic_clock()
+            reasons |= {Reason.TIMER}
         if self._retry_at is not None:
             reasons -= _PATIENT
-            reasons |= {Reason.RETRY} if now >= self._retry_at else frozenset()
+            if now >= self._retry_at:
+                self._retry_at = None
+                reasons |= {Reason.RETRY}
         return reasons
 
-    def _cycle(self, reasons: frozenset[Reason]) -> bool:
-        """Run one cycle; say whether there may be another one."""
-        log.info("cycle.began", reasons=sorted(reasons))
-        self._house.watch.mark()
+    def _look(self, reasons: frozenset[Reason]) -> bool:
+        """Run what is due; say whether anything may run after it."""
+        asked = reasons - {Reason.READ}
+        if asked:
+            self._house.watch.mark()
+            if not self._run(self._deal_with_leavers):
+                return False
+            if not self._wanted:
+                self._wanted_since = self._house.clock.monotonic_seconds()
+            self._wanted |= asked
+        if Reason.READ in reasons and not self._run(self._decide):
+            return False
+        now = self._house.clock.monotonic_seconds()
+        latest = self._wanted_since + LONGEST_QUIET_SECONDS
+        if self._wanted and not self._house.passes.reading and now >= min(self._quiet_until, latest):
+            return self._run(self._read)
+        return True
+
+    def _deal_with_leavers(self) -> None:
+        end = self._house.passes.leavers_pass()
+        if end is None:
+            return
+        self._house.health.cycle_ended(end)
+        self._quiet_until = self._house.clock.monotonic_seconds() + QUIET_SECONDS
+        log.info("leavers.ended", sequence=end.sequence, outcome=end.outcome.value, held_plan=end.held_plan)
+
+    def _read(self) -> None:
+        log.info("cycle.began", reasons=sorted(self._wanted))
+        self._wanted = frozenset()
+        self._timer_at = self._next_by_monotonic_clock()
         self._house.health.cycle_began()
+        self._house.passes.begin_reading()
+
+    def _decide(self) -> None:
+        log.info("cycle.read")
+        end = self._house.passes.whole_pass()
+        if end.gave_way:
+            self._house.health.cycle_ended(end)
+            self._house.wakeups.wake(Reason.READ)
+            log.info("cycle.gave_way", sequence=end.sequence)
+            return
+        self._note_end(end)
+
+    def _run(self, what: Callable[[], None]) -> bool:
+        """Run a part of a pass; what it raises is noted, and only the loss of the lease ends the loop."""
         try:
-            end = self._house.perform()
+            what()
         except LeaseLost as error:
             log.error("lease.lost", error=str(error), advice=error.advice)  # noqa: TRY400 - no defect: no traceback
             return False
@@ -180,9 +265,10 @@ class Service:
             # Type and place only: the message of an unforeseen error may hold anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
             self._note_failure(f"{type(error).__name__} in {place.name}, line {place.lineno}", "report this defect")
-        else:
-            self._note_end(end)
         return True
+
+    def _next_by_monotonic_clock(self) -> float:
+        return self._house.clock.monotonic_seconds() + 2 * self._pace.longest_retry_seconds
 
     def _note_end(self, end: CycleEnd) -> None:
         self._house.health.cycle_ended(end)
@@ -203,6 +289,11 @@ class Service:
         pause = min(self._pace.longest_retry_seconds, self._pace.first_retry_seconds * 2 ** min(self._bad_cycles, 16))
         self._bad_cycles += 1
         self._retry_at = self._house.clock.monotonic_seconds() + pause * (1 + self._house.chance()) / 2
+
+
+def _quiet_seconds(reasons: frozenset[Reason]) -> float:
+    """Return how long to wait for another event after these."""
+    return min(_FILES[reason] for reason in reasons & _FILES.keys())
 
 
 class Supervisor:

@@ -33,6 +33,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from reconciler.daemon.wakeups import Reason
 from reconciler.daemon.watched_files import digest_of_files, identity_of
 
 log = structlog.get_logger(__name__)
@@ -112,14 +113,20 @@ class Timer:
 
 
 class _Hint(FileSystemEventHandler):
-    """Passes on that something happened and nothing of what; an exception in here would end watchdog's thread."""
+    """Passes on that something happened, and how soon it is worth looking; an exception in here would end the thread.
 
-    def __init__(self, hint: Callable[[], None]) -> None:
+    Nothing else of an event is believed: whether anything changed is seen by comparing the files.
+    """
+
+    def __init__(self, hint: Callable[[Reason], None]) -> None:
         self._hint = hint
 
-    def dispatch(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - what an event says is not believed
+    def dispatch(self, event: FileSystemEvent) -> None:
         """Put the token in."""
-        self._hint()
+        if isinstance(event, FileMovedEvent | DirMovedEvent):
+            self._hint(Reason.REPLACED)
+        else:
+            self._hint(Reason.WRITTEN if isinstance(event, FileClosedEvent) else Reason.HINT)
 
 
 class FileWatch:
@@ -133,7 +140,7 @@ class FileWatch:
         self,
         files: Sequence[Path],
         trees: Sequence[Path],
-        hint: Callable[[], None],
+        hint: Callable[[Reason], None],
         *,
         make_observer: Callable[[], BaseObserver] = Observer,
     ) -> None:

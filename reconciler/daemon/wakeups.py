@@ -16,15 +16,28 @@ class Reason(StrEnum):
     TIMER = "timer"
     HINT = "hint"
     """A watched folder reports an event; whether anything changed is looked at before a cycle runs."""
+    WRITTEN = "written"
+    """As a hint, from a file that was closed after writing: its writer is likely done."""
+    REPLACED = "replaced"
+    """As a hint, from a rename: what took its place is whole."""
+    READ = "read"
+    """A reading of all providers has ended, and waits to be decided upon."""
     CHANGE = "change"
     """Roster or policies are not what they were when the last cycle began."""
     SIGNAL = "signal"
     """An operator asks, by SIGHUP."""
     INSTANT = "instant"
     """A known access end has come."""
+    WEBHOOK = "webhook"
+    """A signed call says that something happened; what, is not believed."""
     RETRY = "retry"
     """The last cycle did not end well."""
+    LEASE = "lease"
+    """The lease is lost; the cycle that would begin finds that out, and ends the daemon."""
     STOP = "stop"
+
+
+_NEVER_PRESSING = frozenset({Reason.TIMER, Reason.READ, Reason.RETRY, Reason.STOP})
 
 
 class Wakeups:
@@ -37,11 +50,17 @@ class Wakeups:
     def __init__(self) -> None:
         self._tokens: queue.SimpleQueue[Reason] = queue.SimpleQueue()
         self._waiting: dict[Reason, bool] = dict.fromkeys(Reason, False)
+        self.taken: dict[Reason, int] = dict.fromkeys(Reason, 0)
+        """How many tokens of each reason were taken out so far."""
 
     @property
     def waiting(self) -> Mapping[Reason, bool]:
         """Say of each reason whether a token of it waits."""
         return dict(self._waiting)
+
+    def pressing(self) -> bool:
+        """Say whether a token waits that may tell of a leaver."""
+        return any(waits and reason not in _NEVER_PRESSING for reason, waits in self._waiting.items())
 
     def wake(self, reason: Reason) -> None:
         """Put a token in, unless one of the same reason waits already."""
@@ -63,4 +82,5 @@ class Wakeups:
         reasons += [self._tokens.get() for _ in range(self._tokens.qsize())]
         for reason in reasons:
             self._waiting[reason] = False
+            self.taken[reason] += 1
         return frozenset(reasons)

@@ -9,6 +9,8 @@ from typing import Final
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """A larger file is told apart by size and times; no roster or policy that is accepted is larger by default."""
+_HASHED_IN_ALL: Final = 256 * 1024 * 1024
+"""Beyond this much in one look every further file is told apart so: a look stays within a second or two."""
 _MOST_FILES: Final = 20_000
 """So many files of a tree are looked at; a policy tree has a few dozen."""
 _CHUNK: Final = 1024 * 1024
@@ -21,12 +23,33 @@ def digest_of_files(files: Sequence[Path], trees: Sequence[Path]) -> str:
     missing or cannot be read counts as such and never raises; nothing but regular files is opened.
     """
     total = hashlib.sha256()
+    look = _Look()
     for path in files:
-        _add(total, str(path), _content(path))
+        _add(total, str(path), look.content(path))
     for root in trees:
         for path in _below(root):
-            _add(total, str(path), _content(path))
+            _add(total, str(path), look.content(path))
     return total.hexdigest()
+
+
+class _Look:
+    """One look at the files, which hashes so much and no more."""
+
+    def __init__(self) -> None:
+        self._left = _HASHED_IN_ALL
+
+    def content(self, path: Path) -> str:
+        """Return what tells the content of a path from every other one."""
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                return "no file"
+            if found.st_size > min(_HASHED_BYTES, self._left):
+                return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+            self._left -= found.st_size
+            return _hashed(path)
+        except OSError as error:
+            return f"unreadable {error.errno}"
 
 
 def _add(total: "hashlib._Hash", name: str, content: str) -> None:
@@ -60,21 +83,16 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _content(path: Path) -> str:
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            return "no file"
-        if found.st_size > _HASHED_BYTES:
-            return f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
-        return _hashed(path)
-    except OSError as error:
-        return f"unreadable {error.errno}"
-
-
 def _hashed(path: Path) -> str:
+    """Return the digest of a file, or of its beginning where it grows while it is read."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(_CHUNK), b""):
-            digest.update(chunk)
+    # Without blocking: a pipe may have taken the file's place since it was looked at.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        for _ in range(_HASHED_BYTES // _CHUNK):
+            digest.update(chunk := os.read(descriptor, _CHUNK))
+            if not chunk:
+                break
+    finally:
+        os.close(descriptor)
     return digest.hexdigest()

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from reconciler.core.errors import ReconcilerError
 
-class ServerFailed(Exception):
+
+class ServerFailed(ReconcilerError):
     """A server did not come up; the message holds the end of its log."""
 
 

@@ -343,10 +343,16 @@ def _done(request_id: str) -> Receipt:
     return Receipt(outcome=OutcomeState.DONE, request_id=request_id)
 
 
+def _longest_act(settings: Settings) -> float:
+    """Return the bound of one act: entering the account, one look, at most two writes; each is tried once."""
+    return 4 * (settings.connect_timeout_seconds + settings.read_timeout_seconds)
+
+
 REVOKER: Final = RevokerType(
     name=NAME,
     settings=Settings,
     build=AwsIamRevoker,
+    longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(
             {(kind, Effect.QUARANTINE) for kind in (*_SUSPEND, ArtefactKind.ACCOUNT)}

@@ -22,4 +22,6 @@ class RevokerType(Generic[SettingsT]):
     settings: type[SettingsT]
     """Validated form of the `revoker:` block: the revoker's own credentials, never the reader's."""
     build: Callable[[ProviderName, SettingsT, Clock], Revoker]
+    longest_act_seconds: Callable[[SettingsT], float]
+    """How long one act may take at most, with the reads that belong to it; whoever takes over waits longer."""
     capabilities: Capabilities

@@ -170,9 +170,7 @@ class LdapRevoker:
         return self._remove(target, _part(address, "attribute"), value)
 
     def _remove_membership(self, action: Action) -> Receipt:
-        group, value = _group_target(action), self._member_value(action)
-        if value is None:
-            return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the group does not name this account")
+        group, value = _group_target(action), _part(action.item.address, "value")
         account = _account_target(action)
         if self._read(account, ("objectClass",)) is None:
             raise ObjectChanged(
@@ -260,7 +258,7 @@ class LdapRevoker:
 
     def _write(self, what: str, write: Callable[[LdapObject], None]) -> None:
         with self._client.raw(what) as connection:
-            self._client.calls += 1
+            self._client.count()
             try:
                 write(connection)
             except ldap.OBJECT_CLASS_VIOLATION as error:
@@ -320,10 +318,16 @@ def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapRevo
     return LdapRevoker(provider, settings, LdapClient(settings, clock))
 
 
+def _longest_act(settings: Settings) -> float:
+    """Return the bound of one act: connecting, binding, two looks and the write."""
+    return 5 * settings.timeout_seconds
+
+
 REVOKER = RevokerType(
     name=NAME,
     settings=Settings,
     build=_build,
+    longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(
             {

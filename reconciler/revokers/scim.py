@@ -192,10 +192,16 @@ def build(provider: ProviderName, settings: Settings, clock: Clock) -> ScimRevok
     return ScimRevoker(provider, RestClient(settings, clock))
 
 
+def _longest_act(settings: Settings) -> float:
+    """Return the bound of one act: a look and a write, each with a connection of its own."""
+    return 2 * (settings.connect_timeout_seconds + settings.read_timeout_seconds + settings.deadline_seconds)
+
+
 REVOKER: Final = RevokerType(
     name=NAME,
     settings=Settings,
     build=build,
+    longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(
             {

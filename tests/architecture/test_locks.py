@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture import tree
 
-LOCKS = ("runtime", "demo", "dev", "ldap")
+LOCKS = ("runtime", "build", "demo", "dev", "otel", "ldap")
 PINNED = re.compile(
     r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)[^\n]*((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", re.MULTILINE
 )
@@ -41,11 +41,14 @@ def test_the_locks_agree() -> None:
 
 def test_the_locks_answer_the_project() -> None:
     """Each requirement of the project is in the lock made for it, at a version that it accepts."""
-    project = tomllib.loads(tree.text("pyproject.toml"))["project"]
+    document = tomllib.loads(tree.text("pyproject.toml"))
+    project, groups = document["project"], document["dependency-groups"]
     asked = {
         "runtime": project["dependencies"],
         "demo": project["dependencies"] + project["optional-dependencies"]["demo"],
+        "otel": project["dependencies"] + project["optional-dependencies"]["otel"],
         "ldap": project["optional-dependencies"]["ldap"],
+        "build": groups["build"],
     }
     unmet = [
         f"{name}: {line}"

@@ -11,8 +11,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(wor[k]|roo[t]|hom[e])/\w")
 INDEX_HOST = re.compile(
     r"p[y]pi[.]org|p[y]thonhosted[.]org|n[p]mjs[.]org|proxy[.]go[l]ang[.]org|deb[.]d[e]bian[.]org|static[.]cr[a]tes[.]io"
 )
-WIDE_BIND = re.compile(r"(?<![\d./])0[.]0[.]0[.]0(?![\d.])")
-"""An address to listen on; a URL that a test shows to be refused is none."""
+WIDE_BIND = re.compile(r"(?<![\d./])0[.]0[.]0[.]0(?![\d.]|/\d)")
+"""An address to listen on; a URL that a test shows to be refused is none, nor is a network with its length."""
 README_LINES = 60
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
 

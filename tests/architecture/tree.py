@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import typer.main
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -165,8 +164,8 @@ def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def all_commands() -> list[tuple[str, Any]]:
     """Return every command of the command line."""
-    app = importlib.import_module("reconciler.cli.main").app
-    return list(commands(typer.main.get_command(app), "access-reconciler"))
+    main = importlib.import_module("reconciler.cli.main")
+    return [one for name in main.COMMANDS for one in commands(main.load(name), f"access-reconciler {name}")]
 
 
 def withheld_codes() -> set[str]:

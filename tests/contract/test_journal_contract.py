@@ -37,10 +37,19 @@ LATER = NOW + timedelta(seconds=5)
 DIGEST = PlanDigest("sha256:" + "c" * 64)
 
 
-@pytest.fixture(params=["sql", "memory"])
+def empty_journal(kind: str, request: pytest.FixtureRequest, folder: Path) -> Journal:
+    """Make a journal of a kind."""
+    if kind == "memory":
+        return MemoryJournal()
+    if kind == "sqlite":
+        return SqlJournal(sqlite_url(folder / "journal.db"))
+    return SqlJournal(request.getfixturevalue("postgresql").journal_url())
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     """Give each kind of journal, with a cycle begun under epoch 1."""
-    made: Journal = SqlJournal(sqlite_url(tmp_path / "journal.db")) if request.param == "sql" else MemoryJournal()
+    made = empty_journal(request.param, request, tmp_path)
     made.take_over(NOW)
     made.begin_cycle(CYCLE, Mode.ENFORCE, NOW)
     yield made
@@ -307,3 +316,12 @@ def test_what_was_observed_stays_observed(journal: Journal) -> None:
     journal.remember_observed("policy", "sha256:1", CycleId("cycle-2"), LATER)
     assert journal.observed("policy", "sha256:1")
     assert not journal.observed("provider", "sha256:1")
+
+
+def test_many_things_are_observed_at_once(journal: Journal) -> None:
+    """All values of a kind come back, each once, also those that were known before; other kinds stay apart."""
+    journal.remember_observed("person", "a", CYCLE, NOW)
+    journal.remember_all_observed("person", ("a", "b", "b"), CycleId("cycle-2"), LATER)
+    journal.remember_all_observed("person", (), CycleId("cycle-3"), LATER)
+    assert journal.all_observed("person") == {"a", "b"}
+    assert journal.all_observed("key") == frozenset()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from inventory.errors import ProviderError
 from inventory.model import (
     AccessItem,
     ArtefactKind,
@@ -171,6 +172,25 @@ def test_revocation_is_seen_and_idempotent_and_hits_nobody_else(running: Running
         assert reading.state_of(step.item.kind) is ReadState.COMPLETE
         assert running.revoker.revoke(step).outcome is OutcomeState.ALREADY_ABSENT
     assert stands(running.read(running.world.colleague)) == stands(colleague)
+
+
+def test_a_revoker_says_as_whom_it_writes_and_changes_nothing(running: Running) -> None:
+    """The server's own word, the same each time, by an id or address that a plan can spare; empty for nobody listed."""
+    people = (running.world.leaver, running.world.colleague)
+    before = [stands(running.read(name)) for name in people]
+    names = running.revoker.identity()
+    expected = {running.world.signed_in_as} - {""}
+    assert expected <= set(names)
+    assert bool(names) is bool(expected)
+    assert running.revoker.identity() == names
+    assert [stands(running.read(name)) for name in people] == before
+
+
+def test_a_revoker_that_cannot_ask_as_whom_it_writes_says_so(running: Running) -> None:
+    """Without an answer it raises, and never says that it is nobody."""
+    running.world.stop()
+    with pytest.raises(ProviderError):
+        running.revoker.identity()
 
 
 def test_the_provider_has_no_way_to_write(running: Running) -> None:

@@ -27,6 +27,8 @@ class World(Protocol):
     """A login name."""
     colleague: str
     """A login name."""
+    signed_in_as: str
+    """What the server calls whom the revoker signs in as, known once started; empty where that is nobody it lists."""
 
     def start(self, directory: Path) -> None:
         """Start the server and seed it; skips when the server is not installed."""
@@ -47,6 +49,7 @@ class ScimWorld:
     provider_type = "scim"
     leaver = "leah@example.com"
     colleague = "carl@example.com"
+    signed_in_as = ""
 
     def __init__(self) -> None:
         self._server: RunningServer | None = None
@@ -97,11 +100,13 @@ class AwsIamWorld:
     provider_type = "aws_iam"
     leaver = "leah"
     colleague = "carl"
+    signed_in_as = ""
 
     def __init__(self) -> None:
         self._server: RunningServer | None = None
+        self._key: Mapping[str, str] = {}
         self._proxy: CountingProxy | None = None
-        self._secret = Path()
+        self._secret = self._own_secret = Path()
 
     def start(self, directory: Path) -> None:
         """Start moto and give both people one of everything, through its own API."""
@@ -111,6 +116,10 @@ class AwsIamWorld:
         world, credentials = AwsWorld(self._server.url), ServiceCredentials()
         self._secret = directory / "aws-secret"
         self._secret.write_text(KEYS["aws_secret_access_key"])
+        self.signed_in_as = world.user("reaper", "/service/")["UserId"]
+        self._key = world.iam.create_access_key(UserName="reaper")["AccessKey"]
+        self._own_secret = directory / "revoker-secret"
+        self._own_secret.write_text(self._key["SecretAccessKey"])
         for number, name in enumerate((self.leaver, self.colleague)):
             world.full_user(name, f"E{number}")
             credentials.create(name)
@@ -119,16 +128,15 @@ class AwsIamWorld:
 
     def reader_settings(self) -> Mapping[str, Any]:
         """Return where the server is and a key that belongs to no user."""
-        return {**self.revoker_settings(), "max_attempts": 1}
+        return {**self._connection(KEYS["aws_access_key_id"], self._secret), "max_attempts": 1}
 
     def revoker_settings(self) -> Mapping[str, Any]:
-        """Return where the server is and a key that belongs to no user."""
+        """Return where the server is and the key of a user who is there to revoke."""
+        return self._connection(self._key["AccessKeyId"], self._own_secret)
+
+    def _connection(self, key_id: str, secret: Path) -> Mapping[str, Any]:
         assert self._proxy is not None, "the world has not been started"
-        return {
-            "endpoint_url": self._proxy.url,
-            "access_key_id": KEYS["aws_access_key_id"],
-            "secret_access_key_file": str(self._secret),
-        }
+        return {"endpoint_url": self._proxy.url, "access_key_id": key_id, "secret_access_key_file": str(secret)}
 
     def stop(self) -> None:
         """End the proxy, then moto."""
@@ -144,6 +152,7 @@ class LdapWorld:
     provider_type = "ldap"
     leaver = "leah"
     colleague = "carl"
+    signed_in_as = slapd.REVOKER_DN
 
     def __init__(self) -> None:
         self._server: RunningServer | None = None

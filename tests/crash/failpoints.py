@@ -122,6 +122,7 @@ def live(providers: Sequence[FakeProvider], journal: Journal, failpoints: Failpo
         still_planned=lambda _: "",
         observer=Watcher(),
         max_parallel_principals=1,
+        max_parallel_actions=1,
     )
     execute(approved, crew)
     watched.finish_cycle(CycleId(cycle_id), CycleOutcome.COMPLETE, "sha256:" + sha256_hex(dumps(cycle_id)), clock.now())

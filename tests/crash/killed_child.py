@@ -1,16 +1,18 @@
 """A process to be killed: lives one cycle on a real journal and asks its parent before each step.
 
-Usage: killed_child.py FOLDER. Writes the name of each place to stdout and waits for a line on stdin.
+Usage: killed_child.py FOLDER URL. Writes the name of each place to stdout and waits for a line on stdin.
 """
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from inventory.model import AccessId, AccessItem, ArtefactKind
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.journal_database import sqlite_url
+from reconciler.adapters.journal_postgresql import postgresql_url
 from reconciler.adapters.lease import FileLease
+from reconciler.adapters.lease_postgresql import PostgresLease
 from tests.builders import NOW, PROVIDER, credential, grant, principal
 from tests.crash.failpoints import Failpoints, live
 from tests.fakes.clock import FakeClock
@@ -46,14 +48,21 @@ def world(folder: Path) -> FakeProvider:
     return provider
 
 
-def main(folder: Path, failpoints: Failpoints) -> FakeProvider:
-    """Live one process in a folder."""
+def main(folder: Path, url: str, failpoints: Failpoints) -> FakeProvider:
+    """Live one process in a folder, with the journal and the lease of a URL."""
     provider = world(folder)
-    with FileLease(folder, purpose="cycle", now=NOW), SqlJournal(sqlite_url(folder / "journal.db")) as journal:
+    with ExitStack() as stack:
+        lease: FileLease | PostgresLease
+        if url.startswith("postgresql"):
+            lease = PostgresLease(postgresql_url(url), purpose="cycle")
+        else:
+            lease = FileLease(folder, purpose="cycle", now=NOW)
+        stack.callback(lease.close)
+        journal = stack.enter_context(SqlJournal(url, check_lease=lease.check))
         provider.intent_exists = lambda action_id: journal.entry(action_id) is not None
         live([provider], journal, failpoints, FakeClock(NOW))
     return provider
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Asking())
+    main(Path(sys.argv[1]), sys.argv[2], Asking())

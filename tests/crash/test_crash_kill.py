@@ -22,10 +22,18 @@ EFFECTS = [
 ]
 
 
-def kill_at(folder: Path, place: str, occurrence: int) -> list[str]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name a journal of each kind."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "journal.db")
+    return str(request.getfixturevalue("postgresql").journal_url().render_as_string(hide_password=False))
+
+
+def kill_at(folder: Path, url: str, place: str, occurrence: int) -> list[str]:
     """Run a child until it reaches a place for the n-th time, kill it there, and return the places it passed."""
     passed: list[str] = []
-    command = [sys.executable, str(ROOT / "tests" / "crash" / "killed_child.py"), str(folder)]
+    command = [sys.executable, str(ROOT / "tests" / "crash" / "killed_child.py"), str(folder), url]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT, text=True, bufsize=1
@@ -54,20 +62,20 @@ def kill_at(folder: Path, place: str, occurrence: int) -> list[str]:
         ("after record_verification", 1),
     ],
 )
-def test_a_killed_process_is_finished_by_the_next(tmp_path: Path, place: str, occurrence: int) -> None:
+def test_a_killed_process_is_finished_by_the_next(tmp_path: Path, url: str, place: str, occurrence: int) -> None:
     """After SIGKILL the next process takes the lease, settles what was open, and each effect was had once."""
-    kill_at(tmp_path, place, occurrence)
-    provider = killed_child.main(tmp_path, Failpoints())
-    with SqlJournal(sqlite_url(tmp_path / "journal.db")) as journal:
+    kill_at(tmp_path, url, place, occurrence)
+    provider = killed_child.main(tmp_path, url, Failpoints())
+    with SqlJournal(url) as journal:
         check_end([provider], journal, [EFFECTS])
         assert [entry.outcome is None for entry in journal.cycles()] == [True, False]
         assert journal.take_over(journal.cycles()[0].started_at) == 3
 
 
-def test_a_process_killed_twice_is_finished_by_the_third(tmp_path: Path) -> None:
+def test_a_process_killed_twice_is_finished_by_the_third(tmp_path: Path, url: str) -> None:
     """SIGKILL after a call, and again while the next process recovers."""
-    kill_at(tmp_path, "after call", 2)
-    kill_at(tmp_path, "after record_verification", 1)
-    provider = killed_child.main(tmp_path, Failpoints())
-    with SqlJournal(sqlite_url(tmp_path / "journal.db")) as journal:
+    kill_at(tmp_path, url, "after call", 2)
+    kill_at(tmp_path, url, "after record_verification", 1)
+    provider = killed_child.main(tmp_path, url, Failpoints())
+    with SqlJournal(url) as journal:
         check_end([provider], journal, [EFFECTS])

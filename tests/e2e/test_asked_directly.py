@@ -18,7 +18,6 @@ MAILS = {"lena.hofmann", "kenji.sato", "dana.whitfield", "omar.farouk"}
 PEOPLE = "ou=people,dc=example,dc=com"
 GROUPS = "ou=groups,dc=example,dc=com"
 LAST_MEMBER = f"cn=release-managers,{GROUPS}"
-SHARED_KEY = b"release-signing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +143,11 @@ def test_leavers_are_inactive_at_the_scim_service(cleaned: Cleaned) -> None:
 
 
 def test_leavers_hold_nothing_in_the_directory_but_what_went_to_review(cleaned: Cleaned) -> None:
-    """Accounts are locked; no key and no membership is left but the shared key and the last membership of the owner."""
+    """Accounts are locked; no key and no membership is left but the last membership of the owner."""
     for login in (*LEAVERS, "a-lhofmann"):
         entry = cleaned.entries_after[dn_of(login)]
         assert entry["pwdAccountLockedTime"] == [b"000001010000Z"]
-        keys = entry.get("sshPublicKey", [])
-        assert [key.split()[-1] for key in keys] == ([SHARED_KEY] if login == "ofarouk" else [])
+        assert "sshPublicKey" not in entry
         groups = {
             dn
             for dn, group in cleaned.entries_after.items()
@@ -177,11 +175,12 @@ def test_what_went_to_review_is_named(cleaned: Cleaned) -> None:
     asked = {(one["code"], one["worker_id"]) for one in cleaned.cycle["findings"] if one["effect"] == "review"}
     assert {
         ("leaver_owned", "E1011"),
+        ("leaver_key_elsewhere", "E1011"),
         ("leaver_last_member", "E1011"),
         ("leaver_unknown_kind", "E1003"),
         ("leaver_unknown_kind", "E1020"),
     } <= asked
-    assert {(one["code"], one["worker_id"]) for one in cleaned.cycle["withheld"]} == {("shared_credential", "E1011")}
+    assert cleaned.cycle["withheld"] == []
     verdicts = {one["worker_id"]: one["state"] for one in cleaned.third["leavers"]}
     assert verdicts == {
         "C2001": "clean",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,20 @@ def test_the_doctor_finds_a_server_that_does_not_answer(demonstrated: Demonstrat
     assert answer.code == 1
     bad = [check["name"] for check in answer.document["checks"] if not check["good"]]
     assert bad == ["provider corp-ldap"]
+
+
+def test_the_doctor_waits_for_nobody_longer_than_it_is_told(demonstrated: Demonstrated) -> None:
+    """A server that takes connections and never answers is named when its time is over, and the others are well."""
+    company = demonstrated.company.variant(demonstrated.company.directory.parent / "silent")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        company.redirect("corp-aws", endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        answer = company.run("doctor", "--timeout", "6", "--output", "json")
+        took = time.monotonic() - began
+    bad = [check for check in answer.document["checks"] if not check["good"]]
+    assert [(check["name"], check["message"]) for check in bad] == [("provider corp-aws", "no answer within 6 s")]
+    assert "provider corp-ldap: ok" in answer.err
+    assert took < 20
 
 
 def test_the_providers_say_what_they_can_read(demonstrated: Demonstrated) -> None:

@@ -191,3 +191,15 @@ def test_an_unknown_level_is_refused(machine: Machine) -> None:
     assert done.returncode == 1
     assert "usage: scripts/setup [demo|dev]" in done.stderr
     assert machine.called() == []
+
+
+def test_the_tests_want_postgresql_and_the_demo_does_not(machine: Machine) -> None:
+    """For the tests a server is found wherever Debian keeps it, or is left out by name; the demo has no use for one."""
+    found = peers.find_postgresql("postgres")
+    told = machine.setup("dev").stdout
+    if found is None:
+        assert "left out: PostgreSQL server" in told
+        assert "apt-get install postgresql" in told
+    else:
+        assert f"({found})" in told
+    assert "PostgreSQL" not in machine.setup("demo").stdout

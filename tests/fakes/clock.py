@@ -9,12 +9,18 @@ class FakeClock:
     def __init__(self, at: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)) -> None:
         self.at = at
         self.slept: list[float] = []
+        self._skew = 0.0
 
     def now(self) -> datetime:
         return self.at
 
     def monotonic_seconds(self) -> float:
-        return self.at.timestamp()
+        return self.at.timestamp() - self._skew
+
+    def jump(self, by: timedelta) -> None:
+        """Set the wall clock to another time, as an operator or NTP does; the monotonic clock goes on."""
+        self.at += by
+        self._skew += by.total_seconds()
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -1,12 +1,13 @@
 """A journal in memory that keeps the port's promises; the contract suite holds it to the same tests as the real one."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from inventory.roster.model import AcceptedRoster
 from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
@@ -26,7 +27,8 @@ from reconciler.ports import CycleEntry, Intent, JournalEntry
 class MemoryJournal:
     """Implements `reconciler.ports.Journal` in a few dictionaries."""
 
-    def __init__(self) -> None:
+    def __init__(self, approvals_needed: int = 1) -> None:
+        self.approvals_needed = approvals_needed
         self._lock = threading.RLock()
         self.epoch = 0
         self._cycles: dict[CycleId, CycleEntry] = {}
@@ -72,7 +74,8 @@ class MemoryJournal:
         self._approvals.append(approval)
 
     def approval_for(self, digest: PlanDigest, now: datetime) -> Approval | None:
-        return next((entry for entry in self.pending_approvals(now) if entry.plan_digest == digest), None)
+        given = [entry for entry in self.pending_approvals(now) if entry.plan_digest == digest]
+        return joint(given, self.approvals_needed)
 
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         spent = {id(entry) for entry in self._used}
@@ -166,6 +169,12 @@ class MemoryJournal:
 
     def remember_observed(self, kind: str, value: str, cycle_id: CycleId, now: datetime) -> None:
         self._observed.add((kind, value))
+
+    def all_observed(self, kind: str) -> frozenset[str]:
+        return frozenset(value for known, value in self._observed if known == kind)
+
+    def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
+        self._observed.update((kind, value) for value in values)
 
     def close(self) -> None:
         return None

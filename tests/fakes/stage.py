@@ -68,6 +68,7 @@ class Stage:
             "observer": self.watcher,
             "verification": Patience(window_seconds=10),
             "max_parallel_principals": self.parallel,
+            "max_parallel_actions": self.parallel,
         }
         return Crew(**(values | changes))  # type: ignore[arg-type]  # a builder takes whatever is asked
 

@@ -17,7 +17,7 @@ from reconciler.core.errors import EvidenceError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome
 from reconciler.settings import load_settings
-from reconciler.wiring import open_journal
+from reconciler.writer import open_journal
 from tests.builders import NOW
 from tests.peers import require
 from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, inventory_facts, journal_of

@@ -12,7 +12,7 @@ from reconciler.adapters.attestations import Head, verify
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
 from tests.builders import NOW
 from tests.record_builders import (
     Chain,
@@ -272,3 +272,37 @@ def test_instants_do_not_matter_to_the_chain(chain: Chain) -> None:
     record = cycle_record(sequence=6, cycle_id=CycleId("late"), started_at=NOW.replace(year=2020))
     again = attested_chain(chain.store.root, record)
     assert verified(again).verified
+
+
+def undoing(*told: tuple[int, int]) -> list[CycleRecord]:
+    """Build the records of cycles that count these undos as begun and confirmed."""
+    return [
+        replace(cycle_record(sequence=number), reverted=Reverted(begun=begun, confirmed=confirmed))
+        for number, (begun, confirmed) in enumerate(told, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        (((1, 0), (0, 1), (2, 1), (0, 1)), set()),
+        (((1, 1), (0, 1), (0, 0)), {2}),
+        (((0, 1), (1, 1)), {1}),
+        (((0, 1), (0, 1)), {1, 2}),
+    ],
+)
+def test_no_more_undos_are_confirmed_than_were_begun(
+    tmp_path: Path, told: tuple[tuple[int, int], ...], wrong: set[int]
+) -> None:
+    """An undo may be confirmed in a later cycle than it began in, and never before; only such a cycle is blamed."""
+    chain = attested_chain(tmp_path, *undoing(*told))
+    report = verified(chain)
+    assert {(one.cycle_id, one.code) for one in report.problems} == {(cycle_id(one), "counting") for one in wrong}
+    assert report.verified is not bool(wrong)
+
+
+def test_undos_of_a_cycle_without_attestation_are_not_held_against_a_later_one(tmp_path: Path) -> None:
+    """What an interrupted cycle would have counted is unknown, so nothing is concluded after it."""
+    first, _, third = undoing((0, 0), (1, 0), (0, 1))
+    report = verified(attested_chain(tmp_path, first, third))
+    assert (report.problems, report.gaps) == ((), (2,))

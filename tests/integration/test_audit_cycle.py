@@ -14,7 +14,8 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome
 from reconciler.settings import Settings, load_settings
-from reconciler.wiring import build_audit, open_journal, verify_own
+from reconciler.wiring import build_audit, verify_own
+from reconciler.writer import open_journal
 
 
 def configured(folder: Path, audit: str = "") -> Settings:

@@ -1,7 +1,6 @@
 """Reading AWS IAM from moto's server, calls counted on the server's side."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,42 +20,12 @@ from inventory.model import (
 from reconciler.core.evidence import item_evidence
 from reconciler.demo import moto_server
 from reconciler.demo.process import ServerFailed
-from tests import peers
-from tests.fakes.aws_world import SSC, AwsWorld, Build, collectors, document, everybody, nobody, reset, states, trust
+from tests.fakes.aws_world import SSC, AwsWorld, Build, document, everybody, nobody, states, trust
 from tests.fakes.counting_proxy import CountingProxy, paged_bulk, refuse
 
 ACCOUNT = moto_server.ACCOUNT_ID
 OTHER = "210987654321"
 NAME = ProviderName("corp-aws")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run moto's server."""
-    peers.require("moto_server")
-    with moto_server.start(tmp_path_factory.mktemp("moto"), managed_policies=False) as running:
-        yield running.url
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[CountingProxy]:
-    """Stand between the collector and an empty account."""
-    reset(server)
-    with CountingProxy(server) as running:
-        yield running
-
-
-@pytest.fixture
-def world(proxy: CountingProxy) -> AwsWorld:
-    """Give the account, without the proxy seeing what is seeded."""
-    return AwsWorld(proxy.upstream)
-
-
-@pytest.fixture
-def collector(proxy: CountingProxy, tmp_path: Any) -> Iterator[Build]:
-    """Build collectors that go through the proxy and are closed at the end."""
-    with collectors(proxy.url, tmp_path) as build:
-        yield build
 
 
 def kinds_of(inventory: ProviderInventory, principal_id: str) -> set[ArtefactKind]:

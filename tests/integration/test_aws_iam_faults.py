@@ -1,8 +1,5 @@
 """Reading AWS IAM while calls fail, are refused, or go unanswered: what was not read is never called clean."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from inventory.errors import Denied, Throttled, Unavailable
@@ -15,42 +12,12 @@ from inventory.model import (
 )
 from reconciler.demo import moto_server
 from reconciler.demo.process import free_port
-from tests import peers
-from tests.fakes.aws_world import SSC, AwsWorld, Build, collectors, everybody, nobody, reset, states
+from tests.fakes.aws_world import SSC, AwsWorld, Build, everybody, nobody, states
 from tests.fakes.counting_proxy import DROP, HTML, THROTTLED, CountingProxy, Fault, error_reply, paged_bulk, refuse
 
 ACCOUNT = moto_server.ACCOUNT_ID
 OTHER = "210987654321"
 NAME = ProviderName("corp-aws")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run moto's server."""
-    peers.require("moto_server")
-    with moto_server.start(tmp_path_factory.mktemp("moto"), managed_policies=False) as running:
-        yield running.url
-
-
-@pytest.fixture
-def proxy(server: str) -> Iterator[CountingProxy]:
-    """Stand between the collector and an empty account."""
-    reset(server)
-    with CountingProxy(server) as running:
-        yield running
-
-
-@pytest.fixture
-def world(proxy: CountingProxy) -> AwsWorld:
-    """Give the account, without the proxy seeing what is seeded."""
-    return AwsWorld(proxy.upstream)
-
-
-@pytest.fixture
-def collector(proxy: CountingProxy, tmp_path: Any) -> Iterator[Build]:
-    """Build collectors that go through the proxy and are closed at the end."""
-    with collectors(proxy.url, tmp_path) as build:
-        yield build
 
 
 def test_service_credentials_that_cannot_be_listed_leave_the_rest_whole(world: AwsWorld, collector: Build) -> None:

@@ -12,10 +12,9 @@ from inventory.model import AccessItem, ArtefactKind, Principal, PrincipalId, Pr
 from inventory.providers.aws_iam import AwsIamCollector
 from inventory.providers.aws_iam import Settings as ReaderSettings
 from reconciler.core.model import Action, Effect, OutcomeState
-from reconciler.demo import moto_server
 from reconciler.revokers.aws_iam import DELETE_ORDER, REVOKER, AwsIamRevoker, Settings
-from tests import builders, peers
-from tests.fakes.aws_world import KEYS, AwsWorld, reset
+from tests import builders
+from tests.fakes.aws_world import KEYS, AwsWorld
 from tests.fakes.clock import FakeClock
 from tests.fakes.counting_proxy import DROP, DROP_AFTER, CountingProxy, error_reply, refuse
 
@@ -41,26 +40,9 @@ QUARANTINES = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run moto's server."""
-    peers.require("moto_server")
-    with moto_server.start(tmp_path_factory.mktemp("moto"), managed_policies=False) as running:
-        yield running.url
-
-
 @pytest.fixture
-def proxy(server: str) -> Iterator[CountingProxy]:
-    """Stand between the revoker and an empty account."""
-    reset(server)
-    with CountingProxy(server) as running:
-        yield running
-
-
-@pytest.fixture
-def world(proxy: CountingProxy) -> AwsWorld:
+def world(world: AwsWorld) -> AwsWorld:
     """Give the account with one person who holds one of everything."""
-    world = AwsWorld(proxy.upstream)
     world.full_user("mara", "E1")
     return world
 

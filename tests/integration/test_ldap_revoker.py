@@ -233,9 +233,9 @@ def _removed_after_the_first_read(corp: Company, revoker: LdapRevoker, monkeypat
 
     def read_then_lose(dn: str, attributes: Sequence[str]) -> Entry | None:
         found = read(dn, attributes)
-        if dn == group_dn("developers") and not met:
+        if dn == ALICE and not met:
             met.append(dn)
-            admin.modify_s(dn, [(ldap.MOD_DELETE, "member", [ALICE.encode()])])
+            admin.modify_s(group_dn("developers"), [(ldap.MOD_DELETE, "member", [ALICE.encode()])])
         return found
 
     monkeypatch.setattr(revoker._client, "read", read_then_lose)

@@ -244,6 +244,9 @@ SILENT: dict[str, Fault] = {
     "result a list": lambda true: ok(true | {"result": []}),
     "no result": lambda true: ok({key: value for key, value in true.items() if key != "result"}),
     "a field too many": changed(more=1),
+    "depth without end": lambda _: (200, "application/json", '{"result":' * 50_000 + "1" + "}" * 50_000),
+    "depth without end as a failure": lambda _: (500, "application/json", '{"errors":' * 50_000 + "1" + "}" * 50_000),
+    "a number of 5,000 digits": lambda _: (200, "application/json", '{"result":' + "9" * 5000 + "}"),
     "another version": lambda true: ok(true | {"provenance": {"version": "1.23.0"}}),
 }
 

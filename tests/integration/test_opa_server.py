@@ -14,27 +14,17 @@ import requests
 from reconciler.adapters.opa import ManagedOpa, OpaServer
 from reconciler.adapters.opa_process import OpaProcess
 from reconciler.core.errors import PolicyError
-from reconciler.demo.process import RunningServer, ServerCommand, free_port, start_server
+from reconciler.demo.process import RunningServer
 from reconciler.evaluation import evaluate
 from tests import peers
+from tests.fakes.faulty_company import opa_server
 from tests.worlds import company, emit, rule_source, starter, with_modules
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     """Run an OPA server that is not ours, without authorisation."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = (peers.require("opa"), "run", "--server", "--addr", url.removeprefix("http://"), "--skip-version-check")
-
-    def ready() -> bool:
-        try:
-            return requests.get(f"{url}/health", timeout=1).ok
-        except requests.ConnectionError:
-            return False
-
-    with start_server(
-        ServerCommand(name="opa", command=command, url=url), log=tmp_path / "log", ready=ready
-    ) as running:
+    with opa_server(tmp_path) as running:
         yield running
 
 

@@ -63,6 +63,7 @@ def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
         kinds,
         enabled=switch,
         shared=st.booleans(),
+        fingerprint=st.sampled_from(["", "", "SHA256:a", "SHA256:b"]),
         created_at=instants(),
         last_used_at=instants(),
     )
@@ -77,6 +78,7 @@ def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
     return some.map(tuple)
 
 
+RULES = ("employee_id", "display_name")
 WORKER_IDS = ("E1", "E2", "E3")
 
 
@@ -105,7 +107,9 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
         )
         match state:
             case CorrelationState.MATCHED:
-                matched.append(correlation(name, candidates[0], identity=draw(st.booleans())))
+                matched.append(
+                    correlation(name, candidates[0], identity=draw(st.booleans()), rule=draw(st.sampled_from(RULES)))
+                )
             case CorrelationState.AMBIGUOUS:
                 matched.append(correlation(name, state=state, candidates=matches))
             case CorrelationState.ORPHAN:
@@ -176,6 +180,20 @@ def orphan_code(owner: Principal) -> str | None:
     return "orphan_service" if owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} else "orphan"
 
 
+def foreign_opinion(sample: EvaluationWorld, item: AccessItem, own: WorkerId | None) -> Verdict | None:
+    """Say whether the leaver rule should find that an item is the public key of somebody else who has left."""
+    if not isinstance(item, Credential) or not item.fingerprint:
+        return None
+    owners = {one.principal_id: one.worker_id for one in sample.correlations if one.identity}
+    holders = {
+        owners.get(one.principal_id)
+        for one in sample.snapshot.items()
+        if isinstance(one, Credential) and one.fingerprint == item.fingerprint
+    }
+    gone = {person.worker_id for person in sample.roster.workers if left(person)} - {own}
+    return Verdict(item.access_id, "leaver", "leaver_key_elsewhere", "review") if holders & gone else None
+
+
 def opinion(sample: EvaluationWorld) -> set[Verdict]:
     """Decide a whole world, item by item."""
     people = {person.worker_id: person for person in sample.roster.workers}
@@ -183,8 +201,11 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
     for owner, match in zip(sample.snapshot.principals(), sample.correlations, strict=True):
         items = [item for item in sample.snapshot.items() if item.principal_id == owner.principal_id]
         found += [idle_opinion(owner, item) for item in items]
+        found += [foreign_opinion(sample, item, match.worker_id if match.identity else None) for item in items]
         if match.worker_id is not None and left(people[match.worker_id]):
             found += [leaver_opinion(owner, item, match, people[match.worker_id]) for item in items]
+        if match.rule == "display_name" and match.worker_id is not None and not left(people[match.worker_id]):
+            found += [Verdict(item.access_id, "orphan", "orphan_name_only", "review") for item in spokesmen(items)]
         doubtful = match.worker_id is None and any(left(people[candidate.worker_id]) for candidate in match.candidates)
         if doubtful:
             found += [Verdict(item.access_id, "leaver", "leaver_ambiguous", "review") for item in spokesmen(items)]

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -69,10 +69,20 @@ def told(documents: Sequence[dict[str, object]]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlJournal]:
+    """Open an empty journal of each kind."""
+    on_server = request.param == "postgresql"
+    url = request.getfixturevalue("postgresql").journal_url() if on_server else None
+    with SqlJournal(url) if url else open_journal(tmp_path) as opened:
+        yield opened
+
+
 @pytest.fixture
-def journal(tmp_path: Path) -> SqlJournal:
-    """Open an empty journal."""
-    return open_journal(tmp_path)
+def sqlite_journal(tmp_path: Path) -> Iterator[SqlJournal]:
+    """Open an empty journal in a file that a test looks into."""
+    with open_journal(tmp_path) as opened:
+        yield opened
 
 
 def test_everything_in_the_journal_is_told(journal: SqlJournal) -> None:
@@ -206,13 +216,15 @@ def test_refused_inputs_come_from_the_record(journal: SqlJournal) -> None:
     }
 
 
-def test_a_journal_that_cannot_be_written_is_said_and_raises_nothing(journal: SqlJournal, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written_is_said_and_raises_nothing(
+    sqlite_journal: SqlJournal, tmp_path: Path
+) -> None:
     """A locked journal costs the trail a line in the record, and the cycle nothing."""
-    live_cycle(journal)
-    journal.database.close()
+    live_cycle(sqlite_journal)
+    sqlite_journal.database.close()
     other = sqlite3.connect(tmp_path / "journal.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    audit = replace(trail(journal, Memory()), outbox=AuditOutbox(_impatient(tmp_path).database))
+    audit = replace(trail(sqlite_journal, Memory()), outbox=AuditOutbox(_impatient(tmp_path).database))
     refused = cycle_record(errors=("RosterRefused: x",))
     for said in (audit.record(refused), audit.hand_over()):
         (line,) = said
@@ -268,11 +280,11 @@ def test_a_new_stream_begins_in_the_middle(journal: SqlJournal) -> None:
     assert told(stream.documents) == {"verification": 2}
 
 
-def test_no_canary_in_the_trail(journal: SqlJournal, tmp_path: Path) -> None:
+def test_no_canary_in_the_trail(sqlite_journal: SqlJournal, tmp_path: Path) -> None:
     """The journal holds names, e-mails, free texts and before-images; none of it reaches a stream or its table."""
-    live_cycle(journal)
+    live_cycle(sqlite_journal)
     path = tmp_path / "audit.jsonl"
-    trail(journal, JsonLinesStream(path)).hand_over()
+    trail(sqlite_journal, JsonLinesStream(path)).hand_over()
     with sqlite3.connect(tmp_path / "journal.sqlite3") as raw:
         assert any(CANARY in row[0] for row in raw.execute("SELECT before FROM intents"))
         assert not any(CANARY in row[0] for row in raw.execute("SELECT document FROM audit_records"))
@@ -288,6 +300,8 @@ def test_a_journal_from_before_the_trail_is_brought_up(tmp_path: Path) -> None:
     for statement in (
         "DROP TABLE audit_records",
         "DROP TABLE audit_cursors",
+        "ALTER TABLE approvals DROP COLUMN uid",
+        "ALTER TABLE approvals DROP COLUMN login",
         "UPDATE alembic_version SET version_num='0001'",
     ):
         raw.execute(statement)

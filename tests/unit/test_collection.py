@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+import structlog
+
 from inventory.collection import WHOLE_INSTANCE, Source, Unbuilt, collect
-from inventory.errors import Misconfigured, ProviderError, Unavailable
+from inventory.errors import Misconfigured, Unavailable
 from inventory.model import Principal, PrincipalReading, ProviderInventory, ProviderName, Snapshot
 from inventory.provider import Interest
 from reconciler.adapters.clock import SystemClock
@@ -39,7 +42,7 @@ def read(**collectors: FakeCollector | Unbuilt) -> Snapshot:
     return collect(sources, lambda _: False, FakeClock())
 
 
-def raising(error: ProviderError) -> FakeCollector:
+def raising(error: Exception) -> FakeCollector:
     """Build a collector that fails."""
 
     def fail() -> tuple[ProviderInventory, ...]:
@@ -65,6 +68,18 @@ def test_a_failed_provider_is_incomplete_and_the_others_stay() -> None:
     assert failed.scope == WHOLE_INSTANCE
     assert failed.errors == ("Unavailable: no answer",)
     assert not snapshot.complete
+
+
+@pytest.mark.parametrize("error", [KeyError("anna@example.com"), TimeoutError("anna@example.com")])
+def test_a_defect_of_one_collector_is_said_of_its_provider_and_stops_nobody(error: Exception) -> None:
+    """What no collector should raise is an unreadable provider with type and place; its message goes nowhere."""
+    with structlog.testing.capture_logs() as logs:
+        snapshot = read(bad=raising(error), good=FakeCollector(lambda: (builders.inventory(),)))
+    failed, good = snapshot.inventories
+    assert (good.complete, failed.complete, failed.scope) == (True, False, WHOLE_INSTANCE)
+    assert failed.errors[0].startswith(f"a defect in the collector: {type(error).__name__} at test_collection.py:")
+    assert [(one["event"], one["provider"], one["log_level"]) for one in logs] == [("collector_defect", "bad", "error")]
+    assert "anna" not in f"{failed}{logs}"
 
 
 def test_a_collector_that_could_not_be_built_is_read_as_unreadable() -> None:

@@ -59,6 +59,43 @@ def test_two_workers_with_strong_evidence_are_disputed() -> None:
     assert found.worker_id is None
 
 
+@pytest.mark.parametrize(
+    "says", [{"external_ids": ("E1",)}, {"employee_ids": ("E1",)}, {"emails": ("e1@example.com",)}]
+)
+@pytest.mark.parametrize("login", ["bray", "adm-bray"])
+def test_a_user_name_of_somebody_else_contradicts_every_id(says: dict[str, object], login: str) -> None:
+    """However strong the evidence for one worker is, the user name of another makes the principal ambiguous."""
+    bob = builders.worker("E2", usernames=("bray",))
+    found = known({**says, "login_names": (login,)}, builders.leaver("E1", emails=("e1@example.com",)), bob)
+    assert (found.state, found.worker_id) == (CorrelationState.AMBIGUOUS, None)
+
+
+def test_a_name_contradicts_nothing() -> None:
+    """Another worker's display name does not unsettle whose a principal is."""
+    other = builders.worker("E2", display_name="Bob Ray")
+    assert known({"employee_ids": ("E1",), "display_name": "Bob Ray", "login_names": ()}, ANN, other).worker_id == "E1"
+
+
+def test_the_operators_word_settles_a_dispute() -> None:
+    """The explicit map decides between identifiers that contradict one another; two such words decide nothing."""
+    bob = builders.worker("E2", usernames=("bray",), emails=("bob@example.com",))
+    says: dict[str, object] = {"employee_ids": ("E1",), "emails": ("bob@example.com",), "login_names": ("bray",)}
+    one = (builders.PROVIDER, PrincipalId("alice"), WorkerId("E1"))
+    other = (builders.PROVIDER, PrincipalId("alice"), WorkerId("E2"))
+    settled = known(says, ANN, bob, explicit=(one,))
+    assert (settled.worker_id, settled.rule, settled.confidence) == ("E1", "explicit_map", 100)
+    assert known(says, ANN, bob, explicit=(one, other)).state is CorrelationState.AMBIGUOUS
+
+
+def test_a_planted_public_key_contradicts_nothing() -> None:
+    """Who puts a colleague's public key on the own principal stays known: public keys are for anybody to copy."""
+    bob = builders.worker("E2")
+    people = (builders.principal("ann", employee_ids=("E1",)), builders.principal("bob", employee_ids=("E2",)))
+    items = tuple(builders.credential(name, fingerprint="SHA256:abc") for name in ("ann", "bob"))
+    found = correlate(people, items, index_roster(builders.roster(ANN, bob), CorrelationSettings()))
+    assert [one.worker_id for one in found] == ["E1", "E2"]
+
+
 def test_two_workers_of_one_name_are_ambiguous() -> None:
     """A name that two workers share belongs to neither."""
     other = builders.worker("E2", display_name="Ann Lee")

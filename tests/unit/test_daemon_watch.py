@@ -31,7 +31,7 @@ class Watched:
         self.observers: list[BaseObserver] = []
         self.make: Callable[[], BaseObserver] = Observer
         self.watch = FileWatch(
-            (self.roster,), (self.policies,), lambda: self.wakeups.wake(Reason.HINT), make_observer=self.observer
+            (self.roster,), (self.policies,), lambda _: self.wakeups.wake(Reason.HINT), make_observer=self.observer
         )
 
     def observer(self) -> BaseObserver:
@@ -123,7 +123,7 @@ def test_a_configmap_swap_is_seen(tmp_path: Path) -> None:
     (mount / "..data").symlink_to("..v1")
     (mount / "roster.csv").symlink_to("..data/roster.csv")
     wakeups = Wakeups()
-    watch = FileWatch((mount / "roster.csv",), (), lambda: wakeups.wake(Reason.HINT))
+    watch = FileWatch((mount / "roster.csv",), (), lambda _: wakeups.wake(Reason.HINT))
     watch.start()
     try:
         (mount / "..v2").mkdir()
@@ -151,7 +151,7 @@ def test_a_tree_behind_a_swapped_link_is_seen(tmp_path: Path) -> None:
         (tmp_path / name / "rule.rego").write_text(name)
     (tmp_path / "policies").symlink_to("release-1")
     wakeups = Wakeups()
-    watch = FileWatch((), (tmp_path / "policies",), lambda: wakeups.wake(Reason.HINT))
+    watch = FileWatch((), (tmp_path / "policies",), lambda _: wakeups.wake(Reason.HINT))
     watch.start()
     try:
         (tmp_path / "next").symlink_to("release-2")
@@ -247,7 +247,7 @@ def test_without_inotify_the_comparison_goes_on_alone(watched: Watched) -> None:
 def test_a_folder_that_is_missing_at_the_start(tmp_path: Path) -> None:
     """Files that are not there yet are no error, and are watched from the first mending after they come."""
     wakeups = Wakeups()
-    watch = FileWatch((tmp_path / "later" / "roster.csv",), (tmp_path / "no",), lambda: wakeups.wake(Reason.HINT))
+    watch = FileWatch((tmp_path / "later" / "roster.csv",), (tmp_path / "no",), lambda _: wakeups.wake(Reason.HINT))
     watch.start()
     try:
         assert not watch.changed()
@@ -263,7 +263,7 @@ def test_a_folder_that_is_missing_at_the_start(tmp_path: Path) -> None:
 def test_the_handler_only_wakes() -> None:
     """Any event, even one about nothing, becomes a token and nothing else: an exception would end watchdog's thread."""
     wakeups = Wakeups()
-    handler = _Hint(lambda: wakeups.wake(Reason.HINT))
+    handler = _Hint(lambda _: wakeups.wake(Reason.HINT))
     for path in ("", "\0", "a" * 10_000):
         handler.dispatch(FileModifiedEvent(path))
     assert wakeups.take(0) == {Reason.HINT}

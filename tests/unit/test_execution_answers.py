@@ -166,8 +166,8 @@ def test_a_world_that_moved_during_the_wait_is_left() -> None:
         assert len(stage.aws.calls) == 1
 
 
-def test_our_own_act_does_not_spoil_the_next_compare_and_set() -> None:
-    """Where a provider versions objects, the principal is read again between acts, and the fresh version is used."""
+def test_a_read_that_is_no_longer_fresh_is_made_anew_before_the_next_act() -> None:
+    """An act that took its time is followed by another read, so that the next one stands on the world as it is."""
     stage = Stage()
     alice = principal(revision="1")
     stage.aws.principals[alice.principal_id] = alice
@@ -176,6 +176,7 @@ def test_our_own_act_does_not_spoil_the_next_compare_and_set() -> None:
 
     def revoke(act: Action) -> object:
         seen.append(act.principal.revision)
+        stage.clock.sleep(3)
         receipt = real(act)
         bumped: Principal = replace(alice, revision=str(int(act.principal.revision) + 1))
         stage.aws.principals[alice.principal_id] = bumped

@@ -154,3 +154,79 @@ def test_an_approved_plan_cannot_name_ourselves() -> None:
     )
     with pytest.raises(LimitExceeded):
         guard(plan_of(*people(1)), around(populations=(own,), approval=approval()))
+
+
+def test_each_hold_names_its_provider_and_tells_the_numbers_it_rests_on() -> None:
+    """Who is asked for an approval reads which provider, how many, within which time and what the limit is."""
+    decision = guard(plan_of(*people(26)), around(1_000))
+    assert isinstance(decision, HeldPlan)
+    assert {(one.code, one.provider) for one in decision.reasons} == {(HoldCode.CAP_COUNT, builders.PROVIDER)}
+    told = sorted(one.message for one in decision.reasons)
+    assert told == [
+        "corp-aws: 26 principals (any effect) within 24 h; the limit is 25",
+        "corp-aws: 26 principals (revoke) within 24 h; the limit is 25",
+    ]
+    percent = guard(plan_of(*people(11)), around(100))
+    assert isinstance(percent, HeldPlan)
+    assert {(one.code, one.provider) for one in percent.reasons} == {(HoldCode.CAP_PERCENT, builders.PROVIDER)}
+    assert sorted(one.message for one in percent.reasons) == [
+        "corp-aws: 11 of 100 principals (any effect) within 24 h; the limit is 10 %",
+        "corp-aws: 11 of 100 principals (revoke) within 24 h; the limit is 10 %",
+    ]
+
+
+def test_a_held_plan_is_kept_with_its_reasons_and_an_approved_one_with_what_was_lifted() -> None:
+    """The approval and the record refer to the very plan, and to the reasons that the approver was shown."""
+    plan = plan_of(*people(26))
+    held = guard(plan, around(1_000))
+    assert isinstance(held, HeldPlan)
+    assert held.plan is plan
+    released = guard(plan, around(1_000, approval=approval(plan.digest)))
+    assert isinstance(released, ApprovedPlan)
+    assert released.lifted == held.reasons
+
+
+def test_what_a_provider_did_not_say_is_named() -> None:
+    """An unknown identity and a scope that was not read whole are told with the provider they are of."""
+    decision = guard(plan_of(*people(1), need=Need.SCOPE), around(populations=()))
+    assert isinstance(decision, HeldPlan)
+    assert {(one.code, one.provider, one.message) for one in decision.reasons} == {
+        (
+            HoldCode.IDENTITY_UNKNOWN,
+            builders.PROVIDER,
+            "corp-aws did not say who we are there, so our own access cannot be kept safe",
+        ),
+        (
+            HoldCode.SCOPE_INCOMPLETE,
+            builders.PROVIDER,
+            "corp-aws/123456789012 was not read whole, and an action rests on what was not seen there",
+        ),
+    }
+
+
+def test_who_makes_an_approved_plan_that_must_be_held_is_told_what_to_do() -> None:
+    """The error says what to do: ask for an approval, or report a planner that names the untouchable."""
+    with pytest.raises(LimitExceeded, match="the limit is 25") as over:
+        ApprovedPlan(plan=plan_of(*people(26)), circumstances=around(1_000))
+    assert over.value.advice == "hold it and ask for an approval"
+    robot = builders.principal(kind=PrincipalKind.SERVICE)
+    with pytest.raises(LimitExceeded, match="may never be acted upon") as forbidden:
+        ApprovedPlan(plan=plan_of(robot), circumstances=around())
+    assert forbidden.value.advice == "this is a defect of the planner: report it"
+
+
+def test_what_rests_on_a_scope_that_was_read_whole_is_not_held() -> None:
+    """A complete scope of the very provider lets an action through that rests on what was not seen there."""
+    assert isinstance(guard(plan_of(*people(1), need=Need.SCOPE), around()), ApprovedPlan)
+
+
+def test_a_provider_nobody_counted_is_empty_and_does_not_know_us() -> None:
+    """An unknown provider has no principals to take a share of, no identity and no complete scope."""
+    assert around(populations=()).population(builders.PROVIDER) == Population(provider=builders.PROVIDER, principals=0)
+
+
+def test_a_single_reason_to_hold_is_told_by_the_error() -> None:
+    """One reason is enough to refuse, and the error tells it."""
+    stranger = Population(provider=builders.PROVIDER, principals=50)
+    with pytest.raises(LimitExceeded, match="did not say who we are"):
+        ApprovedPlan(plan=plan_of(*people(1)), circumstances=around(populations=(stranger,)))

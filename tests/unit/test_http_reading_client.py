@@ -376,3 +376,12 @@ def test_ids_cannot_leave_their_path_segment() -> None:
     for dots in ("", ".", ".."):
         with pytest.raises(ObjectMissing):
             segment(dots)
+
+
+@pytest.mark.parametrize(("status", "throttles"), [(429, 1), (503, 0)])
+def test_being_slowed_down_is_counted(client: Callable[..., ReadingClient], status: int, throttles: int) -> None:
+    """Only an answer that says so counts as one that slows us down; every request counts as a call."""
+    reader = client(answering(httpx.Response(status, headers={"Retry-After": "3600"})))
+    with pytest.raises(ProviderError):
+        reader.get("Users")
+    assert (reader.calls, reader.throttles) == (1, throttles)

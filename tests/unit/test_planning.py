@@ -180,15 +180,31 @@ def test_a_scope_finding_needs_its_scope_whole_and_an_item_finding_does_not() ->
     assert len(plan_for((KEY,), snapshot=snapshot).actions) == 1
 
 
-def test_a_key_that_others_hold_too_is_for_a_human() -> None:
-    """The same fingerprint on somebody else's principal withholds the act; on the worker's second one it does not."""
+def test_a_leavers_copy_of_a_public_key_goes_though_another_principal_has_one_too() -> None:
+    """A copy elsewhere keeps nobody's access: taking the leaver's own copy leaves the other one as it is."""
     key = builders.credential(fingerprint="SHA256:k")
     other = builders.credential("bot", fingerprint="SHA256:k")
     principals = (builders.principal(), builders.principal("bot"))
     elsewhere = (match(principals[0]), match(principals[1], worker_id=WorkerId("E2")))
+    plan = plan_for((key, other), principals, (builders.finding(key),), correlations=elsewhere)
+    assert [action.item for action in plan.actions] == [key]
+
+
+@pytest.mark.parametrize(
+    "one_object",
+    [
+        pytest.param({"address": (("secret", "team"),)}, id="one address"),
+        pytest.param({"access_id": "team/secret", "address": ()}, id="one id"),
+    ],
+)
+def test_one_secret_of_two_principals_is_for_a_human(one_object: dict[str, Any]) -> None:
+    """One object that somebody else's principal holds too is withheld; that the worker's second one holds is not."""
+    key, other = (builders.credential(name, **one_object) for name in ("alice", "bot"))
+    principals = (builders.principal(), builders.principal("bot"))
+    elsewhere = (match(principals[0]), match(principals[1], worker_id=WorkerId("E2")))
     findings = (builders.finding(key),)
-    assert withheld(plan_for((key, other), principals, findings, correlations=elsewhere)) == ["shared_credential"]
-    assert len(plan_for((key, other), principals, findings).actions) == 1
+    assert withheld(plan_for((other, key), principals, findings, correlations=elsewhere)) == ["shared_credential"]
+    assert len(plan_for((other, key), principals, findings).actions) == 1
 
 
 def test_a_key_marked_as_shared_is_for_a_human() -> None:

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_starter_policies(folder: Path) -> None:
     """Rules, sources without tests, thresholds and a digest that can be computed from them."""
     policies = load_policies(folder)
-    assert [rule.rule_id for rule in policies.rules] == ["leaver", "orphan", "stale_credential"]
+    assert [rule.rule_id for rule in policies.rules] == ["drift", "leaver", "orphan", "stale_credential"]
     assert not [name for name, _ in policies.modules if "test" in name]
     assert json.loads(policies.data)["access"]["config"]["leaver"] == {"account_effect": "quarantine"}
     assert policies.digest == policy_digest(policies.modules, policies.data)

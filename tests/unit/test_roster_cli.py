@@ -142,9 +142,9 @@ def test_config_gives_columns_and_limits(tmp_path: Path) -> None:
     [
         ("roster: {colums: {}}\n", "roster.colums"),
         ("providers: {}\n", "no roster: block"),
-        ("- 1\n", "no roster: block"),
-        ("roster: [\n", "cannot be read as YAML"),
-        (None, "cannot be read as YAML"),
+        ("- 1\n", "must hold a mapping"),
+        ("roster: [\n", "not YAML"),
+        (None, "cannot be read"),
     ],
 )
 def test_bad_config_exits_1_and_names_the_key(text: str | None, said: str, tmp_path: Path) -> None:

@@ -1,57 +1,28 @@
 """Safety of a whole cycle, on fakes: what it says of itself, what it remembers, and what it leaves alone."""
 
 import os
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from itertools import count
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inventory.collection import Source
-from inventory.model import ArtefactKind, Principal, ProviderInventory, ProviderName, ScopeId
+from inventory.model import ArtefactKind, PrincipalKind, ProviderInventory, ProviderName, ScopeId
 from inventory.provider import Interest
 from inventory.roster.gate import STALE
-from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
-from reconciler.adapters.evidence_store import FileEvidenceStore
-from reconciler.adapters.key_signer import KeySigner
+from inventory.roster.model import RosterProblem
+from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.attestation import Attester
-from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
-from reconciler.core.model import CycleId, Effect, HoldCode, Mode
-from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
-from reconciler.core.withholding import Protection, Reach
+from reconciler.core.model import Approval, CycleId, HoldCode, Mode
+from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, Reverted
 from reconciler.cycle import run_cycle
-from reconciler.observation import CycleHouse, CycleRules
-from reconciler.rereading import Patience
 from tests import builders
 from tests.builders import NOW, PROVIDER
-from tests.fakes.clock import FakeClock
-from tests.fakes.engine import FakeEngine
-from tests.fakes.journal import MemoryJournal
+from tests.fakes.house import PEOPLE, POLICIES, Feed, House, person, provider_of
 from tests.fakes.world import FakeProvider, Watcher
-from tests.worlds import starter
-
-ALL = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
-POLICIES = starter()
-PEOPLE = builders.roster(builders.leaver("L1"), builders.worker("E2"))
-
-
-@dataclass(slots=True, kw_only=True)
-class Feed:
-    """A roster source whose verdict the test writes."""
-
-    roster: Roster = PEOPLE
-    held: tuple[RosterProblem, ...] = ()
-    previous: list[AcceptedRoster | None] = field(default_factory=list)
-
-    def load(self, previous: AcceptedRoster | None) -> RosterVerdict:
-        self.previous.append(previous)
-        return RosterVerdict(roster=self.roster, held=self.held)
-
-    def fingerprint(self) -> str:
-        return self.roster.digest
 
 
 class Doubled(FakeProvider):
@@ -69,85 +40,12 @@ class Doubled(FakeProvider):
         return (first, replace(first, scope=self.second, principals=moved, items=()))
 
 
-def person(name: str, worker_id: str, provider: ProviderName = PROVIDER) -> Principal:
-    """Build a person whose employee id is known."""
-    return builders.principal(name, employee_ids=(worker_id,), provider=provider)
-
-
-def provider_of(name: ProviderName = PROVIDER) -> FakeProvider:
-    """Build a provider with a leaver and somebody who stays, each with a key."""
-    people = [person("lea", "L1", name), person("eve", "E2", name)]
-    return FakeProvider(name, [builders.credential(one, provider=name) for one in ("lea", "eve")], people)
-
-
-class House:
-    """A cycle's house on fakes, with real evidence and a real key."""
-
-    def __init__(self, folder: Path, *providers: FakeProvider) -> None:
-        self.clock = FakeClock(NOW)
-        self.journal = MemoryJournal()
-        self.feed = Feed()
-        self.providers = {one.name: one for one in (providers or (provider_of(),))}
-        self.attester = Attester(
-            store=FileEvidenceStore(folder / "evidence"),
-            signer=KeySigner.open(folder / "keys" / "attestation.pem"),
-            instance_id="test",
-            random_bytes=os.urandom,
-        )
-        self.version = "1"
-        self.own_names: frozenset[tuple[ProviderName, str]] = frozenset()
-        self._numbers = count(1)
-
-    def observe_first(self) -> None:
-        """Let everything new be seen through one observing cycle."""
-        assert self.run(mode=Mode.OBSERVE).outcome is not CycleOutcome.FAILED
-
-    def run(self, *, mode: Mode = Mode.ENFORCE, decide_at: datetime | None = None, **rules: Any) -> CycleRecord:
-        """Run one cycle."""
-        return run_cycle(self.house(mode, decide_at), self.rules(mode, **rules)).record
-
-    def house(self, mode: Mode, decide_at: datetime | None = None) -> CycleHouse:
-        return CycleHouse(
-            clock=self.clock,
-            new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
-            journal=self.journal,
-            attester=self.attester,
-            engine=FakeEngine(),
-            roster=self.feed,
-            load_policies=lambda: POLICIES,
-            load_waivers=lambda _: (),
-            sources={
-                name: Source(provider=name, provider_type="aws_iam", collector=one)
-                for name, one in self.providers.items()
-            },
-            revokers={} if mode is Mode.OBSERVE else self.providers,
-            observer=Watcher(),
-            own_names=self.own_names,
-            decide_at=decide_at,
-        )
-
-    def rules(self, mode: Mode, **changes: Any) -> CycleRules:
-        reach = Reach(
-            provider_type="aws_iam",
-            effects=ALL,
-            account_contains=True,
-            mode=Mode.ENFORCE if mode is Mode.OBSERVE else mode,
-        )
-        values: dict[str, Any] = {
-            "mode": mode,
-            "limits": Limits(),
-            "protection": Protection(),
-            "correlation": CorrelationSettings(),
-            "reach": dict.fromkeys(self.providers, reach),
-            "one_by_one": frozenset(),
-            "version": self.version,
-            "config_digest": "sha256:" + "c" * 64,
-            "roster_max_age_seconds": 86400,
-            "approval_ttl_seconds": 86400,
-            "patience": Patience(window_seconds=1),
-            "collect_deadline_seconds": 60,
-        }
-        return CycleRules(**(values | changes))
+@pytest.fixture(scope="module")
+def rego() -> Iterator[EmbeddedRego]:
+    """Run the rules themselves, in one process for all tests that need them."""
+    engine = EmbeddedRego(deadline_seconds=20)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -178,6 +76,57 @@ def test_what_was_given_back_is_told_once(house: House) -> None:
     assert told == [Reverted(begun=1, confirmed=1), Reverted()]
 
 
+def test_a_key_that_a_leaver_planted_on_others_keeps_no_access(tmp_path: Path, rego: EmbeddedRego) -> None:
+    """The leaver's own copy goes; the planted one is for a human until it is gone, and no cycle says clean before."""
+    people = [person("lea", "L1"), person("eve", "E2")]
+    copies = [builders.credential(one, ArtefactKind.SSH_KEY, fingerprint="SHA256:lea") for one in ("lea", "eve")]
+    provider = FakeProvider(PROVIDER, copies, people)
+    house = House(tmp_path, provider)
+    house.feed = Feed(roster=builders.roster(builders.leaver("L1"), builders.worker("E2")))
+    house.engine = rego
+    house.observe_first()
+    told = [house.run(), house.run()]
+    assert provider.effects == [("revoke", copies[0].access_id)]
+    for record in told:
+        assert record.plan is not None
+        assert [(one.access_id, one.code) for one in record.plan.reviews] == [
+            (copies[1].access_id, "leaver_key_elsewhere")
+        ]
+        assert [(one.state, one.remaining) for one in record.leavers] == [(LeaverState.VIOLATION, 1)]
+    provider.apply("revoke", copies[1].access_id)
+    assert [one.state for one in house.run().leavers] == [LeaverState.CLEAN]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        pytest.param({"kind": PrincipalKind.SERVICE}, id="service"),
+        pytest.param(
+            {"kind": PrincipalKind.SERVICE, "employee_ids": (), "owner_hints": ("E2",)}, id="owned by another"
+        ),
+        pytest.param({"kind": PrincipalKind.UNKNOWN, "employee_ids": ()}, id="unknown"),
+        pytest.param({"employee_ids": ("E2",)}, id="somebody else"),
+    ],
+)
+def test_a_leaver_who_changes_its_own_tags_is_neither_hidden_nor_taken_for_clean(
+    tmp_path: Path, rego: EmbeddedRego, tags: dict[str, Any]
+) -> None:
+    """Who was a person and calls itself something else goes to a human, every cycle, and is acted upon in none."""
+    key = builders.credential("lea")
+    provider = FakeProvider(PROVIDER, [key], [person("lea", "L1")])
+    house = House(tmp_path, provider)
+    house.engine = rego
+    house.feed = Feed(roster=builders.roster(builders.worker("L1"), builders.worker("E2")))
+    house.observe_first()
+    provider.principals = {who: replace(one, **tags) for who, one in provider.principals.items()}
+    house.feed = Feed(roster=PEOPLE)
+    for record in (house.run(), house.run()):
+        assert record.plan is not None
+        assert (record.plan.actions, provider.effects) == ((), [])
+        assert "drift_leaver" in {one.code for one in record.plan.reviews}
+        assert [one.state for one in record.leavers] != [LeaverState.CLEAN]
+
+
 @pytest.mark.parametrize("name", ["lea", "LEA"])
 def test_whom_the_revoker_writes_as_is_spared(house: House, name: str) -> None:
     """The principal that a revoker named as its own keeps everything, even when its worker has left."""
@@ -188,6 +137,33 @@ def test_whom_the_revoker_writes_as_is_spared(house: House, name: str) -> None:
     assert record.plan.actions == ()
     assert {one.code for one in record.plan.withheld} == {"own_principal"}
     assert house.providers[PROVIDER].effects == []
+
+
+def test_a_plan_spares_whom_the_revoker_writes_as_once_a_cycle_has_asked(house: House) -> None:
+    """Until then the plan says that it does not know; from then on its digest is that of the acting cycle."""
+    told = []
+    for _ in range(2):
+        seen = replace(house.house(Mode.OBSERVE), observer=(watcher := Watcher()))
+        plan = run_cycle(seen, house.rules(Mode.OBSERVE)).record.plan
+        unknown = [step.message for step in watcher.steps if "is not known until a cycle may act" in step.message]
+        house.own_names = frozenset({(PROVIDER, "lea")})
+        acting = house.run()
+        house.own_names = frozenset()
+        assert plan is not None
+        assert acting.plan is not None
+        told.append((plan.digest == acting.plan.digest, len(unknown)))
+    assert told == [(False, 1), (True, 0)]
+    assert house.providers[PROVIDER].effects == []
+
+
+def test_a_principal_that_a_revoker_has_given_up_is_like_any_other(house: House) -> None:
+    """What a revoker said before spares nobody in a cycle that acts."""
+    house.observe_first()
+    house.own_names = frozenset({(PROVIDER, "lea")})
+    house.run()
+    house.own_names = frozenset()
+    house.run()
+    assert [one for _, one in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
 
 
 def test_a_name_of_another_provider_spares_nobody(house: House) -> None:
@@ -269,3 +245,30 @@ def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
     assert (closed.outcome, own.version) == (CycleOutcome.FAILED, "2")
     assert closed.version != "2"
     assert closed.config_digest == ""
+
+
+def test_a_plan_that_two_must_approve_waits_for_both(house: House) -> None:
+    """One approval leaves it held with zero acts; the second account's releases it, once, and both are on record."""
+    house.observe_first()
+    house.journal.approvals_needed = 2
+    limits = Limits(max_principals=0, approvals_needed=2)
+    held = house.run(limits=limits)
+    assert (held.outcome, held.results) == (CycleOutcome.HELD, ())
+    assert held.plan is not None
+    word = Approval(
+        plan_digest=held.plan.digest,
+        approved_by="ann",
+        approved_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        lifts=(HoldCode.CAP_COUNT,),
+        uid=1001,
+        login="ann",
+    )
+    house.journal.record_approval(word)
+    assert house.run(limits=limits).outcome is CycleOutcome.HELD
+    house.journal.record_approval(replace(word, uid=1002, login="bob"))
+    done = house.run(limits=limits)
+    assert (done.outcome, len(done.results)) == (CycleOutcome.COMPLETE, 1)
+    assert done.guard.approval is not None
+    assert [one.uid for one in (done.guard.approval, *done.guard.approval.beside)] == [1001, 1002]
+    assert not house.journal.pending_approvals(NOW)

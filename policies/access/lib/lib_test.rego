@@ -59,6 +59,7 @@ item(changes) := object.union(
 		"last_used_at": "2026-03-01T00:00:00.000000Z",
 		"expires_at": null,
 		"shared": false,
+		"key_of": [],
 		"holders": null,
 		"live": true,
 	},
@@ -93,6 +94,7 @@ principal(kind) := {
 	"created_at": "2025-01-01T00:00:00.000000Z",
 	"last_used_at": null,
 	"whole": true,
+	"was": [],
 }
 
 # A human principal that is one worker.

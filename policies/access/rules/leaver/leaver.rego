@@ -12,6 +12,7 @@
 #   codes:
 #     - leaver_ambiguous
 #     - leaver_break_glass
+#     - leaver_key_elsewhere
 #     - leaver_last_member
 #     - leaver_owned
 #     - leaver_possible_rehire
@@ -56,6 +57,19 @@ finding contains {
 	input.unit.worker_id == null
 	count(suspects) > 0
 	some access_id in lib.representatives
+}
+
+# Whoever left and kept the private half of a key signs in wherever the public half stands.
+finding contains {
+	"access_id": access_id,
+	"code": "leaver_key_elsewhere",
+	"severity": "critical",
+	"effect": "review",
+	"reason": sprintf("the public key of a worker who has left (%s) stands here: take it away", [concat(", ", gone)]),
+} if {
+	some access_id, item in input.unit.access
+	gone := {holder | some holder in item.key_of; lib.left(data.roster.workers[holder])}
+	count(gone) > 0
 }
 
 suspects := {candidate | some candidate in input.unit.candidates; lib.left(data.roster.workers[candidate])}

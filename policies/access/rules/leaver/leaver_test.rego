@@ -120,6 +120,23 @@ test_a_possible_rehire_goes_to_review if {
 	}
 }
 
+test_a_leavers_key_on_somebody_elses_principal_goes_to_review if {
+	copy := {"key": sample.item({"kind": "ssh_key", "key_of": ["E1", "E2", "E9"]})}
+	every unit in [sample.unit_of("E1", copy), sample.unit_of_nobody("shared", copy)] {
+		found(unit, "quarantine") == {{
+			"access_id": "key",
+			"code": "leaver_key_elsewhere",
+			"severity": "critical",
+			"effect": "review",
+			"reason": "the public key of a worker who has left (E2) stands here: take it away",
+		}}
+	}
+}
+
+test_a_key_of_somebody_who_stays_is_nothing_of_this_rule if {
+	found(sample.unit_of("E1", {"key": sample.item({"key_of": ["E3"]})}), "quarantine") == set()
+}
+
 test_one_case_for_a_principal_that_might_be_a_leaver if {
 	unit := json.patch(sample.unit_of("E2", alive), [
 		{"op": "replace", "path": "/correlation/state", "value": "ambiguous"},

@@ -9,7 +9,7 @@
 #   - data.access.config: schema["config.schema"]
 # custom:
 #   code: orphan
-#   codes: [orphan_service, orphan_unknown_kind]
+#   codes: [orphan_name_only, orphan_service, orphan_unknown_kind]
 #   severity: high
 #   needs: scope
 #   controls: ["SOC2 CC6.2", "SOC2 CC6.3", "ISO 27001 A.5.16", "NIST AC-2(3)"]
@@ -32,6 +32,19 @@ finding contains {
 } if {
 	input.unit.correlation.state == "orphan"
 	verdict := verdicts[input.unit.principal.kind]
+	some access_id in lib.representatives
+}
+
+# A name is no evidence: anybody can be called that. A worker who has left is the leaver rule's.
+finding contains {
+	"access_id": access_id,
+	"code": "orphan_name_only",
+	"severity": "high",
+	"effect": "review",
+	"reason": "nothing but a name ties this principal to a worker: say whose it is",
+} if {
+	input.unit.correlation.rule == "display_name"
+	not lib.left(lib.worker)
 	some access_id in lib.representatives
 }
 

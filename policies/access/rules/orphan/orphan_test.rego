@@ -5,6 +5,7 @@ import data.access.rules.orphan
 
 found(unit) := result if {
 	result := orphan.finding with input as sample.given(unit)
+		with data.roster.workers as sample.workers
 		with data.access.config.orphan as {"effect": "quarantine", "service_effect": "review"}
 }
 
@@ -45,6 +46,25 @@ test_break_glass_is_left_alone if {
 
 test_a_disabled_account_is_no_finding if {
 	found(sample.unit_of_nobody("human", {"account": sample.account(false), "key": sample.item({})})) == set()
+}
+
+by_name(unit) := json.patch(unit, [
+	{"op": "replace", "path": "/correlation/rule", "value": "display_name"},
+	{"op": "replace", "path": "/correlation/confidence", "value": 40},
+])
+
+test_a_name_alone_makes_no_owner if {
+	found(by_name(sample.unit_of("E1", alive))) == {{
+		"access_id": "account",
+		"code": "orphan_name_only",
+		"severity": "high",
+		"effect": "review",
+		"reason": "nothing but a name ties this principal to a worker: say whose it is",
+	}}
+}
+
+test_a_leaver_by_name_is_the_leaver_rules if {
+	found(by_name(sample.unit_of("E2", alive))) == set()
 }
 
 test_a_principal_with_a_worker_is_no_orphan if {

@@ -6,6 +6,8 @@ There is no way down: a journal is a record. To go back, restore the backup made
 import sqlalchemy as sa
 from alembic import op
 
+from reconciler.adapters.migrations.append_only import refuse_changes
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -29,18 +31,12 @@ _TABLES = (
 
 
 def upgrade() -> None:
-    """Make the tables, and have SQLite itself refuse to change or remove a row."""
+    """Make the tables, and have the database itself refuse to change or remove a row."""
     _cycles()
     _plans()
     _intents()
     _memory()
-    if op.get_context().dialect.name == "sqlite":
-        for table in _TABLES:
-            for verb in ("UPDATE", "DELETE"):
-                op.execute(
-                    f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-                    "BEGIN SELECT RAISE(ABORT, 'rows of the journal are never changed'); END"
-                )
+    refuse_changes(_TABLES)
 
 
 def _text(name: str, length: int | None = None) -> sa.Column[str]:

@@ -6,6 +6,8 @@ There is no way down: a journal is a record. To go back, restore the backup made
 import sqlalchemy as sa
 from alembic import op
 
+from reconciler.adapters.migrations.append_only import refuse_changes
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -13,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables, and have SQLite itself refuse to change or remove a row."""
+    """Make the tables, and have the database itself refuse to change or remove a row."""
     op.create_table(
         "audit_records",
         sa.Column("position", sa.Integer(), primary_key=True),
@@ -34,13 +36,7 @@ def upgrade() -> None:
         _text("recorded_at", 32),
     )
     op.create_index("ix_audit_cursors_stream", "audit_cursors", ["stream", "up_to"])
-    if op.get_context().dialect.name == "sqlite":
-        for table in ("audit_records", "audit_cursors"):
-            for verb in ("UPDATE", "DELETE"):
-                op.execute(
-                    f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-                    "BEGIN SELECT RAISE(ABORT, 'rows of the journal are never changed'); END"
-                )
+    refuse_changes(("audit_records", "audit_cursors"))
 
 
 def _text(name: str, length: int | None = None) -> sa.Column[str]:

@@ -1,0 +1,95 @@
+"""`access-reconciler status`: what the last cycles came to and what waits, read from the journal beside the daemon."""
+
+from typing import Annotated
+
+import typer
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.journal_plans import held_plans
+from reconciler.cli.display import print_line, print_table
+from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
+from reconciler.cli.plain_text import print_json
+from reconciler.cli.record_view import item_label, principal_name
+from reconciler.core.canonical import Json, plain
+from reconciler.ports import CycleEntry, JournalEntry
+from reconciler.settings import load_settings
+from reconciler.writer import open_journal
+
+LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the latest cycles are told.")]
+_SHORT_ID = 12
+"""Characters of an action id in a table: more than the 8 that `undo` asks for."""
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output: OutputOption = Output.TABLE) -> None:
+    """Say what the last cycles came to, which plans are held, and which acts are not shown to have worked.
+
+    Takes no lease and asks no provider: it reads the journal, also while the daemon runs.
+
+    Example: access-reconciler status --last 5
+    """
+    now = SystemClock().now()
+    with open_journal(load_settings(config)) as journal:
+        cycles = list(reversed(journal.cycles()[-last:]))
+        held = [one for one in held_plans(journal.database, unexpired_at=now) if not one.carried_out]
+        unsettled = journal.unsettled()
+    if output is Output.JSON:
+        print_json(
+            {
+                "cycles": [_cycle(one) for one in cycles],
+                "held_plans": [one.plan.digest for one in held],
+                "unsettled": [_act(one) for one in unsettled],
+            }
+        )
+        return
+    columns = ("cycle", "mode", "outcome", "started", "finished")
+    print_table("Last cycles", columns, ([_cell(cell) for cell in list(_cycle(one).values())[:5]] for one in cycles))
+    for one in held:
+        print_line(f"held: {one.plan.digest}; see access-reconciler plans show")
+    if unsettled:
+        print_table("Not shown to have worked", _COLUMNS, map(_row, unsettled))
+
+
+_COLUMNS = ("action", "provider", "principal", "item", "effect", "outcome", "read again")
+
+
+def _cycle(entry: CycleEntry) -> dict[str, Json]:
+    return {
+        "sequence": entry.sequence,
+        "mode": entry.mode.value,
+        "outcome": entry.outcome.value if entry.outcome else None,
+        "started_at": plain(entry.started_at),
+        "finished_at": plain(entry.finished_at),
+        "cycle_id": entry.cycle_id,
+        "statement_digest": entry.statement_digest or None,
+    }
+
+
+def _act(entry: JournalEntry) -> dict[str, Json]:
+    action = entry.intent.action
+    return {
+        "action_id": action.action_id,
+        "provider": action.provider,
+        "principal_id": action.principal.principal_id,
+        "access_id": action.item.access_id,
+        "effect": action.effect.value,
+        "recorded_at": plain(entry.intent.recorded_at),
+        "outcome": entry.outcome.value if entry.outcome else None,
+        "verification": entry.verification.value if entry.verification else None,
+    }
+
+
+def _row(entry: JournalEntry) -> tuple[object, ...]:
+    action = entry.intent.action
+    return (
+        action.action_id[:_SHORT_ID],
+        action.provider,
+        principal_name(action.principal),
+        item_label(action.item),
+        action.effect.value,
+        _cell(entry.outcome),
+        _cell(entry.verification),
+    )
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,211 @@
+"""Looking at held plans, last cycles and open acts while the daemon runs."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.journal import SqlJournal
+from reconciler.adapters.journal_database import sqlite_url
+from reconciler.adapters.lease import FileLease
+from reconciler.cli.main import run
+from reconciler.core.model import (
+    Approval,
+    BeforeImage,
+    CycleId,
+    HoldCode,
+    HoldReason,
+    Mode,
+    OutcomeState,
+    Plan,
+)
+from reconciler.core.record import CycleOutcome
+from reconciler.ports import Intent
+from tests.builders import action, credential, principal
+from tests.fakes.world import plan_of
+from tests.output_schemas import problems
+
+CAP = HoldReason(code=HoldCode.CAP_COUNT, message="2 principals at okta, the limit is 1")
+STALE = HoldReason(code=HoldCode.ROSTER_STALE, message="the roster is 3 days old")
+
+
+class Installation:
+    """A configuration with a journal, whose cycles the test writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "access-reconciler.yaml"
+        self.config.write_text(yaml.safe_dump({"roster": {"path": "roster.csv"}}))
+        self.state = folder / "state"
+        self.state.mkdir()
+        self.now = SystemClock().now()
+
+    def journal(self) -> SqlJournal:
+        """Open the journal."""
+        return SqlJournal(sqlite_url(self.state / "journal.sqlite3"))
+
+    def cycle(self, plan: Plan, *holds: HoldReason, expires_at: datetime | None = None) -> Plan:
+        """Write a cycle that came to a plan, and return the plan as it is kept."""
+        with self.journal() as journal:
+            cycle_id = CycleId(f"cycle-{len(journal.cycles()) + 1}")
+            journal.begin_cycle(cycle_id, Mode.ENFORCE, self.now)
+            kept = replace(plan, cycle_id=cycle_id, created_at=self.now)
+            journal.record_plan(kept, holds, expires_at or self.now + timedelta(hours=24))
+            outcome = CycleOutcome.HELD if holds else CycleOutcome.COMPLETE
+            journal.finish_cycle(cycle_id, outcome, "sha256:" + "a" * 64, self.now)
+        return kept
+
+    def act(self, plan: Plan, cycle_id: str) -> None:
+        """Write that a cycle began the plan's first act and never heard of its end."""
+        with self.journal() as journal:
+            journal.record_intent(
+                Intent(
+                    action=plan.actions[0],
+                    before=BeforeImage(restorable=True, document="{}"),
+                    cycle_id=CycleId(cycle_id),
+                    epoch=journal.take_over(self.now),
+                    plan_digest=plan.digest,
+                    policy_digest=plan.policy_digest,
+                    recorded_at=self.now,
+                )
+            )
+            journal.record_outcome(plan.actions[0].action_id, OutcomeState.UNKNOWN, "no reply", self.now)
+
+    def ask(self, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+        """Run a command and return its document, which is as its schema says."""
+        capsys.readouterr()
+        assert run([*words, "--config", str(self.config), "--output", "json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert problems("-".join(words[:2] if words[0] == "plans" else words[:1]), document) == []
+        return document
+
+    def read(self, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+        """Run a command for people and return what it prints."""
+        capsys.readouterr()
+        assert run([*words, "--config", str(self.config)]) == 0
+        return capsys.readouterr().out
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Installation:
+    """Return an installation without cycles."""
+    return Installation(tmp_path)
+
+
+def plan_for(*names: str) -> Plan:
+    """Plan to take the key of each of these people."""
+    return plan_of(*(action(principal(name), credential(name)) for name in names))
+
+
+def test_nothing_waits(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """An approved plan is not listed, and there is none to show."""
+    here.cycle(plan_for("alice"))
+    assert here.ask(capsys, "plans", "list") == []
+    assert "no plan waits" in here.read(capsys, "plans", "list")
+    assert run(["plans", "show", "--config", str(here.config)]) == 1
+    assert "no held plan; see `access-reconciler plans list`" in capsys.readouterr().err
+
+
+def test_a_held_plan_is_shown_while_the_daemon_runs(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the lease held by another process, the plan, its reasons, its actions and its expiry are told."""
+    plan = here.cycle(plan_for("alice", "bob"), CAP)
+    with FileLease(here.state, purpose="run", now=here.now):
+        (listed,) = here.ask(capsys, "plans", "list")
+        shown = here.ask(capsys, "plans", "show")
+        told = here.read(capsys, "plans", "show", plan.digest)
+    assert (listed["plan_digest"], listed["state"], listed["actions"]) == (plan.digest, "waiting", 2)
+    assert listed["hold_reasons"] == [{"code": "cap_count", "provider": None, "message": CAP.message}]
+    assert [item["principal_id"] for item in shown["items"]] == ["alice", "bob"]
+    assert listed.items() <= shown.items()
+    assert CAP.message in told
+    assert f"access-reconciler approve {plan.digest}" in told
+    assert all(one in told for one in ("alice", "bob", "leaver"))
+
+
+def test_what_no_approval_lifts_is_not_offered(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan that a stale roster holds is shown without the command that would be refused."""
+    here.cycle(plan_for("alice"), CAP, STALE)
+    assert here.ask(capsys, "plans", "show")["releasable"] is False
+    assert "access-reconciler approve" not in here.read(capsys, "plans", "show")
+
+
+def test_a_plan_held_again_is_one_plan(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon that holds the same plan every five minutes has one plan that waits, until its latest expiry."""
+    for _ in range(3):
+        here.cycle(plan_for("alice"), CAP)
+    (listed,) = here.ask(capsys, "plans", "list")
+    assert listed["sequence"] == 3
+
+
+def test_a_world_that_moved_is_said(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan before the last one is told to be no longer what a cycle would do, and comes second."""
+    old = here.cycle(plan_for("alice"), CAP)
+    new = here.cycle(plan_for("alice", "bob"), CAP)
+    listed = here.ask(capsys, "plans", "list")
+    assert [(one["plan_digest"], one["state"]) for one in listed] == [(new.digest, "waiting"), (old.digest, "moved")]
+    assert here.ask(capsys, "status")["held_plans"] == [new.digest, old.digest]
+
+
+def test_what_is_past_is_not_listed_but_shown(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """An expired plan and one that was carried out wait for nobody; both can be looked up."""
+    expired = here.cycle(plan_for("alice"), CAP, expires_at=here.now - timedelta(seconds=1))
+    done = here.cycle(plan_for("bob"), CAP)
+    here.cycle(plan_for("bob"))
+    here.act(done, "cycle-3")
+    assert here.ask(capsys, "plans", "list") == []
+    assert here.ask(capsys, "plans", "show", expired.digest)["state"] == "expired"
+    assert here.ask(capsys, "plans", "show", done.digest)["state"] == "carried_out"
+
+
+def test_who_approved_is_told(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """The account and the name that was given stand side by side, and how many are needed."""
+    plan = here.cycle(plan_for("alice"), CAP)
+    with here.journal() as journal:
+        journal.record_approval(
+            Approval(
+                plan_digest=plan.digest,
+                approved_by="chief of security",
+                approved_at=here.now,
+                expires_at=here.now + timedelta(hours=1),
+                uid=1001,
+                login="ann",
+            )
+        )
+    (listed,) = here.ask(capsys, "plans", "list")
+    assert [(one["approved_by"], one["uid"], one["login"]) for one in listed["approvals"]] == [
+        ("chief of security", 1001, "ann")
+    ]
+    assert "approved by chief of security (account ann)" in here.read(capsys, "plans", "show")
+
+
+def test_the_beginning_of_a_digest_is_enough_when_it_is_one(
+    here: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A beginning names the plan, with or without the algorithm; one that fits two names none."""
+    plans = [here.cycle(plan_for(name), CAP) for name in ("alice", "bob")]
+    for plan in plans:
+        for beginning in (plan.digest[:20], plan.digest.removeprefix("sha256:")[:12]):
+            assert here.ask(capsys, "plans", "show", beginning)["plan_digest"] == plan.digest
+    assert run(["plans", "show", "sha256:", "--config", str(here.config)]) == 1
+    assert "2 held plans begin with" in capsys.readouterr().err
+    assert run(["plans", "show", "%", "--config", str(here.config)]) == 1
+
+
+def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """The latest cycle comes first, an unfinished one has no outcome, and an act without proof is named."""
+    assert here.ask(capsys, "status") == {"cycles": [], "held_plans": [], "unsettled": []}
+    plan = here.cycle(plan_for("alice"))
+    here.act(plan, "cycle-1")
+    with here.journal() as journal:
+        journal.begin_cycle(CycleId("cycle-2"), Mode.OBSERVE, here.now)
+    told = here.ask(capsys, "status")
+    assert [(one["sequence"], one["outcome"]) for one in told["cycles"]] == [(2, None), (1, "complete")]
+    assert [(one["action_id"], one["outcome"]) for one in told["unsettled"]] == [(plan.actions[0].action_id, "unknown")]
+    assert len(here.ask(capsys, "status", "--last", "1")["cycles"]) == 1
+    shown = here.read(capsys, "status")
+    assert plan.actions[0].action_id[:8] in shown
+    assert "observe" in shown
