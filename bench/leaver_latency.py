@@ -207,6 +207,10 @@ class Journal:
         found = self.ask("SELECT count(*) FROM cycle_ends")
         return int(found[0][0]) if found else 0
 
+    def at_rest(self) -> bool:
+        """Say whether no cycle is open."""
+        return self.ask("SELECT count(*) FROM cycles")[0][0] == self.ended()
+
     def gone(self, worker: str) -> int:
         """Return how many items of a worker were seen to be gone."""
         return int(
@@ -283,7 +287,7 @@ def _one(
     began = roster.write()
     until(lambda: journal.gone(f"E{number}") == sum(ITEMS.values()), f"E{number} gone", 120)
     found = journal.stages(f"E{number}")
-    time.sleep(0.2)
+    until(journal.at_rest, "the end of the cycle", 120)
     return tuple(instant - began for instant in found)
 
 
