@@ -258,7 +258,7 @@ def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
     record = _with_errors(record, house.audit.record(record))
     attested = house.attester.attest(record, house.journal.cycles())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
-    return replace(attested, record=_with_errors(record, house.audit.hand_over()))
+    return replace(attested, record=_with_errors(attested.record, house.audit.hand_over()))
 
 
 def _with_errors(record: CycleRecord, errors: tuple[str, ...]) -> CycleRecord:

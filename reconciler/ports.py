@@ -305,6 +305,15 @@ class Signer(Protocol):
         """Sign and verify the result at once; raises `SigningError`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A stored statement that is not signed yet."""
+
+    sequence: int
+    cycle_id: CycleId
+    payload: bytes
+
+
 class EvidenceStore(Protocol):
     """Keeps evidence by content: the same bytes have the same name, and bytes are checked when read."""
 
@@ -316,6 +325,15 @@ class EvidenceStore(Protocol):
 
     def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
         """Store statement and bundle durably under their sequence number; return the bundle's path."""
+
+    def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
+        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
+
+    def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
+        """Store the signature of a statement that waited for it."""
+
+    def waiting(self) -> Sequence[Waiting]:
+        """Return the statements that are not signed yet, oldest first."""
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence."""

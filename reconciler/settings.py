@@ -27,6 +27,7 @@ from reconciler.core.model import Mode
 from reconciler.core.plain_yaml import check_plain
 from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
+from reconciler.signing_settings import SigningSettings
 
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
@@ -135,13 +136,6 @@ class VerificationSettings(Block):
     window_seconds: float = Field(
         default=60.0, gt=0, description="After this long an item is `unknown` or still there."
     )
-
-
-class SigningSettings(Block):
-    """How attestations are signed. One mode never stands in for another."""
-
-    mode: Literal["managed-key"] = Field(default="managed-key", description="A P-256 key of our own.")
-    key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
 
 
 class GoogleAuditSettings(Block):
@@ -325,7 +319,7 @@ def _known_keys(model: type[BaseModel]) -> Iterator[str]:
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Make the paths of the settings absolute, relative to the folder of the file that names them."""
-    engine, signing, roster = settings.engine, settings.signing, settings.roster
+    engine, roster = settings.engine, settings.roster
     return settings.model_copy(
         update={
             "state_dir": folder / settings.state_dir,
@@ -338,7 +332,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),
             "notify": settings.notify.anchored(folder),
             "trace": settings.trace.anchored(folder),
-            "signing": signing.model_copy(update={"key_file": _under(folder, signing.key_file)}),
+            "signing": settings.signing.anchored(folder),
             "providers": {name: _anchored_provider(one, folder) for name, one in settings.providers.items()},
             "daemon": _anchored_daemon(settings.daemon, folder),
         }

@@ -29,9 +29,7 @@ from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.policy_files import PolicyFolder
-from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
@@ -43,6 +41,7 @@ from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
+from reconciler.signers import build_signer, configured_trust
 from reconciler.writer import OpenJournal, one_writer, open_journal
 
 DISTRIBUTION = "access-reconciler"
@@ -77,11 +76,6 @@ def revoker_type(provider_type: str) -> RevokerType[Any] | None:
 def state_path(settings: Settings, name: str) -> Path:
     """Return the path of a part of the state."""
     return settings.state_dir / name
-
-
-def key_path(settings: Settings) -> Path:
-    """Return where the private signing key lies."""
-    return settings.signing.key_file or state_path(settings, "keys") / "attestation.pem"
 
 
 def open_store(settings: Settings) -> FileEvidenceStore:
@@ -214,15 +208,17 @@ def build_attester(settings: Settings) -> Attester:
     """Build what attests cycles: evidence store and signer in the configured mode."""
     return Attester(
         store=open_store(settings),
-        signer=KeySigner.open(key_path(settings)),
+        signer=build_signer(settings),
         instance_id=instance_id(settings),
         random_bytes=os.urandom,
+        required=settings.signing.required,
     )
 
 
 def instance_id(settings: Settings) -> str:
     """Return the random id of this installation, made on first use."""
     path = state_path(settings, "instance-id")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="ascii") as sink:
             sink.write(str(uuid.uuid4()))  # noqa: TID251 - the wiring is where ids come from
@@ -384,11 +380,10 @@ def undo_tools(settings: Settings, clock: Clock) -> Iterator[UndoTools]:
 
 
 def verify_own(settings: Settings) -> Report:
-    """Verify the attestations of this installation against its own key and journal."""
+    """Verify the attestations of this installation against its own signer and journal."""
     with open_journal(settings) as journal:
         cycles = journal.cycles()
-    key = VerifyingKey.from_file(public_key_path(key_path(settings)))
-    return verify(state_path(settings, "evidence"), key, journal=cycles)
+    return verify(state_path(settings, "evidence"), configured_trust(settings), journal=cycles)
 
 
 def starter_policies() -> Path:

@@ -268,7 +268,13 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
         store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
         digest = "sha256:" + sha256_hex(payload)
         links.append(
-            Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest, outcome=record.outcome.value)
+            Link(
+                sequence=record.sequence,
+                cycle_id=record.cycle_id,
+                digest=digest,
+                outcome=record.outcome.value,
+                signing_mode=signer.mode,
+            )
         )
     return Chain(store=store, signer=signer, links=tuple(links))
 

@@ -1,6 +1,6 @@
 """Verifying a folder of attestations offline: each signature, each number, the chain, and that nothing is missing.
 
-Needs the folder and the signer's public key; no daemon, database, network or provider. Whose key is trusted is the
+Needs the folder and the expected signer; no daemon, database, network or provider. Whose signature is trusted is the
 auditor's decision: a key that was found in the same folder shows that the folder agrees with itself, and no more.
 """
 
@@ -19,8 +19,7 @@ from reconciler.adapters.evidence_store import (
     evidence_path,
     parse_name,
 )
-from reconciler.adapters.key_signer import MODE
-from reconciler.adapters.sigstore_bundle import VerifyingKey, refusal
+from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core import merkle
 from reconciler.core.counting import UndoBalance, contradictions
 from reconciler.core.errors import EvidenceError
@@ -102,7 +101,7 @@ class Report:
     """Ids of verified cycles whose outcome is `partial` or `failed`."""
     problems: tuple[Problem, ...]
     signer: str
-    """Fingerprint of the key that everything was checked against."""
+    """Whoever everything was checked against: a key's fingerprint, or an identity and its issuer."""
     mode: str
     head: Head | None
     evidence_checked: int
@@ -152,7 +151,7 @@ def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem,
     return tuple(found[key] for key in sorted(found)), tuple(problems)
 
 
-def check(attestation: Attestation, key: VerifyingKey) -> Checked:
+def check(attestation: Attestation, trusted: Trusted) -> Checked:
     """Check one attestation by itself: both files, signature, form, names, numbers. Raises nothing: it reports."""
     digest = ""
     document: StatementDocument | None = None
@@ -160,11 +159,12 @@ def check(attestation: Attestation, key: VerifyingKey) -> Checked:
     missing = [path for path in (attestation.statement, attestation.bundle) if not path.is_file()]
     if missing:
         code = "statement_missing" if missing[0] == attestation.statement else "bundle_missing"
-        problems = (_problem(attestation, code, f"{missing[0].name} is missing"),)
+        hint = "" if code == "statement_missing" else ": not signed yet, or removed"
+        problems = (_problem(attestation, code, f"{missing[0].name} is missing{hint}"),)
     else:
         payload = attestation.statement.read_bytes()
         digest = "sha256:" + hashlib.sha256(payload).hexdigest()
-        document, problems = _check_content(attestation, payload, key)
+        document, problems = _check_content(attestation, payload, trusted)
     return Checked(
         attestation=attestation, document=None if problems else document, digest=digest, problems=tuple(problems)
     )
@@ -176,19 +176,20 @@ def _problem(attestation: Attestation, code: str, message: str) -> Problem:
 
 
 def _check_content(
-    attestation: Attestation, payload: bytes, key: VerifyingKey
+    attestation: Attestation, payload: bytes, trusted: Trusted
 ) -> tuple[StatementDocument | None, tuple[Problem, ...]]:
-    refused = refusal(attestation.bundle.read_bytes(), payload, key)
+    refused = trusted.refusal(attestation.bundle.read_bytes(), payload)
     if refused is not None:
         return None, (_problem(attestation, refused.code, refused.message),)
     try:
         document = read_statement(payload)
     except EvidenceError as error:
         return None, (_problem(attestation, "statement_malformed", str(error)),)
-    return document, tuple(_problem(attestation, code, text) for code, text in _claims(attestation, document))
+    claims = _claims(attestation, document, trusted.mode)
+    return document, tuple(_problem(attestation, code, text) for code, text in claims)
 
 
-def _claims(attestation: Attestation, document: StatementDocument) -> Iterator[tuple[str, str]]:
+def _claims(attestation: Attestation, document: StatementDocument, mode: str) -> Iterator[tuple[str, str]]:
     predicate = document.predicate
     if document.type_ != STATEMENT_TYPE:
         yield "statement_type", f"the statement is of type {document.type_!r}"
@@ -196,8 +197,8 @@ def _claims(attestation: Attestation, document: StatementDocument) -> Iterator[t
         yield "predicate_type", f"the predicate is of type {document.predicate_type!r}"
     if (predicate.sequence, predicate.cycle_id) != (attestation.sequence, attestation.cycle_id):
         yield "misplaced", f"these files hold the attestation of cycle {predicate.sequence} ({predicate.cycle_id})"
-    if predicate.reconciler.signing_mode != MODE:
-        yield "signing_mode", f"the statement claims mode {predicate.reconciler.signing_mode!r}, not {MODE!r}"
+    if predicate.reconciler.signing_mode != mode:
+        yield "signing_mode", f"the statement claims mode {predicate.reconciler.signing_mode!r}, not {mode!r}"
     names = [subject.name for subject in document.subject]
     if len(set(names)) != len(names):
         yield "subjects", "two subjects have the same name"
@@ -208,8 +209,8 @@ def _claims(attestation: Attestation, document: StatementDocument) -> Iterator[t
 class _Chain:
     """Follows attestations in their order, from the first one on."""
 
-    def __init__(self, key: VerifyingKey) -> None:
-        self._key = key
+    def __init__(self, trusted: Trusted) -> None:
+        self._trusted = trusted
         self._last: Checked | None = None
         self._genesis = ""
         self._cycle_ids: set[str] = set()
@@ -231,9 +232,9 @@ class _Chain:
         predicate = document.predicate
         genesis = predicate.chain_genesis.sha256
         if predicate.previous is None:
-            expected = chain_genesis(predicate.reconciler.instance_id, self._key.fingerprint)
+            expected = chain_genesis(predicate.reconciler.instance_id, self._trusted.signer)
             if genesis != expected:
-                yield _problem(attestation, "genesis", "the chain does not begin with this installation and this key")
+                yield _problem(attestation, "genesis", "the chain does not begin with this installation and signer")
         if self._genesis not in {"", genesis}:
             yield _problem(attestation, "genesis", "it belongs to another chain than the ones before")
         self._genesis = self._genesis or genesis
@@ -311,28 +312,28 @@ def _tree_differs(subject: Subject, document: StatementDocument, path: Path) -> 
 
 
 def verify(
-    root: Path, key: VerifyingKey, *, expected_head: Head | None = None, journal: Sequence[CycleEntry] = ()
+    root: Path, trusted: Trusted, *, expected_head: Head | None = None, journal: Sequence[CycleEntry] = ()
 ) -> Report:
-    """Verify all attestations under a root against the expected key.
+    """Verify all attestations under a root against the expected signer.
 
     A head or a journal shows what the folder alone cannot: that its last attestations were removed. Raises
     `EvidenceError` when a file cannot be read at all.
     """
     try:
-        return _verify(root, key, expected_head=expected_head, journal=journal)
+        return _verify(root, trusted, expected_head=expected_head, journal=journal)
     except OSError as error:
         msg = f"the attestations under {root} cannot be read: {error.strerror or error}"
         raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
 
 
-def _verify(root: Path, key: VerifyingKey, *, expected_head: Head | None, journal: Sequence[CycleEntry]) -> Report:
+def _verify(root: Path, trusted: Trusted, *, expected_head: Head | None, journal: Sequence[CycleEntry]) -> Report:
     attestations, strays = attestations_in(root)
-    chain, evidence, undos = _Chain(key), _Evidence(root), UndoBalance()
+    chain, evidence, undos = _Chain(trusted), _Evidence(root), UndoBalance()
     problems = list(strays)
     by_sequence: dict[int, Checked] = {}
     incomplete: list[str] = []
     for attestation in attestations:
-        checked = check(attestation, key)
+        checked = check(attestation, trusted)
         misplaced = tuple(chain.follow(checked))
         problems.extend((*checked.problems, *misplaced, *evidence.check(checked)))
         problems.extend(_undos(checked, undos, whole=not chain.gaps and not misplaced))
@@ -351,8 +352,8 @@ def _verify(root: Path, key: VerifyingKey, *, expected_head: Head | None, journa
         gaps=tuple(chain.gaps),
         incomplete=tuple(incomplete),
         problems=tuple(problems),
-        signer=key.fingerprint,
-        mode=MODE,
+        signer=trusted.signer,
+        mode=trusted.mode,
         head=None if last is None or problems else Head(sequence=last.attestation.sequence, digest=last.digest),
         evidence_checked=evidence.checked,
         evidence_absent=evidence.absent,

@@ -1,7 +1,8 @@
 """A file for the auditor: all attestations, what is needed to check them, and how, in one deterministic zip.
 
 The same attestations give the same bytes: entries are in a fixed order, stored without compression, and dated 1980. The
-public key goes along for convenience; the README says why it must be compared with one received by another way.
+public key goes along for convenience; the README says why it must be compared with one received by another way. Of a
+keyless chain nothing goes along that a verifier trusts: root, identity and issuer come to the auditor by another way.
 """
 
 import hashlib
@@ -11,12 +12,13 @@ from importlib import resources
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from reconciler.adapters.attestations import PUBLIC_KEY, Report, attestations_in
+from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.attestations import PUBLIC_KEY, Attestation, Report, attestations_in
 from reconciler.adapters.evidence_store import ATTESTATIONS
-from reconciler.adapters.sigstore_bundle import VerifyingKey
+from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError
-from reconciler.core.statement import PAYLOAD_TYPE
+from reconciler.core.statement import PAYLOAD_TYPE, PREDICATE_TYPE
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _README = """\
@@ -56,7 +58,46 @@ held the key file could have signed other statements. Keep the head above: a lat
 """
 
 
-def write_pack(root: Path, key: VerifyingKey, report: Report, out: Path) -> None:
+_KEYLESS_README = """\
+# Attestations of access reconciliation
+
+{cycles} attestations, in the order of their sequence numbers, the last one being {head}.
+All trust rests on three things that are not in this file. Have them by another way:
+
+- the trusted root, or client trust configuration, of the Sigstore instance (`TRUST`),
+- the identity that must have signed, and the issuer that vouches for it. This pack was verified as signed by
+  `{signer}`; compare.
+
+## Verify everything
+
+    access-reconciler attestations verify --dir . --trust-root TRUST --identity ID --issuer ISSUER --expect-head {head}
+
+Exit code 0: verified. 3: verified, with interrupted cycles or cycles that could not see everything. 1: not verified.
+
+## Verify one attestation without our code
+
+With the Python client of Sigstore (no network; it prints the statement):
+
+    sigstore --trust-config TRUST verify identity --bundle {bundle} --cert-identity ID \\
+      --cert-oidc-issuer ISSUER sha256:{subject}
+
+With cosign (3.0.5 or later; `TRUSTED_ROOT` is the trusted root alone):
+
+    cosign verify-blob-attestation --bundle {bundle} --trusted-root TRUSTED_ROOT --use-signed-timestamps \\
+      --certificate-identity ID --certificate-oidc-issuer ISSUER --type {predicate} \\
+      --digest {subject} --digestAlg sha256
+
+Each statement names the SHA-256 of the one before it (`predicate.previous.statementDigest`): `sha256sum` of the
+statement files shows the chain.
+
+## What this does not prove
+
+That the inventory is true, and that the instance's operator did not make certificates for themselves: watch the
+instance's logs for this identity. Keep the head above: a later pack must contain it.
+"""
+
+
+def write_pack(root: Path, trusted: Trusted, report: Report, out: Path) -> None:
     """Write the pack of a verified folder. Raises `EvidenceError` when it is not verified or `out` is already there."""
     if not report.verified:
         msg = "the attestations do not verify; nothing was exported"
@@ -67,17 +108,17 @@ def write_pack(root: Path, key: VerifyingKey, report: Report, out: Path) -> None
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pack-") as staging:
             unfinished = Path(staging) / out.name
-            _write(root, key, report, unfinished)
+            _write(root, trusted, report, unfinished)
             unfinished.replace(out)
     except OSError as error:
         msg = f"the pack {out} cannot be written: {error.strerror or error}"
         raise EvidenceError(msg, advice="check that the folder exists, may be written to, and has space") from error
 
 
-def _write(root: Path, key: VerifyingKey, report: Report, out: Path) -> None:
+def _write(root: Path, trusted: Trusted, report: Report, out: Path) -> None:
     digests: dict[str, str] = {}
     with ZipFile(out, "w", ZIP_STORED) as pack:
-        for name, content in _contents(root, key, report):
+        for name, content in _contents(root, trusted, report):
             digests[name] = hashlib.sha256(content).hexdigest()
             pack.writestr(_entry(name), content)
         pack.writestr(_entry("manifest.json"), dumps({"sha256": digests}))
@@ -90,27 +131,39 @@ def _entry(name: str) -> ZipInfo:
     return entry
 
 
-def _contents(root: Path, key: VerifyingKey, report: Report) -> Iterator[tuple[str, bytes]]:
+def _contents(root: Path, trusted: Trusted, report: Report) -> Iterator[tuple[str, bytes]]:
     attestations, _ = attestations_in(root)
-    first = attestations[0]
-    yield (
-        "README.md",
-        _README.format(
-            cycles=report.cycles,
-            head=report.head,
-            fingerprint=key.fingerprint,
-            key=PUBLIC_KEY,
-            bundle=f"{ATTESTATIONS}/{first.bundle.name}",
-            statement=f"{ATTESTATIONS}/{first.statement.name}",
-            type=PAYLOAD_TYPE,
-            type_length=len(PAYLOAD_TYPE),
-        ).encode(),
-    )
+    yield "README.md", _readme(attestations[0], trusted, report).encode()
     for attestation in attestations:
         for path in (attestation.bundle, attestation.statement):
             yield f"{ATTESTATIONS}/{path.name}", path.read_bytes()
-    yield PUBLIC_KEY, key.pem
+    if isinstance(trusted, VerifyingKey):
+        yield PUBLIC_KEY, trusted.pem
     yield "schemas/statement.schema.json", statement_schema()
+
+
+def _readme(first: Attestation, trusted: Trusted, report: Report) -> str:
+    bundle = f"{ATTESTATIONS}/{first.bundle.name}"
+    if isinstance(trusted, VerifyingKey):
+        return _README.format(
+            cycles=report.cycles,
+            head=report.head,
+            fingerprint=trusted.fingerprint,
+            key=PUBLIC_KEY,
+            bundle=bundle,
+            statement=f"{ATTESTATIONS}/{first.statement.name}",
+            type=PAYLOAD_TYPE,
+            type_length=len(PAYLOAD_TYPE),
+        )
+    subject = read_statement(first.statement.read_bytes()).subject[0].digest.sha256
+    return _KEYLESS_README.format(
+        cycles=report.cycles,
+        head=report.head,
+        signer=trusted.signer,
+        bundle=bundle,
+        subject=subject,
+        predicate=PREDICATE_TYPE,
+    )
 
 
 def statement_schema() -> bytes:

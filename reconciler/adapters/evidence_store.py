@@ -24,7 +24,7 @@ from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import KEY_BYTES
 from reconciler.core.model import CycleId
 from reconciler.core.statement import Link
-from reconciler.ports import CycleEntry, SignedStatement
+from reconciler.ports import CycleEntry, SignedStatement, Waiting
 
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
@@ -117,6 +117,29 @@ class FileEvidenceStore:
         except OSError as error:
             _cannot("store", f"the attestation of cycle {cycle_id}", error)
         return str(bundle)
+
+    def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
+        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
+        self._refuse_taken(sequence)
+        path = self._folder / (attestation_stem(sequence, cycle_id) + STATEMENT_SUFFIX)
+        try:
+            self._create(path, payload)
+        except OSError as error:
+            _cannot("store", f"the statement of cycle {cycle_id}", error)
+        return str(path)
+
+    def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
+        """Store the signature of a statement that waited for it."""
+        try:
+            self._create(self._folder / (attestation_stem(waiting.sequence, waiting.cycle_id) + BUNDLE_SUFFIX), bundle)
+        except OSError as error:
+            _cannot("store", f"the signature of cycle {waiting.cycle_id}", error)
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Return the statements that are not signed yet, oldest first."""
+        signed = {path.name.removesuffix(BUNDLE_SUFFIX) for path in self._attestation_files(BUNDLE_SUFFIX)}
+        statements = sorted(self._attestation_files(STATEMENT_SUFFIX), key=_sequence)
+        return tuple(_waiting(path) for path in statements if path.name.removesuffix(STATEMENT_SUFFIX) not in signed)
 
     def recover(self) -> tuple[str, ...]:
         """Write the statements that a crash kept from following their bundle; return their file names."""
@@ -238,8 +261,19 @@ def _digest(content: bytes) -> str:
 def _link(statement: Path) -> Link:
     content = _content(statement)
     sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
-    outcome = read_statement(content).predicate.outcome
-    return Link(sequence=int(sequence), cycle_id=CycleId(cycle_id), digest=_digest(content), outcome=outcome)
+    predicate = read_statement(content).predicate
+    return Link(
+        sequence=int(sequence),
+        cycle_id=CycleId(cycle_id),
+        digest=_digest(content),
+        outcome=predicate.outcome,
+        signing_mode=predicate.reconciler.signing_mode,
+    )
+
+
+def _waiting(statement: Path) -> Waiting:
+    sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
+    return Waiting(sequence=int(sequence), cycle_id=CycleId(cycle_id), payload=_content(statement))
 
 
 def _cannot(verb: str, what: str, error: OSError) -> NoReturn:

@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.adapters.durable_file import create_file, make_folder
-from reconciler.adapters.sigstore_bundle import VerifyingKey, bundle_bytes, refusal
+from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.statement import PAYLOAD_TYPE
 from reconciler.ports import SignedStatement
 
-MODE = "managed-key"
 ASSURANCE = "local-key"
 PUBLIC_SUFFIX = ".pub"
 """The public key lies beside the private one, under the same name with this suffix in place of its own."""
@@ -93,7 +92,7 @@ class KeySigner:
 
         signature = Envelope(payload, PAYLOAD_TYPE, {}).sign(self._signer)
         bundle = bundle_bytes(payload, bytes.fromhex(signature.signature), self._key)
-        refused = refusal(bundle, payload, self._key)
+        refused = self._key.refusal(bundle, payload)
         if refused is not None:
             msg = f"the fresh signature does not verify: {refused.message}"
             raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")

@@ -2,6 +2,7 @@
 
 A bundle of the managed-key mode has one possible form for one statement, key and signature: canonical JSON without any
 field more. The check rebuilds that form and compares bytes, so that no byte of a stored bundle can change unnoticed.
+Whoever is expected to have signed is a `Trusted`: here a key; `sigstore_identity` has the one of keyless signing.
 Verification uses `cryptography` alone and shares no code with the library that signs.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +24,30 @@ from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+MODE = "managed-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a bundle does not prove a statement."""
+
+    code: str
+    message: str
+
+
+class Trusted(Protocol):
+    """Whoever an auditor expects to have signed: a key, or an identity that a trusted instance vouches for."""
+
+    @property
+    def mode(self) -> str:
+        """Return the signing mode that statements of this signer name."""
+
+    @property
+    def signer(self) -> str:
+        """Return who it is, as the first statement of a chain binds it."""
+
+    def refusal(self, content: bytes, payload: bytes) -> Refusal | None:
+        """Return why the bundle does not prove that this signer signed exactly this statement; None when it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +78,7 @@ class VerifyingKey:
             return cls.from_pem(path.read_bytes())
         except OSError as error:
             msg = f"the public key {path} cannot be read: {error.strerror}"
-            raise EvidenceError(msg, advice="name the signer's public key with --key") from error
+            raise EvidenceError(msg, advice="give --key, or --trust-root, --identity and --issuer") from error
 
     @property
     def pem(self) -> bytes:
@@ -75,6 +100,20 @@ class VerifyingKey:
     def hint(self) -> str:
         """Return the hint of the bundle format: the same digest in base64, as cosign writes it."""
         return base64.b64encode(sha256(self.der).digest()).decode()
+
+    @property
+    def mode(self) -> str:
+        """Return `managed-key`."""
+        return MODE
+
+    @property
+    def signer(self) -> str:
+        """Return the fingerprint."""
+        return self.fingerprint
+
+    def refusal(self, content: bytes, payload: bytes) -> Refusal | None:
+        """Return why the bundle does not prove that this key signed exactly this statement; None when it does."""
+        return next(_refusals(content, payload, self), None)
 
     def signed(self, signature: bytes, message: bytes) -> bool:
         """Say whether the signature over the message is by this key."""
@@ -126,27 +165,14 @@ def read_bundle(content: bytes) -> Envelope:
         return Envelope(
             payload=base64.b64decode(envelope["payload"], validate=True),
             payload_type=str(envelope["payloadType"]),
-            key_id=str(signature["keyid"]),
+            key_id=str(signature.get("keyid", "")),
             signature=base64.b64decode(signature["sig"], validate=True),
         )
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
         msg = "not a Sigstore bundle with one signature over a statement"
         raise EvidenceError(
             msg, advice="the file was changed after it was written; take the copy of a backup"
         ) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a bundle does not prove a statement."""
-
-    code: str
-    message: str
-
-
-def refusal(content: bytes, payload: bytes, key: VerifyingKey) -> Refusal | None:
-    """Return why the bundle does not prove that the key signed exactly this statement; None when it does."""
-    return next(_refusals(content, payload, key), None)
 
 
 def _refusals(content: bytes, payload: bytes, key: VerifyingKey) -> Iterator[Refusal]:

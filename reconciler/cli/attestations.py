@@ -1,7 +1,8 @@
 """`access-reconciler attestations`: list, verify, show and export what was signed.
 
 Works on a folder alone: without daemon, database, network or provider. Exit codes: 0 verified; 1 not verified, or an
-error; 3 verified, yet cycles were interrupted or could not see everything, or the key came from the same folder.
+error; 3 verified, yet cycles were interrupted or could not see everything, or the key came from the same folder. Whom
+a keyless statement must be signed by is never taken from the folder: it is given, or configured.
 """
 
 import json
@@ -26,19 +27,20 @@ from reconciler.adapters.attestations import (
     verify,
 )
 from reconciler.adapters.evidence_pack import write_pack
-from reconciler.adapters.key_signer import public_key_path
-from reconciler.adapters.sigstore_bundle import VerifyingKey
+from reconciler.adapters.sigstore_bundle import MODE, Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, Output, OutputOption
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.ports import CycleEntry
 from reconciler.settings import load_settings
-from reconciler.wiring import key_path, open_store
+from reconciler.signers import configured_trust, trusted_identity
+from reconciler.wiring import open_store
 from reconciler.writer import journal_exists, open_journal
 
 WITH_GAPS = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
+_WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
 _NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
 _SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
@@ -47,9 +49,9 @@ class KeySource(StrEnum):
     """Where the trusted key came from."""
 
     GIVEN = "given"
-    """By the auditor, with --key."""
+    """By the auditor, with --key, or with --trust-root, --identity and --issuer."""
     CONFIGURED = "configured"
-    """The operator's own signing key, as the configuration names it."""
+    """The operator's own signing key or identity, as the configuration names it."""
     STORE = "store"
     """From the folder that is being verified."""
 
@@ -60,7 +62,8 @@ class Place:
 
     root: Path
     """Holds `attestations/` and `evidence/`."""
-    public_key: Path
+    trusted: Callable[[], Trusted]
+    """Reads whom the operator expects to have signed; raises `EvidenceError`."""
     journal: tuple[CycleEntry, ...] = ()
     """The cycles that the journal knows, oldest first."""
 
@@ -75,6 +78,12 @@ DirOption = Annotated[
     Path | None, typer.Option("--dir", help="State folder or unpacked evidence pack, instead of a configuration.")
 ]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="Public key (PEM) of the signer that you trust.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--trust-root", help="Trusted root or client trust configuration that you trust, for keyless."),
+]
+IdentityOption = Annotated[str | None, typer.Option("--identity", help="Who must have signed, for keyless.")]
+IssuerOption = Annotated[str | None, typer.Option("--issuer", help="Who must vouch for the identity, for keyless.")]
 HeadOption = Annotated[
     str | None,
     typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
@@ -87,11 +96,15 @@ class _Commands:
     def __init__(self, locate: Locate) -> None:
         self._locate = locate
 
-    def verify(
+    def verify(  # noqa: PLR0913 - each is an option of the command line
         self,
+        *,
         config: ConfigOption = None,
         folder: DirOption = None,
         key: KeyOption = None,
+        trust_root: RootOption = None,
+        identity: IdentityOption = None,
+        issuer: IssuerOption = None,
         expect_head: HeadOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
@@ -100,7 +113,8 @@ class _Commands:
         Example: access-reconciler attestations verify --dir pack --key signer.pub --expect-head 12:sha256:ab12…
         """
         place = self._place(config, folder)
-        trusted, source = _trusted(place, key, from_store=config is None and folder is not None)
+        given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
+        trusted, source = _trusted(place, given, from_store=config is None and folder is not None)
         report = verify(place.root, trusted, expected_head=_head(expect_head), journal=place.journal)
         if output is Output.JSON:
             typer.echo(json.dumps(_document(report, source), indent=2))
@@ -144,12 +158,16 @@ class _Commands:
             raise EvidenceError(msg, advice="run `attestations verify`") from error
         typer.echo(json.dumps(statement, indent=2, ensure_ascii=False))
 
-    def export(
+    def export(  # noqa: PLR0913 - each is an option of the command line
         self,
+        *,
         out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
         config: ConfigOption = None,
         folder: DirOption = None,
         key: KeyOption = None,
+        trust_root: RootOption = None,
+        identity: IdentityOption = None,
+        issuer: IssuerOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify, then write all attestations with the means to check them into one zip file for an auditor.
@@ -157,7 +175,8 @@ class _Commands:
         Example: access-reconciler attestations export --out attestations.zip
         """
         place = self._place(config, folder)
-        trusted, _ = _trusted(place, key, from_store=config is None and folder is not None)
+        given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
+        trusted, _ = _trusted(place, given, from_store=config is None and folder is not None)
         report = verify(place.root, trusted, journal=place.journal)
         for problem in report.problems:
             typer.echo(problem.message, err=True)
@@ -172,11 +191,11 @@ class _Commands:
     def _place(self, config: Path | None, folder: Path | None) -> Place:
         if folder is not None and config is None:
             root = attestation_root(folder)
-            return Place(root=root, public_key=public_key_of(root))
+            return Place(root=root, trusted=lambda: VerifyingKey.from_file(public_key_of(root)))
         place = self._locate(config)
         root = attestation_root(place.root if folder is None else folder)
         ours = root.resolve() == place.root.resolve()  # a pack may be older than the journal
-        return Place(root=root, public_key=place.public_key, journal=place.journal if ours else ())
+        return Place(root=root, trusted=place.trusted, journal=place.journal if ours else ())
 
 
 def configured_place(config: Path | None) -> Place:
@@ -186,7 +205,7 @@ def configured_place(config: Path | None) -> Place:
     if journal_exists(settings):
         with open_journal(settings) as opened:
             journal = tuple(opened.cycles())
-    return Place(root=open_store(settings).root, public_key=public_key_path(key_path(settings)), journal=journal)
+    return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)
 
 
 def build_app(locate: Locate = configured_place) -> typer.Typer:
@@ -203,11 +222,36 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
 app = build_app()
 
 
-def _trusted(place: Place, given: Path | None, *, from_store: bool) -> tuple[VerifyingKey, KeySource]:
-    if given is not None:
-        return VerifyingKey.from_file(given), KeySource.GIVEN
-    source = KeySource.STORE if from_store else KeySource.CONFIGURED
-    return VerifyingKey.from_file(place.public_key), source
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Whom the auditor says must have signed."""
+
+    key: Path | None
+    trust_root: Path | None
+    identity: str | None
+    issuer: str | None
+
+    def trusted(self) -> Trusted | None:
+        """Return the key or the identity; None when neither was given. Raises `EvidenceError` for half of one."""
+        keyless = (self.trust_root, self.identity, self.issuer)
+        if self.key is not None and any(keyless):
+            msg = "--key and the options of keyless signing exclude each other"
+            raise EvidenceError(msg, advice="give --key, or --trust-root, --identity and --issuer")
+        if self.key is not None:
+            return VerifyingKey.from_file(self.key)
+        if self.trust_root is not None and self.identity is not None and self.issuer is not None:
+            return trusted_identity(self.trust_root, self.identity, self.issuer)
+        if any(keyless):
+            msg = "--trust-root, --identity and --issuer need one another"
+            raise EvidenceError(msg, advice="none of them is ever taken from the attestations: give all three")
+        return None
+
+
+def _trusted(place: Place, given: Given, *, from_store: bool) -> tuple[Trusted, KeySource]:
+    trusted = given.trusted()
+    if trusted is not None:
+        return trusted, KeySource.GIVEN
+    return place.trusted(), KeySource.STORE if from_store else KeySource.CONFIGURED
 
 
 def _head(text: str | None) -> Head | None:
@@ -247,7 +291,8 @@ def _print_report(report: Report, source: KeySource) -> None:
     for problem in report.problems:
         typer.echo(f"{problem.code}: {problem.message}")
     typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
-    typer.echo(f"signer {report.signer} ({report.mode}; key {source.value})")
+    rests_on = "key" if report.mode == MODE else "trusted root"
+    typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
     if report.gaps:
         typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
     if report.incomplete:
@@ -257,7 +302,7 @@ def _print_report(report: Report, source: KeySource) -> None:
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
     if report.head is not None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
-    typer.echo(_NO_WITNESS)
+    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
         typer.echo(_SELF_CONSISTENT)
 

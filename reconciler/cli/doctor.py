@@ -23,9 +23,9 @@ from reconciler.core.model import Mode
 from reconciler.engines import build_engine
 from reconciler.ports import Progress
 from reconciler.settings import Settings, load_settings
+from reconciler.signers import check_signing
 from reconciler.wiring import (
     DISTRIBUTION,
-    build_attester,
     build_sources,
     cycle_mode,
     revoker_type,
@@ -91,7 +91,7 @@ def _checks(settings: Settings, clock: Clock, seconds: float) -> Iterator[Check]
     yield _check("policies", lambda: _policies(settings, clock))
     yield _check("engine", lambda: _answer(probes, "engine", seconds))
     yield _check("journal", lambda: _journal(settings))
-    yield _check("signing key", lambda: build_attester(settings).signer.assurance)
+    yield _check("signing key", lambda: check_signing(settings))
     if not settings.providers:
         yield Check(name="providers", good=False, message="none is configured", advice="name one under `providers:`")
     for name in asked:

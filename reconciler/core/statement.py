@@ -34,6 +34,8 @@ class Link:
     """`sha256:` and hex of the previous statement's bytes, not of its signature."""
     outcome: str = ""
     """How that cycle ended, where it was read."""
+    signing_mode: str = ""
+    """How it says that it is signed, where it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""An empty AWS account on moto's server, behind a proxy that counts calls and makes them fail."""
+"""An AWS account on moto's server behind a proxy that counts and fails calls, and a private Sigstore."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from reconciler.demo import moto_server
 from tests import peers
 from tests.fakes.aws_world import AwsWorld, Build, collectors, reset
 from tests.fakes.counting_proxy import CountingProxy
+from tests.fakes.sigstore.instance import PrivateSigstore
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,17 @@ def collector(proxy: CountingProxy, tmp_path: Path) -> Iterator[Build]:
     """Build collectors that go through the proxy and are closed at the end."""
     with collectors(proxy.url, tmp_path) as build:
         yield build
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSigstore]:
+    """Start one private Sigstore for the module."""
+    with PrivateSigstore(tmp_path_factory.mktemp("sigstore")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def instance(started: PrivateSigstore) -> Iterator[PrivateSigstore]:
+    """Return the private Sigstore and mend it afterwards."""
+    yield started
+    started.mend()

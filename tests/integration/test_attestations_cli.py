@@ -42,9 +42,7 @@ def chain(original: Chain, tmp_path: Path) -> Chain:
 
 def place(chain: Chain) -> Place:
     """Return what the operator's configuration would say."""
-    return Place(
-        root=chain.store.root, public_key=chain.store.root / "keys" / "attestation.pub", journal=journal_of(chain)
-    )
+    return Place(root=chain.store.root, trusted=lambda: chain.signer.verifying_key, journal=journal_of(chain))
 
 
 def configured(chain: Chain) -> Typer:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.attestations import Head, verify
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.adapters.sigstore_bundle import refusal
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
 from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
@@ -59,14 +58,14 @@ def test_every_single_byte_counts(chain: Chain, which: int) -> None:
     """Each byte of a statement and of a bundle is flipped in one bit, one after another: all are found."""
     files = [path.read_bytes() for path in chain.files(2)]
     trusted = chain.key
-    assert refusal(files[1], files[0], trusted) is None
+    assert trusted.refusal(files[1], files[0]) is None
     passed = []
     for index in range(len(files[which])):
         changed = bytearray(files[which])
         changed[index] ^= 1 << (index % 8)
         pair = [*files]
         pair[which] = bytes(changed)
-        if refusal(pair[1], pair[0], trusted) is None:
+        if trusted.refusal(pair[1], pair[0]) is None:
             passed.append(index)
     assert passed == []
 

@@ -15,7 +15,7 @@ from sigstore_models.bundle.v1 import Bundle
 
 from reconciler.adapters.durable_file import create_file
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.adapters.sigstore_bundle import VerifyingKey, pre_authentication_encoding, refusal
+from reconciler.adapters.sigstore_bundle import VerifyingKey, pre_authentication_encoding
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.ports import SignedStatement, Signer
 from tests.peers import require
@@ -171,7 +171,7 @@ def test_a_bundle_of_another_key_payload_or_type_is_refused(path: Path, tmp_path
     key = signer.verifying_key
 
     def code(content: bytes, payload: bytes = PAYLOAD, trusted: VerifyingKey = key) -> str | None:
-        found = refusal(content, payload, trusted)
+        found = trusted.refusal(content, payload)
         return None if found is None else found.code
 
     assert code(bundle) is None

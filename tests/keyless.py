@@ -1,0 +1,66 @@
+"""Builders of keyless signing: settings that lead to the private Sigstore of the tests, and orders carried out."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.sigstore_child import perform
+from reconciler.adapters.sigstore_identity import TrustedIdentity
+from reconciler.adapters.sigstore_signer import KeylessSigner
+from reconciler.attestation import Attester
+from reconciler.signing_settings import SigstoreSettings
+from tests.fakes.sigstore.instance import PrivateSigstore
+from tests.fakes.sigstore.issuer import WORKLOAD
+from tests.record_builders import cycle_record
+
+
+def keyless_settings(instance: PrivateSigstore, folder: Path, **changes: Any) -> SigstoreSettings:
+    """Return the settings of an installation that signs with this instance, by a token in a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    block: dict[str, Any] = {
+        "identity": WORKLOAD,
+        "issuer": instance.issuer.url,
+        "trust_config_file": instance.write_trust(folder / "trust.json"),
+        "token": {"source": "file", "file": instance.write_token(folder / "token")},
+        "deadline_seconds": 60,
+    }
+    return SigstoreSettings.model_validate(block | changes)
+
+
+def trusting(instance: PrivateSigstore, path: Path, **changes: str) -> TrustedIdentity:
+    """Return what an auditor of this instance trusts; `identity` and `issuer` may be others."""
+    expected = {"identity": WORKLOAD, "issuer": instance.issuer.url} | changes
+    return TrustedIdentity.from_file(instance.write_trust(path), **expected)
+
+
+def ordered(settings: SigstoreSettings, payload: bytes, verb: str = "sign") -> list[dict[str, str]]:
+    """Carry out an order in this process, as the child does, and return the lines that it would write."""
+    lines: list[dict[str, str]] = []
+    order = {
+        "verb": verb,
+        "settings": settings.model_dump(mode="json"),
+        "payload": base64.b64encode(payload).decode(),
+    }
+    perform(order, lines.append)
+    return lines
+
+
+class InProcess(KeylessSigner):
+    """The signer with its child's work done in this process, for tests of what is signed rather than of how."""
+
+    def _run(self, order: bytes) -> tuple[bytes, str]:
+        lines: list[dict[str, str]] = []
+        perform(json.loads(order), lines.append)
+        return b"".join(json.dumps(line).encode() + b"\n" for line in lines), "ended"
+
+
+def keyless_chain(root: Path, signer: KeylessSigner, cycles: int = 2) -> FileEvidenceStore:
+    """Attest cycles one after another, as a cycle does."""
+    store = FileEvidenceStore(root)
+    attester = Attester(store=store, signer=signer, instance_id="test-installation", random_bytes=os.urandom)
+    for sequence in range(1, cycles + 1):
+        attester.attest(cycle_record(sequence=sequence), ())
+    return store

@@ -1,0 +1,113 @@
+"""An outage of signing, on a whole cycle: what is enforced stays the same, and every statement is signed in the end."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.attestations import Report, verify
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.core.errors import SigningError
+from reconciler.core.record import CycleOutcome
+from tests.builders import PROVIDER
+from tests.fakes.house import House
+from tests.fakes.sigstore.instance import PrivateSigstore
+from tests.fakes.sigstore.service import Fault
+from tests.keyless import InProcess, keyless_settings, trusting
+
+
+class Outage:
+    """A house that signs keyless, and the instance that it signs with."""
+
+    def __init__(self, folder: Path, instance: PrivateSigstore) -> None:
+        self.folder = folder
+        self.instance = instance
+        self.settings = keyless_settings(instance, folder / "own")
+        self.house = House(folder)
+        signer = InProcess(self.settings, folder / "cache")
+        self.house.attester = replace(self.house.attester, signer=signer)
+        self.store = FileEvidenceStore(folder / "evidence")
+
+    def effects(self) -> list[str]:
+        """Return what was taken away."""
+        return [one for _, one in self.house.providers[PROVIDER].effects]
+
+    def bundles(self) -> list[str]:
+        """Return the sequence numbers of the signed cycles."""
+        return sorted(path.name[:6] for path in (self.store.root / "attestations").glob("*.sigstore.json"))
+
+    def report(self) -> Report:
+        """Verify as an auditor would."""
+        return verify(self.store.root, trusting(self.instance, self.folder / "root.json"))
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Iterator[Outage]:
+    """Return a house whose first cycle, which observes, was attested."""
+    with PrivateSigstore(tmp_path / "instance") as instance:
+        made = Outage(tmp_path, instance)
+        made.house.observe_first()
+        yield made
+
+
+@pytest.mark.parametrize("fault", [Fault.DOWN, Fault.ERROR, Fault.HTML])
+@pytest.mark.parametrize("name", ["fulcio", "rekor", "tsa", "issuer"])
+def test_an_outage_changes_nothing_that_is_enforced(outage: Outage, name: str, fault: Fault) -> None:
+    """The leaver's key goes in the outage as without it; the statement waits, and is signed in its place later."""
+    outage.instance.services[name].fail(fault)
+    record = outage.house.run()
+    assert record.outcome is CycleOutcome.COMPLETE
+    assert outage.effects() == ["lea/access_key/1"]
+    assert record.errors[-1].startswith("SigningError: the statement waits for its signature: not signed: ")
+    assert [one.sequence for one in outage.store.waiting()] == [2]
+    assert outage.bundles() == ["000001"]
+    assert {(one.cycle_id, one.code) for one in outage.report().problems} == {(record.cycle_id, "bundle_missing")}
+    outage.instance.mend()
+    assert not outage.house.run().errors
+    assert outage.store.waiting() == ()
+    report = outage.report()
+    assert (report.verified, report.cycles, report.problems) == (True, 3, ())
+
+
+def test_statements_are_signed_in_their_order(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an older statement waits no younger one is signed; a long queue is worked off cycle by cycle."""
+    monkeypatch.setattr("reconciler.attestation._MOST_AT_ONCE", 3)
+    outage.instance.rekor.service.fail(Fault.DOWN)
+    for _ in range(5):
+        outage.house.run()
+    before = outage.instance.rekor.size
+    outage.instance.mend()
+    assert ": 2 earlier statements wait for theirs" in outage.house.run().errors[-1]
+    assert outage.bundles() == [f"{sequence:06d}" for sequence in range(1, 5)]
+    assert outage.instance.rekor.size == before + 3
+    assert not outage.house.run().errors
+    assert outage.bundles() == [f"{sequence:06d}" for sequence in range(1, 9)]
+    assert outage.report().verified
+
+
+def test_a_restart_in_an_outage_loses_nothing(outage: Outage) -> None:
+    """Another process finds what waits and goes on with the chain from there."""
+    outage.instance.fulcio.service.fail(Fault.DOWN)
+    outage.house.run()
+    signer = InProcess(outage.settings, outage.folder / "cache")
+    store = FileEvidenceStore(outage.folder / "evidence")
+    outage.house.attester = replace(outage.house.attester, store=store, signer=signer)
+    outage.instance.mend()
+    outage.house.run()
+    assert outage.report().verified
+
+
+def test_who_wants_it_acts_on_nothing_unattested(outage: Outage) -> None:
+    """With `required`, no cycle begins while a statement waits; when it is signed, the next one acts."""
+    outage.house.attester = replace(outage.house.attester, required=True)
+    outage.instance.tsa.service.fail(Fault.ERROR)
+    outage.house.run()
+    done = list(outage.house.providers[PROVIDER].effects)
+    cycles = len(outage.house.journal.cycles())
+    with pytest.raises(SigningError, match="time-stamping authority"):
+        outage.house.run()
+    assert outage.house.providers[PROVIDER].effects == done
+    assert len(outage.house.journal.cycles()) == cycles
+    outage.instance.mend()
+    assert not outage.house.run().errors
