@@ -81,17 +81,31 @@ class UserReader:
     def whole(self, client: BaseClient, principal: Principal, mapper: iam.Mapper, each: iam.Mapper) -> PrincipalReading:
         """Read everything about one user from the provider itself, past every bulk read.
 
-        `mapper` asks for the kinds, and `each` for the details of one of them: another pool, or nobody would ever end.
-        Raises `inventory.errors.ProviderError` when not even the existence of the user could be read.
+        Asked for at once are the user and, under the name it was last known by, everything else; another user than the
+        planned one, or another name, makes it asked for again. `mapper` asks for the kinds, and `each` for the details
+        of one of them: another pool, or nobody would ever end. Raises `inventory.errors.ProviderError` when not even
+        the existence of the user could be read.
         """
         scope = principal.scope
-        wanted = dict(principal.address)["user_name"]
-        user = iam.find_user(client, scope, user_id=principal.principal_id, user_name=wanted)
+        likely = Holder(
+            provider=self._name,
+            scope=scope,
+            user_id=principal.principal_id,
+            user_name=dict(principal.address)["user_name"],
+            shared=frozenset(),
+        )
+        find = partial(iam.find_user, client, scope, user_id=likely.user_id, user_name=likely.user_name)
+        tasks = self._tasks(client, likely, each)
+        user, *answered = mapper(_attempt, (find, *tasks.values()))
+        if isinstance(user, ProviderError):
+            raise user
         if user is None:
             return PrincipalReading(principal=None, items=(), coverage=self._coverage({}, ()))
         holder = self.holder(scope, user_facts(user))
-        tasks = self._standing_tasks(client, holder, each) | self._credential_tasks(client, holder)
-        answers = dict(zip(tasks, mapper(_attempt, tasks.values()), strict=True))
+        if holder != likely:  # renamed, somebody else's name by now, or with shared credentials: asked for again
+            tasks = self._tasks(client, holder, each)
+            answered = list(mapper(_attempt, tasks.values()))
+        answers = dict(zip(tasks, answered, strict=True))
         failures = {kind: answer for kind, answer in answers.items() if isinstance(answer, ProviderError)}
         if ArtefactKind.INLINE_POLICY in failures:
             # Whether the account is quarantined is known by an inline policy.
@@ -162,6 +176,9 @@ class UserReader:
         """Return the reading of a user of whom nothing could be read live."""
         coverage = self._coverage(dict.fromkeys(KINDS, error), ())
         return PrincipalReading(principal=_with_read(principal, coverage, live=False), items=(), coverage=coverage)
+
+    def _tasks(self, client: BaseClient, holder: Holder, each: iam.Mapper) -> dict[ArtefactKind, Callable[[], Any]]:
+        return self._standing_tasks(client, holder, each) | self._credential_tasks(client, holder)
 
     def _standing_tasks(
         self, client: BaseClient, holder: Holder, each: iam.Mapper

@@ -5,6 +5,7 @@ neither is relied upon. A missed tick is followed by the next one, and what watc
 the files again at an interval.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,9 +121,14 @@ class _Hint(FileSystemEventHandler):
 
     def __init__(self, hint: Callable[[Reason], None]) -> None:
         self._hint = hint
+        self.concerns: Callable[[str], bool] = lambda _: True
+        """Says of a path whether what is written there may matter."""
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Put the token in."""
+        """Put the token in, unless another file of the folder is being written, as a log beside the roster."""
+        written = isinstance(event, FileModifiedEvent | FileClosedEvent | FileAttribEvent)
+        if written and not self.concerns(os.fsdecode(event.src_path)):
+            return
         if isinstance(event, FileMovedEvent | DirMovedEvent):
             self._hint(Reason.REPLACED)
         else:
@@ -211,8 +217,15 @@ class FileWatch:
     def _identities(self) -> Mapping[Path, tuple[int, int] | None]:
         return {folder: identity_of(folder) for folder in self._folders()}
 
+    def _concerns(self) -> Callable[[str], bool]:
+        """Return the test whether a path is one of our files, by any of its names, or lies below one of our trees."""
+        files = {str(name) for path in self._files for name in (path, path.resolve())}
+        trees = tuple(f"{name}{os.sep}" for tree in self._trees for name in (tree, tree.resolve()))
+        return lambda path: path in files or path.startswith(trees)
+
     def _observe(self) -> None:
         self._watched = self._identities()
+        self._handler.concerns = self._concerns()
         observer = self._make_observer()
         try:
             for folder, recursive in self._folders().items():

@@ -160,9 +160,12 @@ class AwsIamRevoker:
         target = self._target(action)
         kind = action.item.kind
         facts: dict[str, Any] = {"kind": kind.value, "effect": action.effect.value}
+        if kind in _SUSPEND and action.effect is Effect.REVOKE:
+            facts["enabled"] = plain(getattr(action.item, "enabled", None))
+            return _image(facts, restorable=False)
         if kind in _SUSPEND:
             facts["enabled"] = _status(target, action)
-            return _image(facts, restorable=action.effect is Effect.QUARANTINE)
+            return _image(facts, restorable=True)
         if kind is ArtefactKind.ACCOUNT and action.effect is Effect.QUARANTINE:
             facts["document"] = _policy_document(target, QUARANTINE_POLICY)
             return _image(facts, restorable=True)

@@ -317,3 +317,33 @@ def test_the_digest_ends_whatever_lies_there(tmp_path: Path) -> None:
         sink.write(b"x")
     assert digest_of_files((large,), ()) != digest_of_files((tmp_path / "pipe", large), ())
     assert digest_of_files((tmp_path / "pipe", large), (tmp_path,)) != first
+
+
+def test_a_file_written_beside_the_roster_is_no_hint(tmp_path: Path) -> None:
+    """A log in the roster's folder does not keep the files from ever being quiet; a rename there may be anything."""
+    feeds, policies = tmp_path / "feeds", tmp_path / "policies"
+    feeds.mkdir()
+    policies.mkdir()
+    (feeds / "roster.csv").write_text("first")
+    log = (feeds / "daemon.log").open("a")
+    wakeups = Wakeups()
+    watch = FileWatch((feeds / "roster.csv",), (policies,), wakeups.wake)
+    watch.start()
+    try:
+        for _ in range(20):
+            log.write("line\n")
+            log.flush()
+        assert wakeups.take(0.5) == frozenset()
+        (feeds / "roster.csv").write_text("second")
+        assert wakeups.take(5)
+        wakeups.take(0.5)
+        (feeds / "aside").write_text("third")
+        (feeds / "aside").replace(feeds / "..data")
+        seen: frozenset[Reason] = frozenset()
+        while Reason.REPLACED not in seen:
+            more = wakeups.take(5)
+            assert more
+            seen |= more
+    finally:
+        watch.close()
+        log.close()
