@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, Protocol
 
 import structlog
@@ -189,6 +190,10 @@ class Passes:
             self._dealt_with = frozenset(one.worker_id for one in attested.record.leavers)
         return end
 
+    def next_end(self) -> datetime | None:
+        """Return the next access end that the roster names as it lies there now; None before anything was opened."""
+        return None if self._open is None else self._end_after(self._open, self._open.house.clock.now())
+
     def armed(self) -> tuple[Armed, ...]:
         """Return who leaves next, with what is known to go then."""
         if self._open is None or self._standing is None:
@@ -261,9 +266,6 @@ class Passes:
         incomplete = {facts.provider for facts in record.inventories if not facts.complete}
         held = bool(record.guard.hold_reasons) and record.plan is not None
         whole = record.breadth is Breadth.WHOLE
-        verdict = self._verdict(workshop)
-        workers = () if verdict.roster is None else verdict.roster.workers
-        ends = (one.access_end_at for one in workers)
         return CycleEnd(
             sequence=record.sequence,
             outcome=record.outcome,
@@ -274,5 +276,10 @@ class Passes:
             complete=frozenset(facts.provider for facts in record.inventories if whole) - incomplete,
             held_plan=record.plan.digest if held and record.plan is not None else "",
             unsettled=len(workshop.house.journal.unsettled()),
-            next_instant=min((end for end in ends if end is not None and end > record.started_at), default=None),
+            next_instant=self._end_after(workshop, record.started_at),
         )
+
+    def _end_after(self, workshop: Workshop, instant: datetime) -> datetime | None:
+        roster = self._verdict(workshop).roster
+        ends = () if roster is None else (one.access_end_at for one in roster.workers)
+        return min((end for end in ends if end is not None and end > instant), default=None)

@@ -100,6 +100,9 @@ class PassRunner(Protocol):
     def leavers_pass(self) -> CycleEnd | None:
         """Deal with new leavers; None where there are none."""
 
+    def next_end(self) -> datetime | None:
+        """Return the next access end that the roster names; None where none is known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -229,6 +232,9 @@ class Service:
 
     def _deal_with_leavers(self) -> None:
         end = self._house.passes.leavers_pass()
+        coming = self._house.passes.next_end()
+        if coming is not None:  # it may come long before the next whole pass ends
+            self._house.arm(coming)
         if end is None:
             return
         self._house.health.cycle_ended(end)

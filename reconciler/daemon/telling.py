@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -108,6 +108,10 @@ class ToldPasses:
     def reading(self) -> bool:
         """Say whether a reading is under way, or waits to be decided upon."""
         return self._passes.reading
+
+    def next_end(self) -> datetime | None:
+        """Return the next access end that the roster names."""
+        return self._passes.next_end()
 
     def begin_reading(self) -> None:
         """Begin to read all providers."""

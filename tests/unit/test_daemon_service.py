@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 from inventory.errors import Unavailable
 from inventory.model import ProviderName
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.daemon.health import CycleEnd, Health, Silence
 from reconciler.daemon.service import BEAT_SECONDS, Ended, Pace, Service, ServiceHouse, Supervisor
 from reconciler.daemon.wakeups import Reason
@@ -89,6 +90,7 @@ class House:
         self.during: Callable[[], None] = lambda: None
         self.unsettled = 0
         self.begun = False
+        self.coming: datetime | None = None
         self.leavers: list[CycleEnd] = []
         silence = Silence(stages={}, stage_seconds=900, cycle_seconds=7200)
         self.health = Health(self.clock, (AWS,), silence, lambda _: None)
@@ -117,6 +119,10 @@ class House:
     def leavers_pass(self) -> CycleEnd | None:
         """Deal with the leavers that the test has put there."""
         return self.leavers.pop(0) if self.leavers else None
+
+    def next_end(self) -> datetime | None:
+        """Return the access end that the test has put there."""
+        return self.coming
 
     def whole_pass(self) -> CycleEnd:
         """Answer with the next outcome."""
@@ -370,3 +376,35 @@ def test_a_lost_lease_ends_the_supervisor() -> None:
     thread.start()
     thread.join(5)
     assert ended == [Ended.LEASE_LOST]
+
+
+def test_an_access_end_is_armed_before_everything_was_read() -> None:
+    """A roster that names an instant wakes at it, however long the whole pass takes that it asked for."""
+    house = House()
+    house.coming = NOW + timedelta(minutes=3)
+    house.run(1)
+    assert house.armed[0] == house.coming
+
+
+def leavers_end(house: House) -> CycleEnd:
+    """Build the end of a leavers' pass."""
+    end = replace(house.whole_pass(), breadth=Breadth.LEAVERS)
+    house.cycles.clear()
+    return end
+
+
+def test_the_whole_pass_follows_two_quiet_seconds_after_the_last_leaver() -> None:
+    """Leavers come in rows: what would stand in their way begins when no further one has come for two seconds."""
+    house = House()
+    house.leavers = [leavers_end(house)] * 3
+    cycles = house.run(12, (5.0, Reason.SIGNAL), (6.5, Reason.SIGNAL))
+    assert house.leavers == []
+    assert list(cycles) == [2.0, 8.5]
+
+
+def test_leavers_that_keep_coming_put_the_whole_pass_off_for_half_a_minute() -> None:
+    """A leaver a second does not starve the pass over everything."""
+    house = House()
+    house.leavers = [leavers_end(house)] * 50
+    cycles = house.run(45, *[(float(second), Reason.SIGNAL) for second in range(45)])
+    assert cycles[0] == 30.0
