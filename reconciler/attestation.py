@@ -11,8 +11,8 @@ from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
-from reconciler.core.model import Correlation
 from reconciler.core.record import CycleRecord
+from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
 from reconciler.ports import CycleEntry, EvidenceStore, Signer
 
@@ -31,8 +31,8 @@ class Attested:
     """Where the signed bundle lies; the statement while it waits for its signature."""
     snapshot: Snapshot | None = None
     """What was looked at, so that people can be shown names; never part of the attestation."""
-    correlations: tuple[Correlation, ...] = ()
-    """Who owns what of it."""
+    standing: Standing | None = None
+    """What a whole pass saw, laid out for the leavers' passes that follow it."""
     gave_way: bool = False
     """The cycle did nothing, because something urgent came in between."""
 

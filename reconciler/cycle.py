@@ -21,7 +21,8 @@ from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, se
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
 from reconciler.core.memory import as_text
 from reconciler.core.model import CycleId, Mode
-from reconciler.core.record import Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted
+from reconciler.core.record import Armed, Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted
+from reconciler.core.standing import armed
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.execution import Crew, execute
 from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
@@ -64,7 +65,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
     attested = _attest(_record(notes, house, rules), house)
-    return replace(attested, snapshot=notes.snapshot, correlations=notes.correlations, gave_way=gave_way)
+    return replace(attested, snapshot=notes.snapshot, standing=notes.standing, gave_way=gave_way)
 
 
 def _latest(house: CycleHouse, now: datetime) -> datetime:
@@ -211,6 +212,7 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         guard=guard_facts(rules.limits, notes.holds, notes.approval),
         results=notes.results,
         leavers=_verdicts(notes),
+        armed=_armed(notes),
         waivers=sum(notes.decide_at < waiver.expires_at for waiver in notes.waivers),
         reverted=_reverted(notes, house),
         errors=tuple(notes.errors),
@@ -238,6 +240,13 @@ def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
             results=notes.results,
         )
     )
+
+
+def _armed(notes: Notes) -> tuple[Armed, ...]:
+    roster = None if notes.roster is None else notes.roster.roster
+    if notes.standing is None or roster is None:
+        return ()
+    return armed(roster.workers, notes.standing, notes.decide_at)
 
 
 def _outcome(notes: Notes) -> CycleOutcome:

@@ -40,6 +40,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.planning import make_plan
 from reconciler.core.record import Breadth, CycleRecord
+from reconciler.core.standing import Standing, standing_of
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
@@ -143,6 +144,7 @@ class Notes:
     """Leavers that the cycle can give a verdict on; None for all."""
     snapshot: Snapshot | None = None
     correlations: tuple[Correlation, ...] = ()
+    standing: Standing | None = None
     policies: PolicySet | None = None
     waivers: tuple[Waiver, ...] = ()
     memory: Memory = NOTHING
@@ -181,6 +183,8 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = ev
     give_way(house)
     notes.correlations = correlate(sight.snapshot.principals(), sight.snapshot.items(), index)
     give_way(house)
+    if sight.breadth is Breadth.WHOLE:
+        notes.standing = standing_of(sight.snapshot, notes.correlations, sight.populations, notes.sequence)
     world = _world(notes, house, sight, roster)
     evaluation = _evaluate(notes, house, world)
     give_way(house)

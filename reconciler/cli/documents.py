@@ -53,6 +53,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "items": _items(record),
         "reverted": plain(record.reverted),
         "leavers": plain(record.leavers),
+        "armed": plain(record.armed),
         "errors": list(record.errors),
     }
 

@@ -32,6 +32,8 @@ _KINDS_OF_IDS = (
     ArtefactKind.SERVICE_CREDENTIAL,
 )
 _LONG_WORD = 20
+MOST_ARMED = 5
+"""So many of those who leave next are shown."""
 """From this length a word of a key's label is shortened: access key ids of AWS have 20 characters."""
 
 TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
@@ -212,3 +214,8 @@ def _show_leavers(record: CycleRecord) -> None:
         if one.state is not LeaverState.CLEAN:
             missing = f"; not known: {', '.join(one.missing)}" if one.missing else ""
             print_line(f"  {one.worker_id}: {one.state.value}, {one.remaining} access items left{missing}")
+    for coming in record.armed[:MOST_ARMED]:
+        known = f"{coming.principals} principals with {coming.items} access items are known"
+        print_line(f"  next: {coming.worker_id} at {coming.access_end_at:%Y-%m-%d %H:%M} UTC; {known}")
+    if len(record.armed) > MOST_ARMED:
+        print_line(f"  and {len(record.armed) - MOST_ARMED} more; --output json names all")

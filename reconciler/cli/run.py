@@ -169,11 +169,13 @@ def _passes(workshops: _Workshops, wakeups: Wakeups) -> Iterator[ToldPasses]:
     passes = Passes(workshops, lambda: wakeups.wake(Reason.READ))
     passes.waiting = wakeups.pressing
     passes.tell = workshops.telling.cycle_ended
-    yield ToldPasses(passes, workshops.telling)
-    # A reading that is left behind holds connections, and closing would wait for it: the end of the process will not.
-    closing = threading.Thread(target=passes.close, name="closing", daemon=True)
-    closing.start()
-    closing.join(_CLOSE_SECONDS)
+    try:
+        yield ToldPasses(passes, workshops.telling)
+    finally:
+        # A reading left behind holds connections, and closing would wait for it: the end of the process will not.
+        closing = threading.Thread(target=passes.close, name="closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 def _health(settings: Settings, clock: Clock) -> Health:

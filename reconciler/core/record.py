@@ -69,6 +69,16 @@ class LeaverVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Armed:
+    """A worker whose access will end, and what is known to go then."""
+
+    worker_id: WorkerId
+    access_end_at: datetime
+    principals: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RosterFacts:
     """What a cycle knew of its roster."""
 
@@ -157,6 +167,8 @@ class CycleRecord:
     guard: GuardFacts
     results: tuple[ActionResult, ...]
     leavers: tuple[LeaverVerdict, ...]
+    armed: tuple[Armed, ...] = ()
+    """Who leaves next, soonest first; of a whole pass."""
     waivers: int
     reverted: Reverted = Reverted()
     errors: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ from inventory.model import (
 from inventory.roster.model import Worker, WorkerId
 from reconciler.core.guard import Population
 from reconciler.core.model import Correlation
+from reconciler.core.record import Armed
 from reconciler.core.withholding import object_names
 
 PrincipalKey = tuple[ProviderName, PrincipalId]
@@ -205,16 +206,6 @@ def _covered(entry: Coverage, sequence: int, here: list[PrincipalReading]) -> Co
 
 def _at(principal: Principal) -> tuple[ProviderName, ScopeId]:
     return principal.provider, principal.scope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Armed:
-    """A worker whose access will end, and what is known to go then."""
-
-    worker_id: WorkerId
-    access_end_at: datetime
-    principals: int
-    items: int
 
 
 def armed(workers: Iterable[Worker], standing: Standing, now: datetime) -> tuple[Armed, ...]:

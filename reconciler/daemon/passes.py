@@ -20,11 +20,10 @@ from inventory.model import Principal, ProviderName, Snapshot
 from inventory.provider import Interest
 from inventory.roster.model import RosterVerdict, Worker, WorkerId
 from reconciler.attestation import Attested
-from reconciler.circumstances import populations
 from reconciler.core.correlation import index_roster
 from reconciler.core.model import Action, Mode
 from reconciler.core.record import Breadth, CycleOutcome
-from reconciler.core.standing import Armed, PrincipalKey, Standing, armed, standing_of, with_readings
+from reconciler.core.standing import PrincipalKey, Standing, with_readings
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import claim_own
 from reconciler.cycle import run_cycle
@@ -194,14 +193,6 @@ class Passes:
         """Return the next access end that the roster names as it lies there now; None before anything was opened."""
         return None if self._open is None else self._end_after(self._open, self._open.house.clock.now())
 
-    def armed(self) -> tuple[Armed, ...]:
-        """Return who leaves next, with what is known to go then."""
-        if self._open is None or self._standing is None:
-            return ()
-        verdict = self._verdict(self._open)
-        workers = () if verdict.roster is None else verdict.roster.workers
-        return armed(workers, self._standing, self._open.house.clock.now())
-
     def _workshop(self, *, renew: bool) -> Workshop:
         self._workshops.check()
         if renew or self._open is None:
@@ -244,11 +235,10 @@ class Passes:
         return self._roster[1]
 
     def _remember(self, attested: Attested) -> None:
-        snapshot = attested.snapshot
-        if snapshot is None or attested.record.evaluated == 0:
+        if attested.standing is None or attested.record.evaluated == 0:
             return  # nothing was decided upon: what stood before is still the best that is known
-        self._standing = standing_of(snapshot, attested.correlations, populations(snapshot), attested.record.sequence)
-        coming = self.armed()
+        self._standing = attested.standing
+        coming = attested.record.armed
         if coming:
             first = coming[0]
             log.info(

@@ -16,10 +16,10 @@ from reconciler.daemon.wakeups import Reason
 from reconciler.execution import execute
 from tests.builders import PROVIDER
 from tests.fakes.house import House
+from tests.fakes.loop import LONGEST
+from tests.fakes.loop import House as Loop
 from tests.fakes.stage import DONE, GONE, SKIPPED, Stage, ends
 from tests.fakes.world import approve
-from tests.unit.test_daemon_service import LONGEST
-from tests.unit.test_daemon_service import House as Loop
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 JUMPS = [-HOUR, -2 * DAY, HOUR, 400 * DAY]

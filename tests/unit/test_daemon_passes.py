@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from inventory.collection import Source
 from inventory.errors import Unavailable
@@ -314,9 +315,12 @@ def test_another_secret_opens_another_workshop(daemon: Daemon) -> None:
     assert daemon.opened == 2
 
 
-def test_who_leaves_next_is_known(daemon: Daemon) -> None:
-    """Known ahead are the worker, the instant, and how much is known to go then."""
+def test_who_leaves_next_is_told_by_the_whole_pass(daemon: Daemon) -> None:
+    """Known ahead are the worker, the instant, and how much is known to go then; the loop is told when to wake."""
     coming = replace(builders.worker("L1"), access_end_at=NOW.replace(year=NOW.year + 1))
     daemon.built.feed.roster = builders.roster(coming, builders.worker("E2"), digest="sha256:" + "6" * 64)
-    (one,) = daemon.passes.armed()
-    assert (one.worker_id, one.access_end_at, one.principals, one.items) == ("L1", coming.access_end_at, 1, 1)
+    assert daemon.passes.next_end() == coming.access_end_at
+    with capture_logs() as logged:
+        assert daemon.whole().next_instant == coming.access_end_at
+    (told,) = [entry for entry in logged if entry["event"] == "leavers.armed"]
+    assert (told["worker"], told["count"], told["principals"], told["items"]) == ("L1", 1, 1, 1)
