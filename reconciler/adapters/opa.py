@@ -252,7 +252,8 @@ class OpaServer:
 class ManagedOpa:
     """Implements `ports.PolicyEngine` over a child process that serves us alone and ends with us.
 
-    Policies are written and read back once in the life of a child: nobody else has the token that changes them.
+    Policies are written and read back once in the life of a child, and documents when they have changed: nobody else
+    has the token that changes them.
     """
 
     def __init__(
@@ -270,17 +271,21 @@ class ManagedOpa:
         self._process: OpaProcess | None = None
         self._server: OpaServer | None = None
         self._info: EngineInfo | None = None
+        self._documents: dict[str, Json] = {}
 
     def load(self, policies: PolicySet, documents: Mapping[str, Json]) -> EngineInfo:
         """Start the child where there is none or it holds other policies, and load it."""
         info, self._info = self._info, None
         if info is not None and info.revision == policies.digest and self._process is not None and self._process.alive:
-            self._running().put(documents)
-            self._info = info
+            new = {name: document for name, document in documents.items() if self._documents.get(name) != document}
+            self._documents = {}  # until all of them are known to be there
+            self._running().put(new)
+            self._info, self._documents = info, dict(documents)
             return info
         self.close()
         self._server = self._start()
         self._info = self._server.load(policies, documents)
+        self._documents = dict(documents)
         return self._info
 
     def _start(self) -> OpaServer:
@@ -324,7 +329,7 @@ class ManagedOpa:
             self._server.close()
         if self._process is not None:
             self._process.stop()
-        self._server, self._process, self._info = None, None, None
+        self._server, self._process, self._info, self._documents = None, None, None, {}
 
 
 class _Refused(PolicyError):

@@ -44,7 +44,7 @@ class Survived:
 
 
 def kill_at(company: Company, table: str, rows: int) -> None:
-    """Start an enforcing cycle and kill it once it has begun and the journal has so many rows; fails when it ends first.
+    """Start an enforcing cycle and kill it once it has begun and there are so many rows; fails when it ends first.
 
     What is done side by side may pass several of these places at once: then the kill comes right after the beginning.
     """
