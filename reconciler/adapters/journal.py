@@ -80,6 +80,7 @@ class SqlJournal:
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
         self._check_lease = check_lease
         self._ended: tuple[CycleEntry, ...] = ()
+        self._observed: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -348,14 +349,26 @@ class SqlJournal:
     def all_observed(self, kind: str) -> frozenset[str]:
         """Return every value of a kind that was observed."""
         with self._database.reading("read what was observed") as connection:
-            return _observed(connection, kind)
+            return self._observed_by(connection, kind)
 
     def remember_all_observed(self, kind: str, values: Iterable[str], cycle_id: CycleId, now: datetime) -> None:
         """Keep that all of them have, in one transaction; the first cycle of each stays the one on record."""
         common = {"kind": kind, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
         with self._database.writing("remember what was observed") as connection:
-            if new := sorted(set(values) - _observed(connection, kind)):
+            if new := sorted(set(values) - self._observed_by(connection, kind)):
                 connection.execute(insert(observations), [{**common, "value": value} for value in new])
+
+    def _observed_by(self, connection: Connection, kind: str) -> frozenset[str]:
+        """Return what is committed of a kind, read again only when there is more of it than there was.
+
+        Values are unique, and never changed or removed, whoever wrote them: as many of them are the same ones.
+        """
+        here = observations.c.kind == kind
+        known = self._observed.get(kind, frozenset())
+        if connection.scalar(select(func.count()).select_from(observations).where(here)) != len(known):
+            known = frozenset(connection.execute(select(observations.c.value).where(here)).scalars())
+            self._observed[kind] = known
+        return known
 
 
 def _without_nul(text: str) -> str:
@@ -372,10 +385,6 @@ def _adding(table: Table, row: Mapping[str, object]) -> Callable[[Connection], N
 
 def _current_epoch(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
-
-
-def _observed(connection: Connection, kind: str) -> frozenset[str]:
-    return frozenset(connection.execute(select(observations.c.value).where(observations.c.kind == kind)).scalars())
 
 
 def _pending(now: datetime) -> Select[tuple[object, ...]]:

@@ -21,9 +21,11 @@ def drifted(
     With each the workers it was, under their ids of today.
     """
     today = {former: worker.worker_id for worker in workers for former in worker.former_ids}
+    here = {person_name(principal) for principal in snapshot.principals()}
     were: dict[str, set[WorkerId]] = defaultdict(set)
     for name, worker_id in memory.persons:
-        were[name].add(today.get(worker_id, worker_id))
+        if name in here:  # a leavers' pass looks at few of those who are remembered
+            were[name].add(today.get(worker_id, worker_id))
     known = {(one.provider, one.principal_id): one for one in correlations}
     found: dict[tuple[ProviderName, PrincipalId], tuple[WorkerId, ...]] = {}
     for principal in snapshot.principals():

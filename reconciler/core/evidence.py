@@ -4,10 +4,26 @@ The evidence of an item covers the facts that an act rests on and leaves out tho
 ETags, labels): two reads of an unchanged item give the same digest.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 
-from inventory.model import AccessItem, Credential, Grant, ProviderInventory, ProviderName, ScopeId, Session
-from reconciler.core.canonical import Json, digest_of, digest_of_plain, plain
+from inventory.model import (
+    AccessItem,
+    Coverage,
+    Credential,
+    Grant,
+    Principal,
+    ProviderInventory,
+    ProviderName,
+    ScopeId,
+    Session,
+)
+from reconciler.core.canonical import Json, digest_of, dumps, plain, sha256_hex
+
+Entry = AccessItem | Principal | Coverage
+ENTRIES_REMEMBERED: Final = 65_536
+"""Entries of inventories whose canonical bytes are kept between cycles, about 1 KB each; of more, all are made anew."""
 
 
 def item_evidence(item: AccessItem) -> str:
@@ -44,27 +60,33 @@ def _facts(item: AccessItem) -> dict[str, Json]:
 
 
 def inventory_digest(inventory: ProviderInventory) -> str:
-    """Return the digest of all that one scope reported; independent of the order in which it was read."""
-    principals = sorted((plain(entry) for entry in inventory.principals), key=_by_id("principal_id"))
-    items = sorted((plain(entry) for entry in inventory.items), key=_by_id("access_id"))
-    coverage = sorted((plain(entry) for entry in inventory.coverage), key=_by_id("kind"))
-    return digest_of_plain(
-        {
-            "provider": inventory.provider,
-            "type": inventory.provider_type,
-            "scope": inventory.scope,
-            "principals": list(principals),
-            "items": list(items),
-            "coverage": list(coverage),
-        }
+    """Return the digest of all that one scope reported; independent of the order in which it was read.
+
+    It is that of the canonical bytes of one document, put together here from those of its entries: most are what they
+    were a cycle ago, and their bytes are remembered.
+    """
+    coverage = sorted(inventory.coverage, key=lambda one: one.kind.value)
+    items = sorted(inventory.items, key=lambda one: one.access_id)
+    principals = sorted(inventory.principals, key=lambda one: one.principal_id)
+    parts = (
+        (b"coverage", _array(coverage)),
+        (b"items", _array(items)),
+        (b"principals", _array(principals)),
+        (b"provider", dumps(inventory.provider)),
+        (b"scope", dumps(inventory.scope)),
+        (b"type", dumps(inventory.provider_type)),
     )
+    return "sha256:" + sha256_hex(b"{" + b",".join(b'"%s":%s' % part for part in parts) + b"}")
 
 
-def _by_id(field: str) -> Callable[[Json], str]:
-    def key(entry: Json) -> str:
-        return str(entry[field]) if isinstance(entry, dict) else ""
+def _array(entries: Iterable[Entry]) -> bytes:
+    return b"[" + b",".join(map(_entry_bytes, entries)) + b"]"
 
-    return key
+
+@lru_cache(maxsize=ENTRIES_REMEMBERED)
+def _entry_bytes(entry: Entry) -> bytes:
+    """Return the canonical bytes of an entry. Equal entries have equal bytes, instants in other zones included."""
+    return dumps(entry)
 
 
 def snapshot_digest(inventories: Iterable[tuple[ProviderName, ScopeId, str]]) -> str:

@@ -6,6 +6,8 @@ compared with what it said before.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from inventory.model import Credential, Principal, PrincipalId, PrincipalKind, ProviderName, Snapshot
 from inventory.roster.model import WorkerId
@@ -16,6 +18,8 @@ SURE_FROM = 90
 """Least confidence, in percent, from which a principal surely is a worker."""
 EXPLICIT = "explicit_map"
 """The correlation rule by which an operator says whose a principal is: what it says of itself counts no more."""
+PLACES_REMEMBERED: Final = 65_536
+"""Principals whose `person_name` is not worked out again: it is asked for several times a cycle, in each."""
 PERSONAL_KINDS = (PrincipalKind.HUMAN, PrincipalKind.EXTERNAL)
 
 Tie = tuple[str, WorkerId]
@@ -55,7 +59,12 @@ def seen(snapshot: Snapshot, correlations: Iterable[Correlation]) -> Memory:
 
 def person_name(principal: Principal) -> str:
     """Return under what a principal is remembered: a digest of where it is and of its id, short whatever the id."""
-    return sha256_hex(dumps([principal.provider, principal.scope, principal.principal_id]))
+    return _place_name(principal.provider, principal.scope, principal.principal_id)
+
+
+@lru_cache(maxsize=PLACES_REMEMBERED)
+def _place_name(provider: str, scope: str, principal_id: str) -> str:
+    return sha256_hex(dumps([provider, scope, principal_id]))
 
 
 def sure_workers(correlations: Iterable[Correlation]) -> Mapping[tuple[ProviderName, PrincipalId], WorkerId]:

@@ -44,7 +44,11 @@ class Survived:
 
 
 def kill_at(company: Company, table: str, rows: int) -> None:
-    """Start an enforcing cycle and kill it once the journal has so many rows; fails when it ends before."""
+    """Start an enforcing cycle and kill it once it has begun and the journal has so many rows; fails when it ends first.
+
+    What is done side by side may pass several of these places at once: then the kill comes right after the beginning.
+    """
+    begun = company.query("SELECT count(*) FROM cycles")[0][0]
     process = subprocess.Popen(
         command("cycle", "--mode", "enforce", "--quiet", "--config", company.config),
         cwd=company.directory.parent,
@@ -54,7 +58,10 @@ def kill_at(company: Company, table: str, rows: int) -> None:
     )
     until = time.monotonic() + 90
     try:
-        while company.query(f"SELECT count(*) FROM {table}")[0][0] < rows:  # noqa: S608 - our own words
+        while (
+            company.query("SELECT count(*) FROM cycles")[0][0] <= begun
+            or company.query(f"SELECT count(*) FROM {table}")[0][0] < rows  # noqa: S608 - our own words
+        ):
             assert process.poll() is None, f"the cycle ended before {rows} {table}"
             assert time.monotonic() < until, f"no {rows} {table}"
     finally:

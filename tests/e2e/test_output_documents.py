@@ -50,7 +50,7 @@ def test_the_commands_that_read(configuration: str, capsys: pytest.CaptureFixtur
     plan = printed(capsys, "plan", "--quiet", *config, code=2)
     assert problems("cycle", plan) == []
     assert plan["items"]
-    assert plan["withheld"]
+    assert plan["findings"]
     explained = printed(capsys, "explain", "E1003", *config)
     assert problems("explain", explained) == []
     assert explained["principals"]

@@ -333,3 +333,15 @@ def test_item_types_are_told_apart(item: AccessItem) -> None:
 def _plan() -> Plan:
 
     return plan_of(action(principal(), credential()))
+
+
+def test_what_another_journal_saw_meanwhile_is_known(path: Path) -> None:
+    """What was observed is read again when somebody else has added to it, and nothing is invented when not."""
+    with SqlJournal(sqlite_url(path)) as ours, SqlJournal(sqlite_url(path)) as other:
+        ours.remember_all_observed("person", ("a",), CycleId("c1"), NOW)
+        assert ours.all_observed("person") == {"a"}
+        other.remember_all_observed("person", ("b", "c"), CycleId("c2"), NOW)
+        assert ours.all_observed("person") == {"a", "b", "c"}
+        ours.remember_all_observed("person", ("c", "d"), CycleId("c3"), NOW)
+        assert other.all_observed("person") == ours.all_observed("person") == {"a", "b", "c", "d"}
+        assert ours.all_observed("key") == frozenset()
