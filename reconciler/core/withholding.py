@@ -258,7 +258,7 @@ def _not_read(finding: Finding, principal: Principal, item: AccessItem, tables: 
 
 def _depended_upon(item: AccessItem, tables: Tables) -> Stop:
     if isinstance(item, Credential):
-        holders = {holder for name in object_names(item) for holder in tables.objects.get(name, ())}
+        holders = {holder for name in object_names(item) for holder in tables.objects[name]}
         others = [key for key in holders if not _same_person(key, (item.provider, item.principal_id), tables)]
         if item.shared or others:
             return ("shared_credential", "others depend on this credential: rotate it and hand it over")
@@ -288,7 +288,7 @@ def last_members(actions: list[Action]) -> Stops:
 
     A group whose members nobody counted may have no other one, so an unknown number holds back like the last.
     """
-    left: dict[tuple[str, ...], int] = {}
+    left: dict[tuple[str | None, ...], int] = {}
     stops: Stops = {}
     for action in actions:
         item = action.item
@@ -297,7 +297,7 @@ def last_members(actions: list[Action]) -> Stops:
         if item.holders is None:
             stops[item.provider, item.access_id] = ("last_member_unknown", "nobody counted the members of the group")
             continue
-        group = (item.provider, item.scope, item.resource, item.role, dict(item.address).get("attribute", ""))
+        group = (item.provider, item.scope, item.resource, item.role, dict(item.address).get("attribute"))
         remaining = left.get(group, item.holders) - 1
         if remaining < 1:
             stops[item.provider, item.access_id] = ("last_member", "the group would be left without a member")

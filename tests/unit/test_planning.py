@@ -17,61 +17,17 @@ from inventory.model import (
 )
 from inventory.roster.model import WorkerId
 from reconciler.core.model import (
-    Correlation,
     CorrelationState,
-    CycleId,
     Effect,
-    Finding,
     Mode,
     Need,
     Plan,
     Waiver,
 )
-from reconciler.core.planning import DELETE_ORDER, make_plan
-from reconciler.core.withholding import PlanningWorld, Protection, Reach
+from reconciler.core.planning import DELETE_ORDER
+from reconciler.core.withholding import Protection
 from tests import builders
-
-ALL = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
-
-
-def reach(mode: Mode = Mode.ENFORCE, effects: frozenset[tuple[ArtefactKind, Effect]] = ALL) -> Reach:
-    """Build what can be carried out at the test's provider."""
-    return Reach(provider_type="aws_iam", effects=effects, account_contains=True, mode=mode)
-
-
-def match(principal: Principal, confidence: int = 98, **changes: Any) -> Correlation:
-    """Build a match of a principal with the leaver E1001."""
-    sure = Correlation(
-        provider=principal.provider,
-        principal_id=principal.principal_id,
-        state=CorrelationState.MATCHED,
-        worker_id=WorkerId("E1001"),
-        rule="employee_id",
-        confidence=confidence,
-        identity=True,
-    )
-    return replace(sure, **changes)
-
-
-def plan_for(
-    items: tuple[AccessItem, ...],
-    principals: tuple[Principal, ...] = (builders.principal(),),
-    findings: tuple[Finding, ...] | None = None,
-    **changes: object,
-) -> Plan:
-    """Plan for the leaver's items, all of them found wrong unless the test says otherwise."""
-    world = PlanningWorld(
-        cycle_id=CycleId("c1"),
-        now=builders.NOW,
-        planned_at=builders.NOW,
-        snapshot=builders.snapshot(builders.inventory(principals, items)),
-        correlations=tuple(match(one) for one in principals),
-        findings=tuple(builders.finding(item) for item in items) if findings is None else findings,
-        reach={builders.PROVIDER: reach()},
-        policy_digest="sha256:p",
-        roster_digest="sha256:r",
-    )
-    return make_plan(replace(world, **changes))  # type: ignore[arg-type] # tests name real fields
+from tests.plan_builders import match, plan_for, reach
 
 
 def withheld(plan: Plan) -> list[str]:
@@ -288,16 +244,6 @@ def test_reviews_are_kept_apart_and_keeps_are_dropped() -> None:
     review = builders.finding(KEY, effect=Effect.REVIEW)
     plan = plan_for((KEY,), findings=(review, builders.finding(KEY, effect=Effect.KEEP, rule="other")))
     assert (plan.actions, plan.reviews, plan.withheld) == ((), (review,), ())
-
-
-def test_two_findings_on_one_item_make_one_action_of_the_stronger_effect() -> None:
-    """An item is acted upon once, by the strongest effect that any rule asks for."""
-    findings = (
-        builders.finding(KEY, effect=Effect.QUARANTINE, rule="a_rule"),
-        builders.finding(KEY, effect=Effect.REVOKE, rule="b_rule"),
-    )
-    (action,) = plan_for((KEY,), findings=findings).actions
-    assert (action.effect, action.rule) == (Effect.REVOKE, "b_rule")
 
 
 def test_inside_a_principal_containment_comes_first_and_deletion_follows_the_order() -> None:
