@@ -1,5 +1,6 @@
 """A stage to execute on: providers, a journal with a cycle begun, a clock, and whoever watches."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,11 +95,13 @@ class Breaking(MemoryJournal):
         super().__init__()
         self._countdown = {verb: at}
         self._error = error
+        self._counting = threading.Lock()
 
     def _tick(self, verb: str) -> None:
-        self._countdown[verb] = self._countdown.get(verb, 0) - 1
-        if self._countdown[verb] == 0:
-            raise self._error
+        with self._counting:
+            self._countdown[verb] = self._countdown.get(verb, 0) - 1
+            if self._countdown[verb] == 0:
+                raise self._error
 
     def record_intent(self, intent: Intent) -> None:
         self._tick("intent")
