@@ -312,6 +312,8 @@ class PrincipalWalk:
             self._tools.journal.record_verification(action_id, state, seen.read_at)
             detail = "; ".join(part for part in (result.detail, seen.problem) if part)
             self._results[action_id] = replace(result, verification=state, verified_at=seen.read_at, detail=detail)
+        if not waited_for:
+            return  # every call was refused: that nothing is gone says nothing of reading again
         gone = all(seen.judgements[one] is VerificationState.GONE for one in waited_for)
         (self._tools.brake.went_well if gone else self._tools.brake.failed)(self._provider, "verify")
 

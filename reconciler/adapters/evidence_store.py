@@ -12,6 +12,7 @@ Nothing is ever replaced. Attestations are chained, so a second one for a sequen
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,18 +138,20 @@ class FileEvidenceStore:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the statements that are not signed yet, oldest first."""
-        signed = {path.name.removesuffix(BUNDLE_SUFFIX) for path in self._attestation_files(BUNDLE_SUFFIX)}
-        statements = sorted(self._attestation_files(STATEMENT_SUFFIX), key=_sequence)
-        return tuple(_waiting(path) for path in statements if path.name.removesuffix(STATEMENT_SUFFIX) not in signed)
+        signed = {name.removesuffix(BUNDLE_SUFFIX) for name in self._names(BUNDLE_SUFFIX)}
+        open_ones = [one for one in self._names(STATEMENT_SUFFIX) if one.removesuffix(STATEMENT_SUFFIX) not in signed]
+        return tuple(_waiting(self._folder / name) for name in sorted(open_ones, key=_sequence))
 
     def recover(self) -> tuple[str, ...]:
         """Write the statements that a crash kept from following their bundle; return their file names."""
         written = []
-        for path in self._attestation_files(BUNDLE_SUFFIX):
-            statement = path.with_name(path.name.removesuffix(BUNDLE_SUFFIX) + STATEMENT_SUFFIX)
-            if not statement.exists():
+        stated = {name.removesuffix(STATEMENT_SUFFIX) for name in self._names(STATEMENT_SUFFIX)}
+        for name in self._names(BUNDLE_SUFFIX):
+            stem = name.removesuffix(BUNDLE_SUFFIX)
+            if stem not in stated:
+                statement = self._folder / (stem + STATEMENT_SUFFIX)
                 try:
-                    self._create(statement, read_bundle(path.read_bytes()).payload)
+                    self._create(statement, read_bundle((self._folder / name).read_bytes()).payload)
                 except OSError as error:
                     _cannot("store", statement.name, error)
                 written.append(statement.name)
@@ -160,14 +163,15 @@ class FileEvidenceStore:
         `recorded` are the cycles that the journal knows: raises `EvidenceError` when it knows a later attestation or
         another last one, so that a chain whose tail was cut off is never continued as if nothing had happened.
         """
-        last = max(self._attestation_files(STATEMENT_SUFFIX), key=_sequence, default=None)
+        newest = max(self._names(STATEMENT_SUFFIX), key=_sequence, default=None)
+        last = None if newest is None else self._folder / newest
         latest = max((one for one in recorded if one.statement_digest), key=lambda one: one.sequence, default=None)
         if latest is not None:
             named = f"the attestation of cycle {latest.sequence} ({latest.cycle_id})"
-            if last is None or _sequence(last) < latest.sequence:
+            if last is None or _sequence(last.name) < latest.sequence:
                 msg = f"{named} is gone; the journal knows it"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
-            if _sequence(last) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
+            if _sequence(last.name) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
                 msg = f"{named} is not the one in the journal"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
         return None if last is None else _link(last)
@@ -179,8 +183,8 @@ class FileEvidenceStore:
         statement that did not get to follow its bundle is written now.
         """
         self.recover()
-        files = self._attestation_files(STATEMENT_SUFFIX)
-        return next((_link(path) for path in files if _sequence(path) == sequence), None)
+        names = self._names(STATEMENT_SUFFIX)
+        return next((_link(self._folder / name) for name in names if _sequence(name) == sequence), None)
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence.
@@ -222,14 +226,16 @@ class FileEvidenceStore:
     def _key_path(self, sequence: int, cycle_id: CycleId) -> Path:
         return self._root / PSEUDONYM_KEYS / (attestation_stem(sequence, cycle_id) + ".key")
 
-    def _attestation_files(self, suffix: str) -> list[Path]:
-        if not self._folder.is_dir():
+    def _names(self, suffix: str) -> list[str]:
+        """Return the names of the attestations' files, sorted: there is one of each for every cycle that ever was."""
+        try:
+            found = os.listdir(self._folder)  # noqa: PTH208 - a path for every name would be most of the work
+        except FileNotFoundError:
             return []
-        parsed = ((path, parse_name(path.name)) for path in sorted(self._folder.iterdir()))
-        return [path for path, name in parsed if name is not None and name[2] == suffix]
+        return sorted(name for name in found if name.endswith(suffix) and parse_name(name) is not None)
 
     def _bundles_of(self, sequence: int) -> list[str]:
-        return [path.name for path in self._attestation_files(BUNDLE_SUFFIX) if _sequence(path) == sequence]
+        return [name for name in self._names(BUNDLE_SUFFIX) if _sequence(name) == sequence]
 
     def _refuse_taken(self, sequence: int) -> None:
         taken = self._bundles_of(sequence)
@@ -243,8 +249,8 @@ class FileEvidenceStore:
         create_file(path, content, staging=self._staging)
 
 
-def _sequence(path: Path) -> int:
-    return int(path.name.split("-")[0])
+def _sequence(name: str) -> int:
+    return int(name.split("-", maxsplit=1)[0])
 
 
 def _content(statement: Path) -> bytes:

@@ -72,7 +72,7 @@ def test_fifty_kills_change_nothing(folder: Path) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_thousand_kills_change_nothing(folder: Path) -> None:
     """A busy day with 1,000 random kills ends as it does without, each effect had once, the chain whole."""
     pace = Pace(hours=24, cycle_seconds=600, leavers=24, joiners=8, faults_per_cycle=0.5)
