@@ -303,3 +303,13 @@ def test_a_brake_holds_what_has_not_begun(why: str) -> None:
     assert replace(result, detail="", outcome=DONE) == ActionResult(
         action=result.action, outcome=DONE, decided_at=result.decided_at
     )
+
+
+def test_a_refused_act_says_nothing_of_reading_again() -> None:
+    """Where every call was refused nothing could be gone: a row of unverified principals stays as it is."""
+    refused = Case(revoke=(Misconfigured("no region"),))
+    brake = after(2, "verify")
+    walked(refused, brake)
+    assert brake.why(PROVIDER) == ""
+    brake.failed(PROVIDER, "verify")
+    assert brake.why(PROVIDER) == "3 failures in a row (verify)"
