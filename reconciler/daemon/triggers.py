@@ -6,6 +6,7 @@ the files again at an interval.
 """
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,8 +187,10 @@ class FileWatch:
         """Stop watching."""
         observer, self._observer = self._observer, None
         if observer is not None and observer.is_alive():
-            observer.stop()
-            observer.join(_OBSERVER_STOP_SECONDS)
+            # It waits for its own threads without a limit; one that hangs is left behind, and ends with the process.
+            stopping = threading.Thread(target=observer.stop, name="watch-stop", daemon=True)
+            stopping.start()
+            stopping.join(_OBSERVER_STOP_SECONDS)
 
     def _digest(self) -> str:
         return digest_of_files(self._files, self._trees)

@@ -1,6 +1,8 @@
 """Watching files: each way in which watchdog is known to fall silent, on real files."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -347,3 +349,23 @@ def test_a_file_written_beside_the_roster_is_no_hint(tmp_path: Path) -> None:
     finally:
         watch.close()
         log.close()
+
+
+def test_an_observer_that_does_not_end_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes or mends the watch is not held up by threads of the library that hang."""
+    monkeypatch.setattr("reconciler.daemon.triggers._OBSERVER_STOP_SECONDS", 0.05)
+    released = threading.Event()
+
+    class Hanging(Observer):  # type: ignore[valid-type,misc]  # the observer of this platform
+        def stop(self) -> None:
+            assert released.wait(20)
+            super().stop()
+
+    (tmp_path / "roster.csv").write_text("first")
+    watch = FileWatch((tmp_path / "roster.csv",), (), lambda _: None, make_observer=Hanging)
+    watch.start()
+    began = time.monotonic()
+    watch.mend(blind=True)
+    watch.close()
+    assert time.monotonic() - began < 5
+    released.set()
