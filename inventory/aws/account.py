@@ -1,6 +1,6 @@
 """One account while it is being read, and what can be said of its completeness afterwards."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ from botocore.client import BaseClient
 
 from inventory.aws import iam
 from inventory.aws.user_reading import KINDS, state_after
-from inventory.documents.aws_iam import Raw, ReportRow, UserFacts
+from inventory.documents.aws_iam import GroupFacts, Raw, ReportRow, RoleTrust, UserFacts
 from inventory.errors import ProviderError
 from inventory.model import ArtefactKind, Coverage, Extent, PrincipalReading, ReadState, ScopeId
 
@@ -23,6 +23,18 @@ REPORT_KINDS: Final = (
 """What the credential report tells of everybody, hours late and without ids."""
 
 _WORST_FIRST: Final = (ReadState.PARTIAL, ReadState.DENIED, ReadState.UNSUPPORTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """All that the bulk reads of an account told of one user."""
+
+    facts: UserFacts
+    groups: tuple[GroupFacts | None, ...]
+    row: ReportRow | None
+    roles: tuple[RoleTrust, ...]
+    devices: tuple[Raw, ...]
+    service: tuple[Raw, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +51,29 @@ class Account:
     """Service-specific credentials by user name; None when there is no account-wide list."""
     service_failure: ProviderError | None = None
     errors: list[str] = field(default_factory=list)
+    _by_trusted: dict[str, list[RoleTrust]] | None = None
+
+    def told(self, facts: UserFacts) -> Told:
+        """Return all that was told of a user."""
+        return Told(
+            facts=facts,
+            groups=tuple(self.bulk.groups.get(name) for name in facts.groups),
+            row=self.row(facts),
+            roles=self._trusting(facts),
+            devices=tuple(self.devices.get(facts.user_id, ())),
+            service=tuple((self.service_credentials or {}).get(facts.user_name, ())),
+        )
+
+    def _trusting(self, facts: UserFacts) -> tuple[RoleTrust, ...]:
+        """Return the roles whose trust policy names a user, by ARN or by unique id."""
+        if self._by_trusted is None:
+            found: dict[str, list[RoleTrust]] = defaultdict(list)
+            for role in self.bulk.roles:
+                for name in role.trusted:
+                    found[name].append(role)
+            self._by_trusted = dict(found)
+        named = (*self._by_trusted.get(facts.arn, ()), *self._by_trusted.get(facts.user_id, ()))
+        return tuple(dict.fromkeys(named))
 
     def row(self, facts: UserFacts) -> ReportRow | None:
         """Return a user's line of the credential report."""

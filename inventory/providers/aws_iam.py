@@ -5,6 +5,7 @@ only, and always live, because the credential report may be four hours old and n
 already issued cannot be listed in AWS: see `docs/providers/aws_iam.md`.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from botocore.config import Config
 from pydantic import Field, field_validator
 
 from inventory.aws import iam
-from inventory.aws.account import REPORT_KINDS, Account, coverage_of, not_read
+from inventory.aws.account import REPORT_KINDS, Account, Told, coverage_of, not_read
 from inventory.aws.connection import AccountId, AwsAccounts, AwsConnection, Caller
 from inventory.aws.user_reading import UserReader
 from inventory.documents import aws_iam_items as items
@@ -112,6 +113,15 @@ class _Person:
     principal: Principal
 
 
+@dataclass(slots=True)
+class _Known:
+    """What was made of what the bulk reads told."""
+
+    told: Told
+    person: _Person
+    reading: PrincipalReading | None = None
+
+
 class AwsIamCollector:
     """Reads IAM; holds no right to change anything. Safe to use from many threads."""
 
@@ -125,6 +135,8 @@ class AwsIamCollector:
         retries = {"mode": "adaptive", "total_max_attempts": settings.max_attempts}
         config = Config(retries=retries, max_pool_connections=settings.max_workers + 2 * _AT_ONCE)
         self._accounts = AwsAccounts(settings, clock, config=config)
+        self._known: dict[ScopeId, dict[str, _Known]] = {}
+        """By account and unique user id, as of the last reading."""
         self._pool = ThreadPoolExecutor(max_workers=settings.max_workers, thread_name_prefix=f"{name}-user")
         self._kinds = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix=f"{name}-kind")
         self._details = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix=f"{name}-detail")
@@ -203,9 +215,14 @@ class AwsIamCollector:
                 account.errors.append(f"no account-wide list of service-specific credentials: {error}")
 
     def _read_people(self, account: Account, interest: Interest) -> tuple[PrincipalReading, ...]:
-        """Return a reading of every user: live for those of interest, from the bulk reads for the others."""
-        people = [self._person(account, facts) for facts in account.bulk.users]
-        live = [person for person in people if interest(person.principal)]
+        """Return a reading of every user: live for those of interest, from the bulk reads for the others.
+
+        What the bulk reads tell of a user in the same words as the last time is not put together anew.
+        """
+        earlier = self._known.get(account.scope, {})
+        people = [self._known_of(account, facts, earlier) for facts in account.bulk.users]
+        self._known[account.scope] = {one.told.facts.user_id: one for one in people}
+        live = [one.person for one in people if interest(one.person.principal)]
         readings = dict(
             zip(
                 (person.facts.user_id for person in live),
@@ -213,25 +230,32 @@ class AwsIamCollector:
                 strict=True,
             )
         )
-        return tuple(readings.get(person.facts.user_id) or self._from_bulk(account, person) for person in people)
+        return tuple(readings.get(one.told.facts.user_id) or self._from_bulk(account, one) for one in people)
 
-    def _person(self, account: Account, facts: UserFacts) -> _Person:
-        holder = self._users.holder(account.scope, facts)
-        principal = self._users.principal(holder, facts, account.bulk.groups)
-        row = account.row(facts)
-        if row is not None:
-            principal = replace(principal, last_used_at=row.last_used_at)
-        return _Person(facts=facts, holder=holder, principal=principal)
+    def _known_of(self, account: Account, facts: UserFacts, earlier: Mapping[str, _Known]) -> _Known:
+        told = account.told(facts)
+        known = earlier.get(facts.user_id)
+        return known if known is not None and known.told == told else _Known(told, self._person(account, told))
 
-    def _from_bulk(self, account: Account, person: _Person) -> PrincipalReading:
-        holder, row = person.holder, account.row(person.facts)
-        devices = account.devices.get(person.facts.user_id, ())
-        service = (account.service_credentials or {}).get(person.facts.user_name, ())
-        found: list[AccessItem] = list(self._users.standing(holder, person.facts, account.bulk))
-        found += [items.mfa_device(holder, raw) for raw in devices]
-        found += [items.service_credential(holder, raw) for raw in service]
-        for item in items.report_items(holder, row) if row is not None else ():
-            if item.kind not in self._settings.exclude and not (devices and item.kind is ArtefactKind.MFA_DEVICE):
+    def _person(self, account: Account, told: Told) -> _Person:
+        holder = self._users.holder(account.scope, told.facts)
+        principal = self._users.principal(holder, told.facts, account.bulk.groups)
+        if told.row is not None:
+            principal = replace(principal, last_used_at=told.row.last_used_at)
+        return _Person(facts=told.facts, holder=holder, principal=principal)
+
+    def _from_bulk(self, account: Account, known: _Known) -> PrincipalReading:
+        if known.reading is None:
+            known.reading = self._put_together(account, known.told, known.person)
+        return known.reading
+
+    def _put_together(self, account: Account, told: Told, person: _Person) -> PrincipalReading:
+        holder, bulk = person.holder, replace(account.bulk, roles=told.roles)
+        found: list[AccessItem] = list(self._users.standing(holder, told.facts, bulk))
+        found += [items.mfa_device(holder, raw) for raw in told.devices]
+        found += [items.service_credential(holder, raw) for raw in told.service]
+        for item in items.report_items(holder, told.row) if told.row is not None else ():
+            if item.kind not in self._settings.exclude and not (told.devices and item.kind is ArtefactKind.MFA_DEVICE):
                 found.append(item)
         return PrincipalReading(principal=person.principal, items=tuple(found), coverage=())
 
