@@ -88,6 +88,12 @@ class Roster:
         return time.time()
 
 
+def groups(members: int) -> list[range]:
+    """Return who is in which group: leavers are spread, so that nobody is a group's last member."""
+    count = members // GROUP_SIZE + 1
+    return [range(start, members, count) for start in range(count)]
+
+
 def ldap_seed(sizes: Sizes) -> str:
     """Return the directory's people and groups as LDIF."""
     entries = [
@@ -97,8 +103,7 @@ def ldap_seed(sizes: Sizes) -> str:
         for number in range(sizes.ldap)
     ]
     for kind in ("team", "vpn"):
-        for start in range(0, sizes.ldap, GROUP_SIZE):
-            some = range(start, min(start + GROUP_SIZE, sizes.ldap))
+        for start, some in enumerate(groups(sizes.ldap)):
             members = "".join(f"member: uid=user-{number},{slapd.PEOPLE_DN}\n" for number in some)
             entries.append(
                 f"dn: cn={kind}-{start},{slapd.GROUPS_DN}\nobjectClass: groupOfNames\ncn: {kind}-{start}\n{members}"
@@ -115,8 +120,8 @@ def fill_scim(server: RunningServer, sizes: Sizes) -> None:
             answer = http.post("/Users", json={**user, "userType": "Employee"})
             answer.raise_for_status()
             ids.append(answer.json()["id"])
-        for start in range(0, sizes.scim, GROUP_SIZE):
-            members = [{"value": one} for one in ids[start : start + GROUP_SIZE]]
+        for start, some in enumerate(groups(sizes.scim)):
+            members = [{"value": ids[number]} for number in some]
             http.post("/Groups", json={"schemas": [GROUP], "displayName": f"g{start}", "members": members})
 
 
