@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 ASK_AGAIN_SECONDS: Final = 0.05
 """A pass that may have to give way looks at the roster at most this often."""
+MOST_GIVEN_WAY: Final = 10
+"""A whole pass gives way no more often than this: leavers that keep coming do not keep it from its end."""
 MOST_READ_AGAIN: Final = 200
 """More principals than this are left for the next whole pass rather than read again one by one."""
 
@@ -127,6 +129,8 @@ class Passes:
         self._dealt_with: frozenset[WorkerId] = frozenset()
         self._roster: tuple[str, RosterVerdict] | None = None
         self._asked_at: float | None = None
+        self._given_way = 0
+        """How often the pass that waits to be decided gave way."""
         self.waiting: Callable[[], bool] = lambda: False
         """Says whether anything came in since the loop last looked; set by whoever owns the queue."""
         self.tell: Callable[[Attested, CycleHouse, CycleRules], None] = lambda *_: None
@@ -181,7 +185,9 @@ class Passes:
             raise
         end = self._end_of(attested, workshop)
         if attested.gave_way:
+            self._given_way += 1
             return end
+        self._given_way = 0
         self._reading = None
         self._doubtful = not attested.record.snapshot_complete
         self._remember(attested)
@@ -212,6 +218,8 @@ class Passes:
 
     def _urgent(self, workshop: Workshop) -> bool:
         """Say whether a leaver waits whom a leavers' pass could deal with. Cheap, for it is asked often."""
+        if workshop.rules.mode is Mode.OBSERVE or self._given_way >= MOST_GIVEN_WAY:
+            return False
         now = workshop.house.clock.monotonic_seconds()
         if not self.waiting() or (self._asked_at is not None and now - self._asked_at < ASK_AGAIN_SECONDS):
             return False

@@ -252,11 +252,23 @@ class Service:
         log.info("cycle.read")
         end = self._house.passes.whole_pass()
         if end.gave_way:
-            self._house.health.cycle_ended(end)
-            self._house.wakeups.wake(Reason.READ)
             log.info("cycle.gave_way", sequence=end.sequence)
+            self._house.health.cycle_ended(end)
+            self._deal_with_whom_it_gave_way_to()
+            self._house.wakeups.wake(Reason.READ)
             return
         self._note_end(end)
+
+    def _deal_with_whom_it_gave_way_to(self) -> None:
+        """Take what came in, let the files settle as ever, and deal with leavers before anything is decided again."""
+        came = self._house.wakeups.take(0)
+        if came & _FILES.keys():
+            came |= self._let_settle(came) | {Reason.CHANGE}
+        if not self._wanted:
+            self._wanted_since = self._house.clock.monotonic_seconds()
+        self._wanted |= came - _FILES.keys() - _CUTS_SHORT
+        self._house.watch.mark()
+        self._deal_with_leavers()
 
     def _run(self, what: Callable[[], None]) -> bool:
         """Run a part of a pass; what it raises is noted, and only the loss of the lease ends the loop."""

@@ -84,6 +84,8 @@ class House:
         self.unsettled = 0
         self.begun = False
         self.coming: datetime | None = None
+        self.give_way = 0
+        self.asked: list[float] = []
         self.leavers: list[CycleEnd] = []
         silence = Silence(stages={}, stage_seconds=900, cycle_seconds=7200)
         self.health = Health(self.clock, (AWS,), silence, lambda _: None)
@@ -111,6 +113,7 @@ class House:
 
     def leavers_pass(self) -> CycleEnd | None:
         """Deal with the leavers that the test has put there."""
+        self.asked.append(round(self.script.elapsed, 3))
         return self.leavers.pop(0) if self.leavers else None
 
     def next_end(self) -> datetime | None:
@@ -118,7 +121,21 @@ class House:
         return self.coming
 
     def whole_pass(self) -> CycleEnd:
-        """Answer with the next outcome."""
+        """Answer with the next outcome; give way first as often as the test wants."""
+        if self.give_way:
+            self.give_way -= 1
+            self.during()
+            return CycleEnd(
+                sequence=0,
+                outcome=CycleOutcome.PARTIAL,
+                gave_way=True,
+                started_at=self.clock.now(),
+                finished_at=self.clock.now(),
+                complete=frozenset(),
+                held_plan="",
+                unsettled=0,
+                next_instant=None,
+            )
         self.begun = False
         self.cycles.append(round(self.script.elapsed, 3))
         self.during()

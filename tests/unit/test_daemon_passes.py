@@ -324,3 +324,26 @@ def test_who_leaves_next_is_told_by_the_whole_pass(daemon: Daemon) -> None:
         assert daemon.whole().next_instant == coming.access_end_at
     (told,) = [entry for entry in logged if entry["event"] == "leavers.armed"]
     assert (told["worker"], told["count"], told["principals"], told["items"]) == ("L1", 1, 1, 1)
+
+
+def test_a_whole_pass_does_not_give_way_for_ever(daemon: Daemon) -> None:
+    """Even when somebody always waits whom nobody deals with, the whole pass comes to its end, and deals with them."""
+    daemon.begin()
+    daemon.passes.waiting = lambda: True
+    daemon.built.feed.roster = ONE_LEFT
+    ends = [daemon.end().gave_way]
+    while ends[-1]:
+        daemon.built.clock.sleep(1)
+        ends.append(daemon.passes.whole_pass().gave_way)
+    assert len(ends) == 11
+    assert daemon.revoked == ["lea/access_key/1"]
+
+
+def test_an_observing_pass_gives_way_to_nobody(tmp_path: Path) -> None:
+    """Where no leavers' pass would run there is nobody to give way to."""
+    made = Daemon(tmp_path)
+    made.mode = Mode.OBSERVE
+    made.whole()
+    made.passes.waiting = lambda: True
+    made.built.feed.roster = ONE_LEFT
+    assert not made.whole().gave_way

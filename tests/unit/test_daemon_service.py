@@ -264,3 +264,15 @@ def test_leavers_that_keep_coming_put_the_whole_pass_off_for_half_a_minute() -> 
     house.leavers = [leavers_end(house)] * 50
     cycles = house.run(45, *[(float(second), Reason.SIGNAL) for second in range(45)])
     assert cycles[0] == 30.0
+
+
+def test_whoever_a_pass_gave_way_to_is_dealt_with_before_it_is_decided_again() -> None:
+    """A roster replaced while a whole pass decides: the leaver goes first, and the pass is not asked again before."""
+    house = House()
+    house.give_way = 3
+    house.during = lambda: house.script.wake(Reason.REPLACED)
+    cycles = house.run(3)
+    assert len(cycles) >= 1
+    assert house.give_way == 0
+    assert len(house.asked) >= 4
+    assert cycles[0] < 0.5
