@@ -103,6 +103,16 @@ def build_sources(settings: Settings, clock: Clock) -> Mapping[ProviderName, Sou
     return sources
 
 
+@contextmanager
+def open_sources(settings: Settings, clock: Clock) -> Iterator[Mapping[ProviderName, Source]]:
+    """Build the collectors as `build_sources` does, and close them at the end."""
+    with ExitStack() as stack:
+        sources = build_sources(settings, clock)
+        for source in sources.values():
+            stack.callback(source.collector.close)
+        yield sources
+
+
 def build_revoker(settings: Settings, name: ProviderName, clock: Clock) -> Revoker:
     """Build the write client of one provider instance; raises `SettingsError` where there is none."""
     instance = settings.providers.get(name)
@@ -242,8 +252,6 @@ class Assembly:
 
     house: CycleHouse
     rules: CycleRules
-    quick: Mapping[ProviderName, Source]
-    """Collectors beside those of the house, with connections and threads of their own."""
 
 
 def _journal(settings: Settings, purpose: str | None, lease: Lease | None, clock: Clock) -> OpenJournal:
@@ -278,9 +286,7 @@ def assemble(
     time = SystemClock()
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(settings, purpose, lease, time))
-        sources, quick = build_sources(settings, time), build_sources(settings, time)
-        for source in (*sources.values(), *quick.values()):
-            stack.callback(source.collector.close)
+        sources = stack.enter_context(open_sources(settings, time))
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
@@ -305,7 +311,6 @@ def assemble(
                 audit=audit,
             ),
             rules=rules,
-            quick=quick,
         )
 
 

@@ -36,7 +36,7 @@ from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
 from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import assemble, secret_files, takeover_wait
+from reconciler.wiring import assemble, open_sources, secret_files, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0
@@ -153,9 +153,12 @@ class _Workshops:
     def open(self) -> Iterator[Workshop]:
         """Build everything anew."""
         self._secrets = self._digest()
-        with assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made:
+        with (
+            open_sources(self._settings, SystemClock()) as quick,
+            assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made,
+        ):
             self._health.assembled()
-            yield Workshop(house=made.house, rules=made.rules, quick=made.quick)
+            yield Workshop(house=made.house, rules=made.rules, quick=quick)
 
     def outdated(self) -> bool:
         """Say whether a secret file is another one now."""

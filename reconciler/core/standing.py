@@ -35,6 +35,7 @@ from reconciler.core.withholding import object_names
 
 PrincipalKey = tuple[ProviderName, PrincipalId]
 _NOT_NOW = PrincipalRead(live=False)
+_COVERED = frozenset({ReadState.COMPLETE, ReadState.EXCLUDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,6 @@ class Standing:
 
     sequence: int
     """Of the cycle that read it."""
-    taken_at: datetime
     scopes: tuple[ProviderInventory, ...]
     """Every scope without its principals and items."""
     populations: tuple[Population, ...]
@@ -66,10 +66,13 @@ def standing_of(
     snapshot: Snapshot, correlations: Iterable[Correlation], populations: tuple[Population, ...], sequence: int
 ) -> Standing:
     """Lay a whole pass out for later look-ups."""
+    listed = Counter((one.provider, one.principal_id) for one in snapshot.principals())
     by_worker: dict[WorkerId, set[PrincipalKey]] = defaultdict(set)
     for correlation in correlations:
-        for match in correlation.candidates:
-            by_worker[match.worker_id].add((correlation.provider, correlation.principal_id))
+        key = (correlation.provider, correlation.principal_id)
+        if listed[key] == 1:  # of one listed twice nobody knows which an act would meet: left to whole passes
+            for match in correlation.candidates:
+                by_worker[match.worker_id].add(key)
     keys: dict[Hashable, list[Credential]] = defaultdict(list)
     for item in snapshot.items():
         if isinstance(item, Credential):
@@ -77,7 +80,6 @@ def standing_of(
                 keys[name].append(item)
     return Standing(
         sequence=sequence,
-        taken_at=snapshot.taken_at,
         scopes=tuple(replace(one, principals=(), items=()) for one in snapshot.inventories),
         populations=populations,
         principals={(one.provider, one.principal_id): one for one in snapshot.principals()},
@@ -130,7 +132,8 @@ def narrow(
 def with_readings(snapshot: Snapshot, readings: Mapping[PrincipalKey, PrincipalReading | None]) -> Snapshot:
     """Return a snapshot with some principals as they were read later.
 
-    Who does not exist any more is left out; a reading of None makes the principal one that was not read.
+    Who does not exist any more is left out; a reading of None makes the principal one that was not read. What could not
+    be read again is no longer covered: a scope is whole only when its last readings were.
     """
     if not readings:
         return snapshot
@@ -155,7 +158,27 @@ def _caught_up(
             last_used_at = reading.principal.last_used_at or principal.last_used_at
             principals.append(replace(reading.principal, last_used_at=last_used_at))
             items.extend(_dated(item, used.get(item.access_id)) for item in reading.items)
-    return replace(inventory, principals=tuple(principals), items=tuple(items))
+    late = [readings[key] for one in inventory.principals if (key := (one.provider, one.principal_id)) in readings]
+    coverage = _uncovered(inventory.coverage, late)
+    return replace(inventory, principals=tuple(principals), items=tuple(items), coverage=coverage)
+
+
+def _uncovered(coverage: Iterable[Coverage], late: Iterable[PrincipalReading | None]) -> tuple[Coverage, ...]:
+    """Return the coverage of a scope after some of its principals were read again, each kind at its worst."""
+    failed: dict[ArtefactKind, ReadState] = {}
+    for reading in late:
+        if reading is None:
+            failed[ArtefactKind.PRINCIPAL] = ReadState.PARTIAL
+        elif reading.principal is not None:
+            open_kinds = (one for one in reading.coverage if one.state not in _COVERED)
+            failed |= {one.kind: one.state for one in open_kinds if failed.get(one.kind) is not ReadState.PARTIAL}
+    known = {entry.kind: entry for entry in coverage}
+    late_gaps = {
+        kind: Coverage(kind=kind, state=state, reason="could not be read again of everybody")
+        for kind, state in failed.items()
+        if kind not in known or known[kind].state is ReadState.COMPLETE
+    }
+    return tuple((known | late_gaps).values())
 
 
 def _dated(item: AccessItem, last_used_at: datetime | None) -> AccessItem:
@@ -194,7 +217,7 @@ def _covered(entry: Coverage, sequence: int, here: list[PrincipalReading]) -> Co
     if entry.state is ReadState.EXCLUDED:
         return entry
     states = {reading.state_of(entry.kind) for reading in here}
-    failed = sorted(states - {ReadState.COMPLETE, ReadState.EXCLUDED})
+    failed = sorted(states - _COVERED)
     return Coverage(
         kind=entry.kind,
         state=failed[0] if failed else ReadState.COMPLETE,

@@ -68,7 +68,6 @@ class Workshops(Protocol):
 class _Reading:
     """One reading of all providers, in a thread of its own."""
 
-    thread: threading.Thread | None = None
     snapshot: Snapshot | None = None
     error: BaseException | None = None
     touched: set[PrincipalKey] = field(default_factory=set)
@@ -149,10 +148,9 @@ class Passes:
     def begin_reading(self) -> None:
         """Begin to read all providers; returns at once."""
         workshop = self._workshop(renew=self._doubtful or self._workshops.outdated())
-        reading = _Reading()
-        reading.thread = threading.Thread(target=self._collect, args=(workshop, reading), name="reading", daemon=True)
-        self._reading = reading
-        reading.thread.start()
+        self._reading = _Reading()
+        args = (workshop, self._reading)
+        threading.Thread(target=self._collect, args=args, name="reading", daemon=True).start()
 
     def leavers_pass(self) -> CycleEnd | None:
         """Deal with leavers whom no pass has dealt with; None when there are none, or nothing is known of them yet."""
@@ -174,16 +172,16 @@ class Passes:
 
     def whole_pass(self) -> CycleEnd:
         """Decide upon what was read, act, and attest; gives way to leavers as long as it has not begun to act."""
-        self._workshops.check()
-        workshop = self._workshop(renew=False)
-        reading = self._reading
-        house = replace(workshop.house, urgent=lambda: self._urgent(workshop))
         try:
+            workshop = self._workshop(renew=False)
+            reading = self._reading
+            house = replace(workshop.house, urgent=lambda: self._urgent(workshop))
             attested = run_cycle(house, workshop.rules, everything if reading is None else _as_read(reading, workshop))
+            end = self._end_of(attested, workshop)
         except BaseException:
-            self._reading, self._doubtful = None, True
+            # Whatever it was, the next pass begins with a reading of its own: one that stays would bar every other.
+            self._reading, self._doubtful, self._given_way = None, True, 0
             raise
-        end = self._end_of(attested, workshop)
         if attested.gave_way:
             self._given_way += 1
             return end
@@ -235,10 +233,13 @@ class Passes:
         return tuple(one for one in leavers if one.worker_id not in self._dealt_with and self._standing.of((one,)))
 
     def _verdict(self, workshop: Workshop) -> RosterVerdict:
-        """Return the verdict on the roster as it lies there now; read again only when its bytes are others."""
+        """Return the verdict on the roster as it lies there now.
+
+        An accepted one is read again only when its bytes are others; a doubt may be lifted by something beside them.
+        """
         source = workshop.house.roster
         found = source.fingerprint()
-        if self._roster is None or self._roster[0] != found:
+        if self._roster is None or self._roster[0] != found or not self._roster[1].accepted:
             self._roster = found, source.load(workshop.house.journal.last_roster())
         return self._roster[1]
 

@@ -254,8 +254,10 @@ class Service:
         if end.gave_way:
             log.info("cycle.gave_way", sequence=end.sequence)
             self._house.health.cycle_ended(end)
-            self._deal_with_whom_it_gave_way_to()
-            self._house.wakeups.wake(Reason.READ)
+            try:
+                self._deal_with_whom_it_gave_way_to()
+            finally:
+                self._house.wakeups.wake(Reason.READ)  # what was read is decided upon, whatever becomes of them
             return
         self._note_end(end)
 

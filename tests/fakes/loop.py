@@ -86,6 +86,9 @@ class House:
         self.coming: datetime | None = None
         self.give_way = 0
         self.asked: list[float] = []
+        self.gave_way = False
+        self.leavers_fail: Exception | None = None
+        """What the leavers' pass meets that a whole pass gave way to."""
         self.leavers: list[CycleEnd] = []
         silence = Silence(stages={}, stage_seconds=900, cycle_seconds=7200)
         self.health = Health(self.clock, (AWS,), silence, lambda _: None)
@@ -114,6 +117,9 @@ class House:
     def leavers_pass(self) -> CycleEnd | None:
         """Deal with the leavers that the test has put there."""
         self.asked.append(round(self.script.elapsed, 3))
+        error, self.leavers_fail = (self.leavers_fail, None) if self.gave_way else (None, self.leavers_fail)
+        if error is not None:
+            raise error
         return self.leavers.pop(0) if self.leavers else None
 
     def next_end(self) -> datetime | None:
@@ -124,6 +130,7 @@ class House:
         """Answer with the next outcome; give way first as often as the test wants."""
         if self.give_way:
             self.give_way -= 1
+            self.gave_way = True
             self.during()
             return CycleEnd(
                 sequence=0,

@@ -347,3 +347,30 @@ def test_an_observing_pass_gives_way_to_nobody(tmp_path: Path) -> None:
     made.passes.waiting = lambda: True
     made.built.feed.roster = ONE_LEFT
     assert not made.whole().gave_way
+
+
+def test_a_pass_that_breaks_after_its_record_bars_no_later_one(daemon: Daemon) -> None:
+    """What fails between the record and its telling ends this pass alone: the next one reads anew, and acts."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    daemon.begin()
+    daemon.passes.tell = broken
+    with pytest.raises(ZeroDivisionError):
+        daemon.end()
+    daemon.passes.tell = lambda *_: None
+    assert not daemon.passes.reading
+    daemon.built.feed.roster = ONE_LEFT
+    assert daemon.whole().outcome is CycleOutcome.COMPLETE
+    assert daemon.revoked == ["lea/access_key/1"]
+
+
+def test_a_refused_kind_after_a_leavers_pass_calls_nobody_clean(daemon: Daemon) -> None:
+    """A leaver who was acted upon is read again; what that reading is refused leaves the whole pass partial."""
+    daemon.begin()
+    assert daemon._read.wait(20)
+    assert daemon.hear(ONE_LEFT) is not None
+    daemon.provider.states[ArtefactKind.SSH_KEY] = ReadState.DENIED
+    end = daemon.passes.whole_pass()
+    assert (end.breadth, end.outcome) == (Breadth.WHOLE, CycleOutcome.PARTIAL)

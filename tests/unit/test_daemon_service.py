@@ -276,3 +276,13 @@ def test_whoever_a_pass_gave_way_to_is_dealt_with_before_it_is_decided_again() -
     assert house.give_way == 0
     assert len(house.asked) >= 4
     assert cycles[0] < 0.5
+
+
+def test_what_was_read_is_decided_though_a_leavers_pass_fails() -> None:
+    """A pass that gave way to a leaver who could not be dealt with comes to its end all the same."""
+    house = House()
+    house.give_way = 1
+    house.leavers_fail = JournalError("the disk is full")
+    cycles = house.run(3)
+    assert len(cycles) >= 1
+    assert not house.begun
