@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.grounds import NO_GROUNDS, Grounds
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
 from reconciler.core.spooling import USUAL_PACE, Pace
@@ -54,14 +55,14 @@ class Attester:
     """Whether a cycle signs at its end. The daemon's do not: it signs beside them, so that no leaver waits for it."""
     pace: Pace = USUAL_PACE
 
-    def attest(self, record: CycleRecord, journal: Sequence[CycleEntry]) -> Attested:
+    def attest(self, record: CycleRecord, journal: Sequence[CycleEntry], grounds: Grounds = NO_GROUNDS) -> Attested:
         """Store the evidence of a cycle and state it, durably. The statement waits for its signature.
 
         Raises `EvidenceError` when the chain does not continue or nothing can be stored.
         """
         previous = self.store.head(journal)
         key = self.random_bytes(KEY_BYTES)
-        made = documents(record, key, self._nonces())
+        made = documents(record, key, self._nonces(), grounds)
         for name, content in made.files:
             self.store.put(content, kind=name)
         payload = build_statement(
@@ -77,6 +78,7 @@ class Attester:
             ),
         )
         self.store.put_pseudonym_key(record.sequence, record.cycle_id, key)
+        self.store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         path = self.store.put_statement(record.sequence, record.cycle_id, payload)
         return Attested(record=record, statement_digest="sha256:" + sha256_hex(payload), path=path)
 

@@ -29,7 +29,7 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
-from reconciler.core.spooling import Attempts, Waiting
+from reconciler.core.spooling import Attempts, Stated, Waiting
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -323,15 +323,6 @@ class SigningMemory(Protocol):
         """Be the only one who signs meanwhile; raises `SigningError` when somebody else is for longer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
-    """What a statement says of how it is to be signed, and since when it waits."""
-
-    signing_mode: str
-    finished_at: datetime
-    """When its cycle ended."""
-
-
 class EvidenceStore(Protocol):
     """Keeps evidence by content: the same bytes have the same name, and bytes are checked when read."""
 
@@ -365,6 +356,9 @@ class EvidenceStore(Protocol):
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
+
+    def put_disclosures(self, sequence: int, cycle_id: CycleId, content: bytes) -> None:
+        """Keep the lines that open a cycle's leaves, apart from the evidence; without lines there is no file."""
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""

@@ -104,6 +104,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What a statement says of how it is to be signed, and since when it waits."""
+
+    signing_mode: str
+    finished_at: datetime
+    """When its cycle ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits for its signature."""
 
