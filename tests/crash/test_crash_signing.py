@@ -10,11 +10,11 @@ import pytest
 from reconciler.adapters.attestations import verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.record import CycleOutcome
+from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.ports import Signer
 from tests.builders import PROVIDER
 from tests.crash.failpoints import Crash, FailingJournal, FailingSigner, FailingStore, Failpoints
 from tests.fakes.house import House
-from tests.fakes.sigstore.instance import PrivateSigstore
 from tests.keyless import InProcess, keyless_settings, trusting
 
 STATED = "after file .statement.json"
