@@ -85,6 +85,15 @@ class Actions(Tree):
     reverted: Reverted
 
 
+class Leavers(Tree):
+    """How many leavers have which verdict."""
+
+    total: _Count
+    clean: _Count
+    violation: _Count
+    cannot_conclude: _Count
+
+
 class Scope(_Model):
     """Whether one scope was read to its end."""
 
@@ -99,9 +108,10 @@ class Inventory(_Model):
 
 
 class RosterClaim(_Model):
-    """Whether the roster was recent enough."""
+    """Whether the roster was recent enough, and how many had left by it."""
 
     fresh: bool
+    leavers: _Count
 
 
 class Reconciler(_Model):
@@ -119,6 +129,7 @@ class Predicate(_Model):
     cycle_id: str
     sequence: Annotated[int, Field(ge=1)]
     mode: Literal["observe", "quarantine", "enforce"]
+    breadth: Literal["whole", "leavers"]
     outcome: Literal["complete", "partial", "held", "failed"]
     started_at: str
     finished_at: str
@@ -129,6 +140,7 @@ class Predicate(_Model):
     inventory: Inventory
     decisions: Decisions
     actions: Actions
+    leavers: Leavers
 
     @property
     def counts(self) -> Counts:
@@ -142,6 +154,9 @@ class Predicate(_Model):
             undecided_principals=self.decisions.undecided_principals,
             decisions=self.decisions.model_dump(exclude={"merkle_root"}, by_alias=True),
             actions=self.actions.model_dump(exclude={"merkle_root", "reverted"}, by_alias=True),
+            breadth=self.breadth,
+            roster_leavers=None if self.roster is None else self.roster.leavers,
+            leavers=self.leavers.model_dump(exclude={"merkle_root"}, by_alias=True),
         )
 
 

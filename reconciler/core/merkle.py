@@ -9,7 +9,7 @@ True
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _LEAF = b"\x00"
 _NODE = b"\x01"
@@ -47,6 +47,22 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     return tuple(reversed(path))
 
 
+def inclusion_proofs(leaves: Sequence[bytes], indices: Iterable[int]) -> Iterator[tuple[bytes, ...]]:
+    """Yield the inclusion proof of each of several leaves, hashing the tree once.
+
+    Raises IndexError for a leaf that is not there.
+    """
+    levels = [[leaf_hash(leaf) for leaf in leaves]]
+    while len(levels[-1]) > 1:
+        levels.append(_above(levels[-1]))
+    for index in indices:
+        if not 0 <= index < len(leaves):
+            msg = f"leaf {index} is not in a tree of {len(leaves)}"
+            raise IndexError(msg)
+        beside = ((level, (index >> height) ^ 1) for height, level in enumerate(levels))
+        yield tuple(level[sibling] for level, sibling in beside if sibling < len(level))
+
+
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> bool:
     """Say whether the proof shows this leaf at this index of the tree of this size (RFC 9162 section 2.1.3.2)."""
     if not 0 <= index < size:
@@ -81,6 +97,10 @@ def _subtree(hashes: Sequence[bytes]) -> bytes:
         return hashlib.sha256(b"").digest()
     level = list(hashes)
     while len(level) > 1:
-        pairs = [_node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
-        level = pairs + level[len(pairs) * 2 :]
+        level = _above(level)
     return level[0]
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    pairs = [_node_hash(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+    return pairs + level[len(pairs) * 2 :]

@@ -12,7 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.cli.attestations import Place, build_app
+from reconciler.cli.attestation_trust import Place
+from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome
@@ -74,7 +75,7 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
         "key_source": "configured",
         "self_consistent_only": False,
         "head": f"2:{chain.links[1].digest}",
-        "evidence": {"checked": 7, "absent": 0},
+        "evidence": {"checked": 9, "absent": 0},
     }
 
 

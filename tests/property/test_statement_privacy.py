@@ -98,7 +98,8 @@ def test_nothing_personal_is_stated(marker: tuple[str, str]) -> None:
     text, name = marker
     record = personal_record(text)
     files = dict(documents(record, KEY, nonces()).files)
-    published = [build_statement(record, statement_facts(record)), files["decision-log"], files["action-log"]]
+    logs = [files[name] for name in ("leaver-log", "decision-log", "action-log")]
+    published = [build_statement(record, statement_facts(record)), *logs]
     for content in published:
         assert name.encode() not in content
         for secret in (text, name, text + "#1", text + "#2"):
