@@ -14,7 +14,7 @@ from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
 from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import CycleEntry, EvidenceStore, Signer
+from reconciler.ports import CycleEntry, EvidenceLog, EvidenceStore, Signer
 
 _MOST_AT_ONCE = 20
 """Statements signed late in one cycle: more would keep the next cycle waiting."""
@@ -42,6 +42,7 @@ class Attester:
     """Attests cycles in one signing mode into one evidence store."""
 
     store: EvidenceStore
+    log: EvidenceLog
     signer: Signer
     instance_id: str
     random_bytes: Callable[[int], bytes]
@@ -58,7 +59,8 @@ class Attester:
         """
         previous = self.store.head(journal)
         key = self.random_bytes(KEY_BYTES)
-        made = documents(record, key, self._nonces())
+        made = documents(record, key, self._nonces(), previous)
+        logged = self.log.extended(made.leaves, previous)
         for name, content in made.files:
             self.store.put(content, kind=name)
         payload = build_statement(
@@ -68,6 +70,7 @@ class Attester:
                 key=key,
                 previous=previous,
                 genesis=chain_genesis(self.instance_id, self.signer.identity),
+                log=logged.section,
                 instance_id=self.instance_id,
                 signing_mode=self.signer.mode,
                 assurance=self.signer.assurance,
@@ -81,8 +84,10 @@ class Attester:
         except SigningError as error:
             path = self.store.put_statement(record.sequence, record.cycle_id, payload)
             told = f"SigningError: the statement waits for its signature: {error}"
-            return Attested(record=replace(record, errors=(*record.errors, told)), statement_digest=digest, path=path)
-        path = self.store.put_attestation(record.sequence, record.cycle_id, signed)
+            record = replace(record, errors=(*record.errors, told))
+        else:
+            path = self.store.put_attestation(record.sequence, record.cycle_id, signed)
+        self.log.commit(logged, Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest))
         return Attested(record=record, statement_digest=digest, path=path)
 
     def _sign_waiting(self, most: int) -> None:
@@ -98,7 +103,8 @@ class Attester:
         """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
 
         Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
-        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere; and
+        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere, nor on top of
+        a log whose hashes or leaves are not those that the statements tell; and
         `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or when
         attestations are `required` and one still waits for its signature.
         """
@@ -111,6 +117,7 @@ class Attester:
             raise EvidenceError(
                 msg, advice="a journal was lost, rolled back or mixed up: see Restore in docs/operations.md"
             )
+        self.log.resume(head)
         if self.required:
             self._sign_waiting(_MOST_AT_ONCE)
 

@@ -28,6 +28,7 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
+from reconciler.core.running_log import Extension
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -346,6 +347,19 @@ class EvidenceStore(Protocol):
 
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of one cycle, if it is there."""
+
+
+class EvidenceLog(Protocol):
+    """Keeps the log over the records of all cycles, append-only. Raises `EvidenceError` for all that is wrong."""
+
+    def resume(self, head: Link | None) -> None:
+        """See that the log is the one that the statements up to the last one tell; adds what a crash kept from it."""
+
+    def extended(self, leaves: Sequence[bytes], head: Link | None) -> Extension:
+        """Lay the leaves of a new cycle out behind those of the last statement; nothing is written."""
+
+    def commit(self, made: Extension, head: Link) -> None:
+        """Add the leaves of a cycle whose statement is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,10 @@ from reconciler.adapters.audit_file import JsonLinesStream
 from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
 from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
+from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
@@ -216,10 +218,12 @@ def correlation_settings(settings: Settings) -> CorrelationSettings:
 
 def build_attester(settings: Settings) -> Attester:
     """Build what attests cycles: evidence store and signer in the configured mode."""
+    store, installation = open_store(settings), instance_id(settings)
     return Attester(
-        store=open_store(settings),
+        store=store,
+        log=FileEvidenceLog(store.root, LogKey.open(state_path(settings, "keys/log.pem"), installation)),
         signer=build_signer(settings),
-        instance_id=instance_id(settings),
+        instance_id=installation,
         random_bytes=os.urandom,
         required=settings.signing.required,
     )

@@ -12,9 +12,10 @@ from reconciler.core import merkle, predicate
 from reconciler.core.canonical import Json, dumps, plain, sha256_hex
 from reconciler.core.counting import Counts, contradictions
 from reconciler.core.errors import EvidenceError
-from reconciler.core.leaves import action_leaves, decision_leaves, key_commitment, leaf_file
+from reconciler.core.leaves import action_leaves, cycle_leaf, decision_leaves, key_commitment, leaf_file
 from reconciler.core.model import CycleId
 from reconciler.core.record import CycleRecord
+from reconciler.core.running_log import LogSection, logged
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://access-reconciler.dev/attestation/access-reconciliation/v1"
@@ -49,6 +50,11 @@ class Documents:
     actions_root: str
     action_leaves: int
 
+    @property
+    def leaves(self) -> tuple[bytes, ...]:
+        """Return the leaves that the cycle adds to the running log, in their order."""
+        return logged(dict(self.files))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementFacts:
@@ -61,6 +67,8 @@ class StatementFacts:
     """None for the first attestation of a chain only."""
     genesis: str
     """Hex of `chain_genesis`; the same in every statement of a chain."""
+    log: LogSection
+    """The running log before and after the leaves of `documents`."""
     instance_id: str
     signing_mode: str
     assurance: str
@@ -74,15 +82,16 @@ def chain_genesis(instance_id: str, signer: str) -> str:
     return sha256_hex(dumps({"instanceId": instance_id, "predicateType": PREDICATE_TYPE, "signer": signer}))
 
 
-def documents(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> Documents:
-    """Make the evidence files of a cycle; `nonces` gives one fresh random value for each leaf.
+def documents(record: CycleRecord, key: bytes, nonces: Iterable[bytes], previous: Link | None) -> Documents:
+    """Make the evidence files of a cycle that follows another one; `nonces` gives a fresh random value for each leaf.
 
     Raises `EvidenceError` for a bad key or when the nonces run out.
     """
     source = iter(nonces)
+    was = cycle_leaf(record, "" if previous is None else previous.digest, source)
     decided = decision_leaves(record, key, source)
     acted = action_leaves(record, key, source)
-    files = {"decision-log": leaf_file(decided), "action-log": leaf_file(acted)}
+    files = {"cycle-log": leaf_file((was,)), "decision-log": leaf_file(decided), "action-log": leaf_file(acted)}
     files["inventory-manifest"] = dumps({"snapshot": record.snapshot_digest, "scopes": plain(record.inventories)})
     if record.policy is not None:
         files["policy-bundle"] = dumps(record.policy)
@@ -110,6 +119,7 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
     told: dict[str, Json] = {
         **predicate.cycle(record),
         **_chain(facts),
+        "log": facts.log.json(),
         "reconciler": _reconciler(record, facts),
         "policy": predicate.policy(record),
         "roster": predicate.roster(record),
