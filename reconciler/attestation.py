@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from inventory.model import Snapshot
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.grounds import NO_GROUNDS, Grounds
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
 from reconciler.core.standing import Standing
@@ -49,7 +50,7 @@ class Attester:
     required: bool = False
     """No attestation, no act: nothing begins while a statement waits for its signature."""
 
-    def attest(self, record: CycleRecord, journal: Sequence[CycleEntry]) -> Attested:
+    def attest(self, record: CycleRecord, journal: Sequence[CycleEntry], grounds: Grounds = NO_GROUNDS) -> Attested:
         """Store the evidence of a cycle, state it, sign it and store the bundle.
 
         A statement that cannot be signed now is stored without its signature and waits: what was done stays done, and
@@ -59,7 +60,7 @@ class Attester:
         """
         previous = self.store.head(journal)
         key = self.random_bytes(KEY_BYTES)
-        made = documents(record, key, self._nonces(), previous)
+        made = documents(record, key, self._nonces(), previous, grounds)
         logged = self.log.extended(made.leaves, previous)
         for name, content in made.files:
             self.store.put(content, kind=name)
@@ -77,6 +78,7 @@ class Attester:
             ),
         )
         self.store.put_pseudonym_key(record.sequence, record.cycle_id, key)
+        self.store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         digest = "sha256:" + sha256_hex(payload)
         try:
             self._sign_waiting(_MOST_AT_ONCE)

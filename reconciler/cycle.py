@@ -64,7 +64,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    attested = _attest(_record(notes, house, rules), house)
+    attested = _attest(_record(notes, house, rules), notes, house)
     return replace(attested, snapshot=notes.snapshot, standing=notes.standing, gave_way=gave_way)
 
 
@@ -262,10 +262,10 @@ def _outcome(notes: Notes) -> CycleOutcome:
     return CycleOutcome.PARTIAL
 
 
-def _attest(record: CycleRecord, house: CycleHouse) -> Attested:
+def _attest(record: CycleRecord, notes: Notes, house: CycleHouse) -> Attested:
     say(house, "attest", f"signing the statement of cycle {record.sequence}")
     record = _with_errors(record, house.audit.record(record))
-    attested = house.attester.attest(record, house.journal.cycles())
+    attested = house.attester.attest(record, house.journal.cycles(), notes.grounds.grounds())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
     return replace(attested, record=_with_errors(attested.record, house.audit.hand_over()))
 
@@ -301,4 +301,4 @@ def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
         notes.errors.append("interrupted: the process ended before the cycle did; its acts were settled by reading")
         notes.results = results_of(house.journal, entry.cycle_id)
         then = replace(rules, mode=entry.mode, version="", config_digest="")  # nobody noted them at its start
-        _attest(_record(notes, house, then), house)
+        _attest(_record(notes, house, then), notes, house)

@@ -339,6 +339,9 @@ class EvidenceStore(Protocol):
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
 
+    def put_disclosures(self, sequence: int, cycle_id: CycleId, content: bytes) -> None:
+        """Keep the lines that open a cycle's leaves, apart from the evidence; without lines there is no file."""
+
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
 

@@ -27,10 +27,8 @@ from reconciler.adapters.audit_file import JsonLinesStream
 from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
 from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
@@ -43,7 +41,7 @@ from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
-from reconciler.signers import build_signer, configured_trust
+from reconciler.signers import build_signer, configured_trust, open_log
 from reconciler.writer import OpenJournal, one_writer, open_journal
 
 DISTRIBUTION = "access-reconciler"
@@ -221,7 +219,7 @@ def build_attester(settings: Settings) -> Attester:
     store, installation = open_store(settings), instance_id(settings)
     return Attester(
         store=store,
-        log=FileEvidenceLog(store.root, LogKey.open(state_path(settings, "keys/log.pem"), installation)),
+        log=open_log(settings, store.root, installation),
         signer=build_signer(settings),
         instance_id=installation,
         random_bytes=os.urandom,

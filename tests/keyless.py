@@ -11,9 +11,9 @@ from reconciler.adapters.sigstore_child import perform
 from reconciler.adapters.sigstore_identity import TrustedIdentity
 from reconciler.adapters.sigstore_signer import KeylessSigner
 from reconciler.attestation import Attester
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import WORKLOAD
 from reconciler.signing_settings import SigstoreSettings
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import WORKLOAD
 from tests.record_builders import cycle_record, evidence_log
 
 

@@ -86,6 +86,15 @@ class Actions(Tree):
     reverted: Reverted
 
 
+class Leavers(Tree):
+    """How many leavers have which verdict."""
+
+    total: _Count
+    clean: _Count
+    violation: _Count
+    cannot_conclude: _Count
+
+
 class Scope(_Model):
     """Whether one scope was read to its end."""
 
@@ -100,9 +109,10 @@ class Inventory(_Model):
 
 
 class RosterClaim(_Model):
-    """Whether the roster was recent enough."""
+    """Whether the roster was recent enough, and how many had left by it."""
 
     fresh: bool
+    leavers: _Count
 
 
 class Reconciler(_Model):
@@ -141,6 +151,7 @@ class Predicate(_Model):
     cycle_id: str
     sequence: Annotated[int, Field(ge=1)]
     mode: Literal["observe", "quarantine", "enforce"]
+    breadth: Literal["whole", "leavers"]
     outcome: Literal["complete", "partial", "held", "failed"]
     started_at: str
     finished_at: str
@@ -152,6 +163,7 @@ class Predicate(_Model):
     inventory: Inventory
     decisions: Decisions
     actions: Actions
+    leavers: Leavers
 
     @property
     def counts(self) -> Counts:
@@ -165,6 +177,9 @@ class Predicate(_Model):
             undecided_principals=self.decisions.undecided_principals,
             decisions=self.decisions.model_dump(exclude={"merkle_root"}, by_alias=True),
             actions=self.actions.model_dump(exclude={"merkle_root", "reverted"}, by_alias=True),
+            breadth=self.breadth,
+            roster_leavers=None if self.roster is None else self.roster.leavers,
+            leavers=self.leavers.model_dump(exclude={"merkle_root"}, by_alias=True),
         )
 
 
@@ -178,16 +193,15 @@ class StatementDocument(_Model):
 
     def place(self, *, continues: bool) -> Place:
         """Return which part of the log the cycle claims, and for which of its files."""
-        section = self.predicate.log.section
         named = {subject.name for subject in self.subject}
         told = {
             "cycle-log": 1,
+            "leaver-log": self.predicate.leavers.leaf_count,
             "decision-log": self.predicate.decisions.leaf_count,
             "action-log": self.predicate.actions.leaf_count,
         }
-        others = section.after.size - section.before.size - sum(told.values())
-        counts = tuple((name, told.get(name, others)) for name in LOGGED if name in named)
-        return Place(section=section, counts=counts, continues=continues)
+        counts = tuple((name, told[name]) for name in LOGGED if name in named)
+        return Place(section=self.predicate.log.section, counts=counts, continues=continues)
 
 
 def read_statement(payload: bytes) -> StatementDocument:

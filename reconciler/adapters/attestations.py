@@ -300,8 +300,8 @@ class _Evidence:
 
 
 def _tree_differs(subject: Subject, document: StatementDocument, path: Path) -> bool:
-    trees = {"decision-log": document.predicate.decisions, "action-log": document.predicate.actions}
-    tree = trees.get(subject.name)
+    told = document.predicate
+    tree = {"leaver-log": told.leavers, "decision-log": told.decisions, "action-log": told.actions}.get(subject.name)
     if tree is None:
         return False
     try:

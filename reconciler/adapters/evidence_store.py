@@ -6,6 +6,7 @@ Under one root (folders 0700, files 0600):
     attestations/000001-<cycle id>.statement.json  the statement, canonical bytes
     attestations/000001-<cycle id>.sigstore.json   the bundle that signs it
     pseudonym-keys/000001-<cycle id>.key           destroy one to make that cycle's leaves anonymous
+    disclosures/000001-<cycle id>.jsonl            opens those leaves one by one: personal data; may be destroyed
     unfinished/                                    files being written; may be emptied while nothing runs
 
 Nothing is ever replaced. Attestations are chained, so a second one for a sequence number is refused.
@@ -29,6 +30,7 @@ from reconciler.ports import CycleEntry, SignedStatement, Waiting
 
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
+DISCLOSURES = "disclosures"
 STATEMENT_SUFFIX = ".statement.json"
 BUNDLE_SUFFIX = ".sigstore.json"
 
@@ -61,6 +63,11 @@ def parse_name(name: str) -> tuple[int, str, str] | None:
 def evidence_path(root: Path, hex_digest: str) -> Path:
     """Return where bytes of this digest lie under a root."""
     return root / "sha256" / hex_digest[:2] / hex_digest
+
+
+def disclosures_path(root: Path, sequence: int, cycle_id: str) -> Path:
+    """Return where the lines lie that open a cycle's leaves, under a root."""
+    return root / DISCLOSURES / (attestation_stem(sequence, cycle_id) + ".jsonl")
 
 
 class FileEvidenceStore:
@@ -194,13 +201,24 @@ class FileEvidenceStore:
         if len(key) != KEY_BYTES:
             msg = f"the pseudonym key of cycle {cycle_id} has {len(key)} bytes"
             raise EvidenceError(msg, advice=f"hand in {KEY_BYTES} random bytes")
-        path = self._key_path(sequence, cycle_id)
+        self._put_beside(sequence, self._key_path(sequence, cycle_id), key, f"the pseudonym key of cycle {cycle_id}")
+
+    def put_disclosures(self, sequence: int, cycle_id: CycleId, content: bytes) -> None:
+        """Keep the lines that open a cycle's leaves, apart from the evidence; without lines there is no file.
+
+        Those of an attested cycle are never replaced; those that a crash left without an attestation are.
+        """
+        path = disclosures_path(self._root, sequence, cycle_id)
+        self._put_beside(sequence, path, content, f"the disclosures of cycle {cycle_id}")
+
+    def _put_beside(self, sequence: int, path: Path, content: bytes, what: str) -> None:
         try:
             if path.exists() and not self._bundles_of(sequence):
-                remove_file(path)  # a crash came before the attestation: nothing was ever named under this key
-            self._create(path, key)
+                remove_file(path)  # a crash came before the attestation: no statement ever rested on this
+            if content:
+                self._create(path, content)
         except OSError as error:
-            _cannot("store", f"the pseudonym key of cycle {cycle_id}", error)
+            _cannot("store", what, error)
 
     def pseudonym_key(self, sequence: int, cycle_id: CycleId) -> bytes:
         """Return a cycle's key; raises `EvidenceError` when it was destroyed."""

@@ -12,7 +12,7 @@ True
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -146,6 +146,16 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     Raises IndexError for a leaf that is not there.
     """
     return Tree(map(leaf_hash, leaves)).inclusion_proof(index, len(leaves))
+
+
+def inclusion_proofs(leaves: Sequence[bytes], indices: Iterable[int]) -> Iterator[tuple[bytes, ...]]:
+    """Yield the inclusion proof of each of several leaves, hashing the tree once.
+
+    Raises IndexError for a leaf that is not there.
+    """
+    tree = Tree(map(leaf_hash, leaves))
+    for index in indices:
+        yield tree.inclusion_proof(index, tree.size)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> bool:

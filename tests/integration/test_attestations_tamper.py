@@ -50,7 +50,7 @@ def test_an_untouched_chain_verifies(chain: Chain) -> None:
     assert (report.cycles, report.gaps, report.incomplete) == (5, (), (cycle_id(3),))
     assert (report.signer, report.mode) == (chain.signer.identity, "managed-key")
     assert report.head == Head(sequence=5, digest=chain.links[-1].digest)
-    assert (report.evidence_checked, report.evidence_absent) == (19, 0)
+    assert (report.evidence_checked, report.evidence_absent) == (24, 0)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["statement", "bundle"])

@@ -11,20 +11,20 @@ from reconciler.adapters.attestations import verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import CLIENT_ID, WORKLOAD
+from reconciler.demo.sigstore.service import Fault
 from reconciler.settings import Settings, load_settings
 from reconciler.signers import build_signer, cached_root, check_signing, configured_trust
 from reconciler.wiring import build_attester
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import CLIENT_ID, CLIENT_SECRET, WORKLOAD
-from tests.fakes.sigstore.service import Fault
-from tests.fakes.sigstore.tuf_repository import TufRepository
+from tests.fakes.tuf_repository import TufRepository
 from tests.record_builders import cycle_record
 
 
 def configured(instance: PrivateSigstore, folder: Path) -> Path:
     """Write a configuration that signs by client credentials, every path relative to it."""
     instance.write_trust(folder / "trust.json")
-    (folder / "secret").write_text(CLIENT_SECRET)
+    (folder / "secret").write_text(instance.issuer.client_secret)
     token = {
         "source": "client_credentials",
         "token_url": instance.issuer.token_url,

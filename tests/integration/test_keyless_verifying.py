@@ -22,8 +22,8 @@ from reconciler.attestation import Attester
 from reconciler.cli.attestations import build_app
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError, ReconcilerError, SigningError
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import WORKLOAD
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import WORKLOAD
 from tests.keyless import InProcess, keyless_chain, keyless_settings, trusting
 from tests.record_builders import cycle_id, evidence_log
 

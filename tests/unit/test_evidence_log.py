@@ -15,12 +15,12 @@ from reconciler.core.checkpoint import read_checkpoint
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.merkle import Tree, leaf_hash, root
-from reconciler.core.running_log import logged
+from reconciler.core.running_log import LOGGED, logged
 from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, statement_facts
 
 CYCLES = 3
-LEAVES = 5
-"""Leaves of each of these cycles: itself, three decisions, one action."""
+LEAVES = 6
+"""Leaves of each of these cycles: itself, one leaver, three decisions, one action."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def kept(original: Chain, tmp_path: Path) -> Kept:
 
 
 def test_the_log_is_over_all_leaves_of_all_cycles_in_order(kept: Kept) -> None:
-    """A cycle's own leaf comes first, then its decisions and actions; the last checkpoint has the root over all."""
+    """A cycle's own leaf comes first, then leavers, decisions, actions; the last checkpoint has the root over all."""
     texts: list[bytes] = []
     for sequence in range(1, CYCLES + 1):
-        for name in ("cycle-log", "decision-log", "action-log"):
+        for name in LOGGED:
             texts.extend(leaves_of(kept.leaf_file(name, sequence).read_bytes()))
     assert len(texts) == CYCLES * LEAVES
     assert kept.hashes.read_bytes() == b"".join(map(leaf_hash, texts))
@@ -101,7 +101,7 @@ def test_a_log_is_recomputed_once_in_a_process(kept: Kept, monkeypatch: pytest.M
 def flip_of_an_erased_leaf(kept: Kept) -> None:
     """Change the hash of a leaf whose file is gone."""
     kept.leaf_file("decision-log", 2).unlink()
-    flip(kept.hashes, (LEAVES + 2) * 32)
+    flip(kept.hashes, (LEAVES + 3) * 32)
 
 
 def one_too_many(kept: Kept) -> None:
@@ -152,7 +152,7 @@ def test_a_log_that_is_changed_under_a_process_is_recomputed(kept: Kept) -> None
 def test_destroyed_leaves_do_not_matter(kept: Kept) -> None:
     """Bodies may be erased; the hashes stay, and the log goes on."""
     for sequence in range(1, CYCLES + 1):
-        for name in ("cycle-log", "decision-log", "action-log"):
+        for name in LOGGED:
             kept.leaf_file(name, sequence).unlink()
     kept.resume()
 

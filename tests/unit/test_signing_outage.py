@@ -10,10 +10,10 @@ from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.errors import SigningError
 from reconciler.core.record import CycleOutcome
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.service import Fault
 from tests.builders import PROVIDER
 from tests.fakes.house import House
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.service import Fault
 from tests.keyless import InProcess, keyless_settings, trusting
 
 
