@@ -224,6 +224,7 @@ def build_attester(settings: Settings) -> Attester:
         instance_id=installation,
         random_bytes=os.urandom,
         required=settings.signing.required,
+        pace=settings.signing.pace,
     )
 
 

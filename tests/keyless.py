@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.sigstore_child import perform
 from reconciler.adapters.sigstore_identity import TrustedIdentity
@@ -68,5 +69,5 @@ def keyless_chain(root: Path, signer: KeylessSigner, cycles: int = 2) -> FileEvi
         random_bytes=os.urandom,
     )
     for sequence in range(1, cycles + 1):
-        attester.attest(cycle_record(sequence=sequence), ())
+        attester.sign(attester.attest(cycle_record(sequence=sequence), ()), SystemClock())
     return store

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reconciler.adapters.durable_file import create_file
 from reconciler.adapters.key_file import private_key
 from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
-from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
 from reconciler.core.statement import PAYLOAD_TYPE
 from reconciler.ports import SignedStatement
 
@@ -90,7 +90,7 @@ class KeySigner:
         refused = self._key.refusal(bundle, payload)
         if refused is not None:
             msg = f"the fresh signature does not verify: {refused.message}"
-            raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")
+            raise UnverifiedSignature(msg, advice="nothing was attested; check the machine's memory and the key file")
         return SignedStatement(payload=payload, bundle=bundle)
 
 
