@@ -17,7 +17,8 @@ from reconciler.core.record import CycleRecord
 from reconciler.core.spooling import USUAL_PACE, Pace
 from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import Clock, CycleEntry, EvidenceLog, EvidenceStore, Signer
+from reconciler.evidence_ports import EvidenceLog, EvidenceStore, Signer
+from reconciler.ports import Clock, CycleEntry
 from reconciler.spool import Spool, behind
 
 _OTHERS_SECONDS = 120.0

@@ -8,7 +8,7 @@ from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.adapters.sigstore_signer import KeylessSigner
-from reconciler.ports import Signer
+from reconciler.evidence_ports import Signer
 from reconciler.settings import Settings
 
 _CACHE = "sigstore"

@@ -46,7 +46,8 @@ from reconciler.core.record import (
 from reconciler.core.running_log import extension
 from reconciler.core.spooling import Waiting
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import CycleEntry, SignedStatement
+from reconciler.evidence_ports import SignedStatement
+from reconciler.ports import CycleEntry
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, grant, principal
 
 KEY = b"k" * 32

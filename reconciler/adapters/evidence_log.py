@@ -79,7 +79,7 @@ def checkpoint_path(root: Path, stem: str) -> Path:
 
 
 class FileEvidenceLog:
-    """Implements `reconciler.ports.EvidenceLog` in the folder of the evidence store."""
+    """Implements `reconciler.evidence_ports.EvidenceLog` in the folder of the evidence store."""
 
     def __init__(self, root: Path, key: LogKey) -> None:
         self._root = root

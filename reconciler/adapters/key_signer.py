@@ -16,7 +16,7 @@ from reconciler.adapters.key_file import private_key
 from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
 from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
 from reconciler.core.statement import PAYLOAD_TYPE
-from reconciler.ports import SignedStatement
+from reconciler.evidence_ports import SignedStatement
 
 ASSURANCE = "local-key"
 PUBLIC_SUFFIX = ".pub"
@@ -30,7 +30,7 @@ def public_key_path(path: Path) -> Path:
 
 
 class KeySigner:
-    """Implements `reconciler.ports.Signer` with a private key in a file."""
+    """Implements `reconciler.evidence_ports.Signer` with a private key in a file."""
 
     def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
         # Imports every cloud's library that it finds: only for who signs, not for who looks at the journal.

@@ -24,8 +24,9 @@ from reconciler.core.model import (
 from reconciler.core.record import CycleOutcome
 from reconciler.core.running_log import LogSection
 from reconciler.core.spooling import Attempts
+from reconciler.evidence_ports import SignedStatement, Signer
 from reconciler.execution import Crew, execute
-from reconciler.ports import Journal, SignedStatement, Signer
+from reconciler.ports import Journal
 from reconciler.recovery import recover
 from tests.fakes.clock import FakeClock
 from tests.fakes.world import FakeProvider, Watcher, approve, plan_of, proposals

@@ -17,7 +17,7 @@ from reconciler.adapters.durable_file import create_file
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.adapters.sigstore_bundle import VerifyingKey, pre_authentication_encoding
 from reconciler.core.errors import EvidenceError, SigningError
-from reconciler.ports import SignedStatement, Signer
+from reconciler.evidence_ports import SignedStatement, Signer
 from tests.peers import require
 
 PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
