@@ -90,7 +90,7 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
         "key_source": "configured",
         "self_consistent_only": False,
         "head": f"2:{chain.links[1].digest}",
-        "evidence": {"checked": 9, "absent": 0},
+        "evidence": {"checked": 11, "absent": 0},
     }
 
 
