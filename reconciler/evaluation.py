@@ -27,6 +27,7 @@ from reconciler.core.document import (
     workers_named,
 )
 from reconciler.core.errors import PolicyError, Undecided
+from reconciler.core.grounds import GroundsKeeper
 from reconciler.core.model import Effect, EngineInfo, Evaluation, Finding, Rule
 from reconciler.core.schemas import FindingDocument
 from reconciler.ports import PolicyEngine
@@ -40,10 +41,16 @@ FAILURES_IN_A_ROW = 3
 """Requests without any answer, one after another, after which the engine counts as down."""
 
 
-def evaluate(engine: PolicyEngine, world: EvaluationWorld, give_way: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(
+    engine: PolicyEngine,
+    world: EvaluationWorld,
+    give_way: Callable[[], None] = lambda: None,
+    grounds: GroundsKeeper | None = None,
+) -> Evaluation:
     """Return what the policies say of a snapshot.
 
-    `give_way` is called between two requests and may raise. Raises `PolicyError` when the engine holds other policies
+    `give_way` is called between two requests and may raise. `grounds` is given what was asked and answered about each
+    principal with a finding. Raises `PolicyError` when the engine holds other policies
     than ours, answers the canaries wrongly, is down, or changes while it is asked: then nothing is known of anybody.
     """
     roster = roster_document(world.roster, workers_named(world))
@@ -58,11 +65,14 @@ def evaluate(engine: PolicyEngine, world: EvaluationWorld, give_way: Callable[[]
     asking = _Asking(engine, world, expected)
     canaries = canary_units(world)
     check_canaries(asking.ask(canaries, "canaries"), canaries)
-    tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world)
+    keeper = grounds or GroundsKeeper()
+    keeper.begin(world.now, roster, waivers)
+    tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world, keeper)
     with closing(asking.answers(_ready(world, tally))) as answers:
         for answer in answers:
             give_way()
             tally.take(answer)
+    keeper.end()
     if engine.info() != loaded:
         msg = "the policy engine changed its policies or its version while it was asked"
         raise PolicyError(msg, advice="start the cycle anew, and deploy policies between cycles")
@@ -173,6 +183,7 @@ class _Tally:
 
     rules: dict[str, Rule]
     world: EvaluationWorld
+    grounds: GroundsKeeper
     findings: list[Finding] = field(default_factory=list)
     evaluated: int = 0
     unknown: set[tuple[ProviderName, PrincipalId]] = field(default_factory=set)
@@ -195,6 +206,9 @@ class _Tally:
         for unit, found in answer.decided:
             self.evaluated += len(unit.items)
             self.findings.extend(self._finding(unit, raw) for raw in found)
+            if found:
+                place = (unit.principal.provider, unit.principal.scope, unit.principal.principal_id)
+                self.grounds.keep(place, unit.key, unit.document, [one.model_dump(mode="json") for one in found])
 
     def _finding(self, unit: Unit, raw: FindingDocument) -> Finding:
         rule = self.rules[raw.rule]

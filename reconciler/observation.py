@@ -23,6 +23,7 @@ from reconciler.core.correlation import (
 )
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.errors import ReconcilerError, Superseded
+from reconciler.core.grounds import GroundsKeeper
 from reconciler.core.guard import Limits
 from reconciler.core.memory import NOTHING, Memory, from_text
 from reconciler.core.model import (
@@ -149,6 +150,8 @@ class Notes:
     waivers: tuple[Waiver, ...] = ()
     memory: Memory = NOTHING
     evaluation: Evaluation | None = None
+    grounds: GroundsKeeper = field(default_factory=GroundsKeeper)
+    """What the decisions rest on, for those who want to repeat them."""
     plan: Plan | None = None
     holds: tuple[HoldReason, ...] = ()
     held: bool = False
@@ -297,7 +300,7 @@ def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> Eva
 
 def _evaluate(notes: Notes, house: CycleHouse, world: EvaluationWorld) -> Evaluation:
     say(house, "evaluate", "asking the policy engine")
-    notes.evaluation = evaluation = evaluate(house.engine, world, lambda: give_way(house))
+    notes.evaluation = evaluation = evaluate(house.engine, world, lambda: give_way(house), notes.grounds)
     notes.errors += evaluation.problems
     say(house, "evaluate", f"{evaluation.evaluated} access items, {len(evaluation.findings)} findings")
     return evaluation

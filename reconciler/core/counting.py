@@ -18,15 +18,20 @@ class Counts:
     """Every scope is complete, and there is one."""
     roster_fresh: bool
     undecided_principals: int
+    breadth: str
+    roster_leavers: int | None
+    """How many workers of the roster had left; None without a roster."""
     decisions: Mapping[str, int]
     """The whole numbers of the section `decisions`, by field name."""
     actions: Mapping[str, int]
     """The whole numbers of the section `actions`, by field name."""
+    leavers: Mapping[str, int]
+    """The whole numbers of the section `leavers`, by field name."""
 
 
 def contradictions(counts: Counts) -> tuple[str, ...]:
     """Return one sentence for each rule that the numbers break; none when they agree. A missing number counts as 0."""
-    return (*_decisions(counts), *_actions(counts), *_outcome(counts))
+    return (*_decisions(counts), *_actions(counts), *_leavers(counts), *_outcome(counts))
 
 
 def _decisions(counts: Counts) -> Iterator[str]:
@@ -51,6 +56,19 @@ def _actions(counts: Counts) -> Iterator[str]:
         yield f"{number('verifiedGone', 0)} removals verified of {number('succeeded', 0)} made"
     if number("leafCount", number("intended", 0)) != number("intended", 0):
         yield f"{number('leafCount', 0)} action leaves for {number('intended', 0)} intended actions"
+
+
+def _leavers(counts: Counts) -> Iterator[str]:
+    told = counts.leavers
+    total = told.get("total", 0)
+    judged = sum(told.get(name, 0) for name in ("clean", "violation", "cannotConclude"))
+    if judged != total:
+        yield f"{total} leavers, {judged} with a verdict"
+    if told.get("leafCount", total) != total:
+        yield f"{told.get('leafCount', 0)} leaver leaves for {total} leavers"
+    everybody = counts.breadth == "whole" and counts.outcome in {"complete", "held"}
+    if everybody and counts.roster_leavers is not None and counts.roster_leavers != total:
+        yield f"{counts.roster_leavers} leavers by the roster, {total} judged"
 
 
 def _outcome(counts: Counts) -> Iterator[str]:

@@ -1,20 +1,22 @@
-"""The records under a cycle's Merkle roots: one leaf for each decision and each action, under pseudonyms.
+"""The records under a cycle's Merkle roots: one leaf for the cycle, each leaver, decision and action, under pseudonyms.
 
 A leaf is canonical JSON with a nonce of its own, so that nobody can guess a leaf from its hash. Persons, principals,
 access items and scopes appear as HMAC-SHA256 under a key of this one cycle: references do not link across cycles, and
-destroying the key makes the leaves anonymous while every digest and proof above them still verifies.
+destroying the key makes the leaves anonymous while every digest and proof above them still verifies. A leaf of a leaver
+or a decision commits to the line that opens it (`core.disclosure`), which is shown, kept or destroyed on its own.
 """
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName, ScopeId
+from inventory.roster.model import WorkerId
 from reconciler.core.canonical import Json, dumps, rfc3339
 from reconciler.core.errors import EvidenceError
-from reconciler.core.model import Action, ActionResult, Effect, Finding
-from reconciler.core.record import CycleRecord
+from reconciler.core.model import Action, ActionResult, Effect, Finding, OutcomeState, VerificationState
+from reconciler.core.record import CycleRecord, LeaverVerdict
 
 KEY_BYTES = 32
 """Length of a cycle key: the block strength of HMAC-SHA256 (RFC 2104 section 3)."""
@@ -45,6 +47,28 @@ class Decision:
     """An effect (`keep`, `review`, `quarantine`, `revoke`), `waived` or `undecided`."""
     withheld: tuple[str, ...]
     """Codes of what held findings of this item back, sorted."""
+
+    @property
+    def worker_id(self) -> WorkerId | None:
+        """Return whose the item is, by the first finding that knows."""
+        return next((finding.worker_id for finding in self.findings if finding.worker_id is not None), None)
+
+
+@dataclass(slots=True)
+class Nonces:
+    """Gives each line and each leaf of a cycle a random value of its own."""
+
+    source: Iterator[bytes]
+    _used: set[bytes] = field(default_factory=set)
+
+    def fresh(self) -> bytes:
+        """Return the next nonce. Raises `EvidenceError` when they run out, are short, or repeat."""
+        nonce = next(self.source, b"")
+        if len(nonce) < NONCE_BYTES or nonce in self._used:
+            msg = f"no fresh nonce of at least {NONCE_BYTES} bytes for a leaf"
+            raise EvidenceError(msg, advice="hand in one random nonce for each leaf")
+        self._used.add(nonce)
+        return nonce
 
 
 def reference(key: bytes, kind: str, *parts: str) -> str:
@@ -107,19 +131,99 @@ def _state(
     return Effect.QUARANTINE.value if asking <= contained else Effect.REVIEW.value
 
 
-def decision_leaves(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return one leaf for each access item with a finding, in the order of their pseudonyms.
+def cycle_leaf(record: CycleRecord, previous: str, nonces: Nonces) -> bytes:
+    """Return the leaf that every cycle has, also one that found nothing, was held or failed: the log's heartbeat.
 
-    One nonce is taken for each leaf. Raises `EvidenceError` when nonces run out, are short, or repeat.
+    `previous` is `sha256:` and the hex digest of the statement before, empty for the first one. Raises `EvidenceError`
+    when nonces run out.
     """
-    made = (_decision_leaf(record, decision, key) for decision in decisions(record))
+    told: dict[str, Json] = {
+        "type": "cycle/1",
+        **cycle_facts(record),
+        "previousStatement": previous.removeprefix("sha256:") or None,
+    }
+    return dumps({**told, "nonce": nonces.fresh().hex()})
+
+
+def cycle_facts(record: CycleRecord) -> dict[str, Json]:
+    """Return which cycle it was, when, and how it ended."""
+    return {
+        "cycleId": record.cycle_id,
+        "sequence": record.sequence,
+        "mode": record.mode.value,
+        "breadth": record.breadth.value,
+        "outcome": record.outcome.value,
+        "startedAt": rfc3339(record.started_at),
+        "finishedAt": rfc3339(record.finished_at),
+    }
+
+
+def leaver_leaves(
+    record: CycleRecord, key: bytes, disclosed: Mapping[WorkerId, str], nonces: Nonces
+) -> tuple[bytes, ...]:
+    """Return one leaf for each leaver that the cycle judged, in the order of their pseudonyms.
+
+    `disclosed` is the digest of the line that opens each. Raises `EvidenceError` when nonces run out.
+    """
+    results: dict[WorkerId, list[ActionResult]] = {}
+    for result in record.results:
+        if result.action.worker_id is not None:
+            results.setdefault(result.action.worker_id, []).append(result)
+    made = (
+        {
+            "type": "leaver/1",
+            "cycleId": record.cycle_id,
+            "worker": reference(key, "worker", verdict.worker_id),
+            "accessEndedAt": rfc3339(verdict.access_end_at),
+            **_removal(verdict, results.get(verdict.worker_id, [])),
+            "disclosure": disclosed[verdict.worker_id],
+        }
+        for verdict in record.leavers
+    )
     return _with_nonces(made, nonces)
 
 
-def action_leaves(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> tuple[bytes, ...]:
+def _removal(verdict: LeaverVerdict, results: list[ActionResult]) -> dict[str, Json]:
+    """Return a leaver's state and when this cycle dealt with it: decided first, and the last of everything after.
+
+    Verified, and effective, is only whose every act was seen to its end: one that is still there leaves both out.
+    """
+    attempted = [result for result in results if result.outcome is not OutcomeState.SKIPPED]
+    told: dict[str, Json] = {"state": verdict.state.value}
+    if results:
+        told["decidedAt"] = rfc3339(min(result.decided_at for result in results))
+    acted = [result.acted_at for result in attempted if result.acted_at is not None]
+    if acted:
+        told["actedAt"] = rfc3339(max(acted))
+    if attempted and all(result.verification is VerificationState.GONE for result in attempted):
+        for name, known in (
+            ("verifiedAt", [result.verified_at for result in attempted]),
+            ("effectiveBy", [result.effective_by for result in attempted]),
+        ):
+            instants = [at for at in known if at is not None]
+            if len(instants) == len(attempted):
+                told[name] = rfc3339(max(instants))
+    return told
+
+
+def decision_leaves(
+    record: CycleRecord, key: bytes, disclosed: Mapping[Subject, str], nonces: Nonces
+) -> tuple[bytes, ...]:
+    """Return one leaf for each access item with a finding, in the order of their pseudonyms.
+
+    `disclosed` is the digest of the line that opens each. Raises `EvidenceError` when nonces run out.
+    """
+    made = (
+        {**_decision_leaf(record, decision, key), "disclosure": disclosed[decision.subject]}
+        for decision in decisions(record)
+    )
+    return _with_nonces(made, nonces)
+
+
+def action_leaves(record: CycleRecord, key: bytes, nonces: Nonces) -> tuple[bytes, ...]:
     """Return one leaf for each action that was planned or has a result, in the order of their pseudonyms.
 
-    One nonce is taken for each leaf: hand in others than for the decisions. Raises `EvidenceError` as there.
+    Raises `EvidenceError` when nonces run out.
     """
     results = {result.action.action_id: result for result in record.results}
     planned = {} if record.plan is None else {action.action_id: action for action in record.plan.actions}
@@ -161,7 +265,6 @@ def _references(key: bytes, subject: Subject, scope: ScopeId, worker_id: str | N
 
 
 def _decision_leaf(record: CycleRecord, decision: Decision, key: bytes) -> dict[str, Json]:
-    worker_id = next((finding.worker_id for finding in decision.findings if finding.worker_id is not None), None)
     findings: list[tuple[str, dict[str, Json]]] = [
         (
             f"{finding.rule} {finding.code} {finding.effect.value}",
@@ -178,7 +281,7 @@ def _decision_leaf(record: CycleRecord, decision: Decision, key: bytes) -> dict[
     return {
         "type": "decision/1",
         "cycleId": record.cycle_id,
-        **_references(key, decision.subject, decision.scope, worker_id),
+        **_references(key, decision.subject, decision.scope, decision.worker_id),
         "kind": decision.kind.value,
         "decision": decision.state,
         "withheld": list(decision.withheld),
@@ -217,21 +320,7 @@ def _end_of(result: ActionResult | None) -> dict[str, Json]:
     }
 
 
-def _with_nonces(leaves: Iterable[dict[str, Json]], nonces: Iterable[bytes]) -> tuple[bytes, ...]:
-    ordered = sorted(leaves, key=lambda leaf: (str(leaf["access"]), str(leaf["principal"]), str(leaf.get("action"))))
-    source = iter(nonces)
-    used: set[bytes] = set()
-    made: list[bytes] = []
-    for leaf in ordered:
-        nonce = _next_nonce(source, used)
-        made.append(dumps({**leaf, "nonce": nonce.hex()}))
-    return tuple(made)
-
-
-def _next_nonce(source: Iterator[bytes], used: set[bytes]) -> bytes:
-    nonce = next(source, b"")
-    if len(nonce) < NONCE_BYTES or nonce in used:
-        msg = f"no fresh nonce of at least {NONCE_BYTES} bytes for a leaf"
-        raise EvidenceError(msg, advice="hand in one random nonce for each leaf")
-    used.add(nonce)
-    return nonce
+def _with_nonces(leaves: Iterable[dict[str, Json]], nonces: Nonces) -> tuple[bytes, ...]:
+    fields = ("access", "principal", "action", "worker")
+    ordered = sorted(leaves, key=lambda leaf: [str(leaf.get(name)) for name in fields])
+    return tuple(dumps({**leaf, "nonce": nonces.fresh().hex()}) for leaf in ordered)

@@ -11,10 +11,21 @@ from dataclasses import dataclass
 from reconciler.core import merkle, predicate
 from reconciler.core.canonical import Json, dumps, plain, sha256_hex
 from reconciler.core.counting import Counts, contradictions
+from reconciler.core.disclosure import disclose
 from reconciler.core.errors import EvidenceError
-from reconciler.core.leaves import action_leaves, decision_leaves, key_commitment, leaf_file
+from reconciler.core.grounds import NO_GROUNDS, Grounds
+from reconciler.core.leaves import (
+    Nonces,
+    action_leaves,
+    cycle_leaf,
+    decision_leaves,
+    key_commitment,
+    leaf_file,
+    leaver_leaves,
+)
 from reconciler.core.model import CycleId
 from reconciler.core.record import CycleRecord
+from reconciler.core.running_log import LogSection, logged
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://access-reconciler.dev/attestation/access-reconciliation/v1"
@@ -44,10 +55,19 @@ class Documents:
 
     files: tuple[tuple[str, bytes], ...]
     """(subject name, content), sorted by name; each is stored and named by the statement as a subject."""
+    leavers_root: str
+    leaver_leaves: int
     decisions_root: str
     decision_leaves: int
     actions_root: str
     action_leaves: int
+    disclosures: bytes
+    """The lines that open leaves, as JSON lines: personal data, named by the leaves alone. May be empty."""
+
+    @property
+    def leaves(self) -> tuple[bytes, ...]:
+        """Return the leaves that the cycle adds to the running log, in their order."""
+        return logged(dict(self.files))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +81,8 @@ class StatementFacts:
     """None for the first attestation of a chain only."""
     genesis: str
     """Hex of `chain_genesis`; the same in every statement of a chain."""
+    log: LogSection
+    """The running log before and after the leaves of `documents`."""
     instance_id: str
     signing_mode: str
     assurance: str
@@ -74,15 +96,22 @@ def chain_genesis(instance_id: str, signer: str) -> str:
     return sha256_hex(dumps({"instanceId": instance_id, "predicateType": PREDICATE_TYPE, "signer": signer}))
 
 
-def documents(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> Documents:
-    """Make the evidence files of a cycle; `nonces` gives one fresh random value for each leaf.
+def documents(
+    record: CycleRecord, key: bytes, nonces: Iterable[bytes], previous: Link | None, grounds: Grounds = NO_GROUNDS
+) -> Documents:
+    """Make the evidence files of a cycle that follows another one.
 
-    Raises `EvidenceError` for a bad key or when the nonces run out.
+    `nonces` gives one fresh random value for each leaf, and each line of one. Raises `EvidenceError` for a bad key or
+    when the nonces run out.
     """
-    source = iter(nonces)
-    decided = decision_leaves(record, key, source)
+    source = Nonces(iter(nonces))
+    was = cycle_leaf(record, "" if previous is None else previous.digest, source)
+    disclosed = disclose(record, grounds, source)
+    left = leaver_leaves(record, key, disclosed.leavers, source)
+    decided = decision_leaves(record, key, disclosed.decisions, source)
     acted = action_leaves(record, key, source)
-    files = {"decision-log": leaf_file(decided), "action-log": leaf_file(acted)}
+    logs = {"cycle-log": (was,), "leaver-log": left, "decision-log": decided, "action-log": acted}
+    files = {name: leaf_file(leaves) for name, leaves in logs.items()}
     files["inventory-manifest"] = dumps({"snapshot": record.snapshot_digest, "scopes": plain(record.inventories)})
     if record.policy is not None:
         files["policy-bundle"] = dumps(record.policy)
@@ -90,10 +119,13 @@ def documents(record: CycleRecord, key: bytes, nonces: Iterable[bytes]) -> Docum
         files["roster-facts"] = dumps(record.roster)
     return Documents(
         files=tuple(sorted(files.items())),
+        leavers_root=merkle.root(left).hex(),
+        leaver_leaves=len(left),
         decisions_root=merkle.root(decided).hex(),
         decision_leaves=len(decided),
         actions_root=merkle.root(acted).hex(),
         action_leaves=len(acted),
+        disclosures=leaf_file(disclosed.lines),
     )
 
 
@@ -106,10 +138,12 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
     made = facts.documents
     decided = {**predicate.decision_counts(record), **_tree(made.decisions_root, made.decision_leaves)}
     acted = {**predicate.action_counts(record), **_tree(made.actions_root, made.action_leaves)}
-    _check_counts(record, decided, acted)
+    left = {**predicate.leavers(record), **_tree(made.leavers_root, made.leaver_leaves)}
+    _check_counts(record, decided, acted, left)
     told: dict[str, Json] = {
         **predicate.cycle(record),
         **_chain(facts),
+        "log": facts.log.json(),
         "reconciler": _reconciler(record, facts),
         "policy": predicate.policy(record),
         "roster": predicate.roster(record),
@@ -118,7 +152,7 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
         "plan": predicate.plan(record, facts.key),
         "actions": acted,
         "guardrails": predicate.guardrails(record),
-        "leavers": predicate.leavers(record),
+        "leavers": left,
         "waivers": {"inForce": record.waivers},
         "slo": predicate.slo(record),
         "controls": predicate.controls(record),
@@ -134,7 +168,9 @@ def _check_link(record: CycleRecord, facts: StatementFacts) -> None:
         raise EvidenceError(msg, advice="the journal and the attestation folder belong to different chains")
 
 
-def _check_counts(record: CycleRecord, decided: Mapping[str, Json], acted: Mapping[str, Json]) -> None:
+def _check_counts(
+    record: CycleRecord, decided: Mapping[str, Json], acted: Mapping[str, Json], left: Mapping[str, Json]
+) -> None:
     found = contradictions(
         Counts(
             mode=record.mode.value,
@@ -142,13 +178,20 @@ def _check_counts(record: CycleRecord, decided: Mapping[str, Json], acted: Mappi
             providers_complete=record.snapshot_complete,
             roster_fresh=predicate.roster_fresh(record),
             undecided_principals=record.undecided,
-            decisions={name: value for name, value in decided.items() if isinstance(value, int)},
-            actions={name: value for name, value in acted.items() if isinstance(value, int)},
+            roster_leavers=None if record.roster is None else record.roster.leavers,
+            breadth=record.breadth.value,
+            decisions=_numbers(decided),
+            actions=_numbers(acted),
+            leavers=_numbers(left),
         )
     )
     if found:
         msg = f"the record of cycle {record.cycle_id} contradicts itself: {'; '.join(found)}"
         raise EvidenceError(msg, advice="nothing was signed; this is a defect of the cycle, please report it")
+
+
+def _numbers(section: Mapping[str, Json]) -> dict[str, int]:
+    return {name: value for name, value in section.items() if isinstance(value, int)}
 
 
 def _chain(facts: StatementFacts) -> dict[str, Json]:

@@ -9,6 +9,7 @@ from reconciler.core.counting import Counts, contradictions
 
 small = st.integers(0, 50)
 DECISIONS = ("keep", "review", "quarantine", "revoke", "waived", "undecided")
+STATES = ("clean", "violation", "cannotConclude")
 ENDED = ("succeeded", "alreadyGone", "failed", "unknown")
 
 
@@ -20,6 +21,8 @@ def honest(draw: st.DrawFn) -> Counts:
     rest = {name: draw(small) for name in ("skipped", "notAttempted")}
     total, attempted = sum(decisions.values()), sum(ended.values())
     intended = attempted + sum(rest.values())
+    leavers = {name: draw(small) for name in STATES}
+    judged = sum(leavers.values())
     gone = draw(st.integers(0, ended["succeeded"]))
     return Counts(
         mode="enforce",
@@ -27,6 +30,9 @@ def honest(draw: st.DrawFn) -> Counts:
         providers_complete=draw(st.booleans()),
         roster_fresh=draw(st.booleans()),
         undecided_principals=draw(small),
+        breadth="whole",
+        roster_leavers=judged,
+        leavers={**leavers, "total": judged, "leafCount": judged},
         decisions={**decisions, "total": total, "leafCount": total},
         actions={
             **ended,
@@ -50,6 +56,23 @@ def test_a_shifted_decision_count_is_found(counts: Counts, name: str, by: int) -
     """Changing any one number of the decisions breaks a rule."""
     shifted = {**counts.decisions, name: counts.decisions[name] + by}
     assert contradictions(replace(counts, decisions=shifted))
+
+
+@given(honest(), st.sampled_from([*STATES, "total", "leafCount"]), st.integers(1, 5))
+def test_a_shifted_leaver_count_is_found(counts: Counts, name: str, by: int) -> None:
+    """Changing any one number of the leavers breaks a rule: no row of the population is dropped unnoticed."""
+    shifted = {**counts.leavers, name: counts.leavers[name] + by}
+    assert contradictions(replace(counts, leavers=shifted))
+
+
+@given(honest(), st.sampled_from(["complete", "held"]), st.integers(1, 5))
+def test_a_leaver_of_the_roster_without_a_verdict_is_found(counts: Counts, outcome: str, by: int) -> None:
+    """A whole pass that came to its decisions judged every leaver of its roster, and nobody else."""
+    fair = replace(counts, outcome=outcome, providers_complete=True, roster_fresh=True, undecided_principals=0)
+    fair = replace(fair, actions={}) if outcome == "held" else fair
+    assert contradictions(fair) == ()
+    assert contradictions(replace(fair, roster_leavers=counts.leavers["total"] + by))
+    assert contradictions(replace(fair, roster_leavers=counts.leavers["total"] + by, breadth="leavers")) == ()
 
 
 @given(

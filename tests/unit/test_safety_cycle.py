@@ -15,6 +15,7 @@ from inventory.roster.gate import STALE
 from inventory.roster.model import RosterProblem
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.attestation import Attester
+from reconciler.core.grounds import NO_GROUNDS, Grounds
 from reconciler.core.guard import Limits
 from reconciler.core.model import Approval, CycleId, HoldCode, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, Reverted
@@ -233,12 +234,16 @@ def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
     attest = house.attester.attest
 
     class Keeping(Attester):
-        def attest(self, record: CycleRecord, journal: Any) -> Any:
+        def attest(self, record: CycleRecord, journal: Any, grounds: Grounds = NO_GROUNDS) -> Any:
             seen.append(record)
-            return attest(record, journal)
+            return attest(record, journal, grounds)
 
     house.attester = Keeping(
-        store=house.attester.store, signer=house.attester.signer, instance_id="test", random_bytes=os.urandom
+        store=house.attester.store,
+        log=house.attester.log,
+        signer=house.attester.signer,
+        instance_id="test",
+        random_bytes=os.urandom,
     )
     house.run(mode=Mode.OBSERVE)
     closed, own = seen

@@ -159,8 +159,10 @@ def test_subjects_are_the_digests_of_the_evidence_files() -> None:
     }
     assert [one["name"] for one in subjects] == [
         "action-log",
+        "cycle-log",
         "decision-log",
         "inventory-manifest",
+        "leaver-log",
         "policy-bundle",
         "roster-facts",
     ]
@@ -305,9 +307,15 @@ def test_missing_kinds_are_named_without_their_scope() -> None:
             ("corp-ldap/ou=alice/dc=example/session: denied", "corp-ldap/dc=x/session: denied", "alice: lost")
         )
     )
-    told = predicate(cycle_record(leavers=verdicts))["leavers"]
+    told = predicate(cycle_record(roster=roster_facts(leavers=3), leavers=verdicts))["leavers"]
     assert told["missing"] == ["corp-ldap/session: denied", "unclassified"]
-    assert (told["total"], told["cannotConclude"]) == (3, 3)
+    assert (told["total"], told["cannotConclude"], told["leafCount"]) == (3, 3, 3)
+
+
+def test_a_leaver_without_a_verdict_is_refused() -> None:
+    """A complete whole pass that judged fewer leavers than its roster has is a contradiction, and is not signed."""
+    with pytest.raises(EvidenceError, match="2 leavers by the roster, 1 judged"):
+        predicate(cycle_record(roster=roster_facts(leavers=2)))
 
 
 def test_a_held_plan_says_what_held_it() -> None:
