@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import yaml
 
 from reconciler.core.canonical import digest_of, sha256_hex
-from reconciler.core.errors import PolicyError
+from reconciler.core.errors import PolicyFileError
 from reconciler.core.model import Need, Rule, Severity
 from reconciler.core.plain_yaml import check_plain
 
@@ -69,9 +69,9 @@ def _located(node: yaml.Node, path: str, first_line: int) -> Located:
     return Located(str(node.value), line)
 
 
-def refusal(path: str, line: int, problem: str) -> PolicyError:
+def refusal(path: str, line: int, problem: str) -> PolicyFileError:
     """Return the error for a policy file, by path and line."""
-    return PolicyError(f"{path}:{line}: {problem}", advice="correct the file; docs/policies.md describes its fields")
+    return PolicyFileError(path, line, problem, advice="correct the file; docs/policies.md describes its fields")
 
 
 def package_of(path: str, source: str) -> str:
