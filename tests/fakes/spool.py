@@ -8,7 +8,7 @@ from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import SigningError
 from reconciler.core.spooling import Pace
-from reconciler.ports import SignedStatement
+from reconciler.evidence_ports import SignedStatement
 from reconciler.spool import Spool
 from tests.builders import NOW
 from tests.fakes.clock import FakeClock
