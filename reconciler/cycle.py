@@ -64,7 +64,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    attested = _attest(_record(notes, house, rules), notes, house)
+    attested = house.attester.sign(_attest(_record(notes, house, rules), notes, house), house.clock)
     return replace(attested, snapshot=notes.snapshot, standing=notes.standing, gave_way=gave_way)
 
 
@@ -263,7 +263,8 @@ def _outcome(notes: Notes) -> CycleOutcome:
 
 
 def _attest(record: CycleRecord, notes: Notes, house: CycleHouse) -> Attested:
-    say(house, "attest", f"signing the statement of cycle {record.sequence}")
+    """Make the record durable and the journal know it, then hand the trail over. Its signature comes after all that."""
+    say(house, "attest", f"storing the statement of cycle {record.sequence}")
     record = _with_errors(record, house.audit.record(record))
     attested = house.attester.attest(record, house.journal.cycles(), notes.grounds.grounds())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
@@ -278,7 +279,7 @@ def _with_errors(record: CycleRecord, errors: tuple[str, ...]) -> CycleRecord:
 def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
     """Settle what a killed process left behind by reading again, and attest the cycles that it did not end."""
     collectors = {name: source.collector for name, source in house.sources.items()}
-    house.attester.resume(house.journal.cycles())
+    house.attester.resume(house.journal.cycles(), house.clock)
     unsettled = house.journal.unsettled()
     if unsettled:
         say(house, "recover", f"settling {len(unsettled)} acts of before by reading again")

@@ -1,6 +1,7 @@
 """What the reconciler needs from outside, as protocols only: adapters and revokers implement, wiring joins."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +29,7 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
+from reconciler.core.spooling import Attempts, Stated, Waiting
 from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
@@ -305,13 +307,20 @@ class Signer(Protocol):
         """Sign and verify the result at once; raises `SigningError`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A stored statement that is not signed yet."""
+class SigningMemory(Protocol):
+    """What is remembered of attempts to sign one chain, and the right to be the one who signs it."""
 
-    sequence: int
-    cycle_id: CycleId
-    payload: bytes
+    def load(self) -> Attempts:
+        """Return what was kept last; nothing when there is nothing that can be read."""
+
+    def reserve(self, attempts: Attempts) -> None:
+        """Keep durably that an attempt begins, and see that its bundle will have room; raises `EvidenceError`."""
+
+    def keep(self, attempts: Attempts) -> None:
+        """Keep what came of an attempt; where that cannot be written, this process remembers it alone."""
+
+    def alone(self, wait_seconds: float) -> AbstractContextManager[None]:
+        """Be the only one who signs meanwhile; raises `SigningError` when somebody else is for longer."""
 
 
 class EvidenceStore(Protocol):
@@ -323,17 +332,27 @@ class EvidenceStore(Protocol):
     def get(self, digest: str) -> bytes:
         """Return the bytes; raises `EvidenceError` when missing or not what the digest says."""
 
-    def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
-        """Store statement and bundle durably under their sequence number; return the bundle's path."""
+    @property
+    def signing(self) -> SigningMemory:
+        """Return what is remembered of attempts to sign this chain."""
 
     def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
-        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
+        """Store a statement durably, before it is signed; return its path. The chain goes on from it."""
 
     def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
-        """Store the signature of a statement that waited for it."""
+        """Store the signature of a statement durably."""
+
+    def bundle_path(self, sequence: int, cycle_id: CycleId) -> str:
+        """Return where the signature of a statement lies, or will."""
 
     def waiting(self) -> Sequence[Waiting]:
         """Return the statements that are not signed yet, oldest first."""
+
+    def statement(self, waiting: Waiting) -> bytes:
+        """Return the bytes of a statement that waits; raises `EvidenceError` when they cannot be read."""
+
+    def stated(self, waiting: Waiting) -> Stated:
+        """Return what a statement that waits says of its signing; raises `EvidenceError` when it cannot be read."""
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
@@ -343,9 +362,6 @@ class EvidenceStore(Protocol):
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
-
-    def recover(self) -> tuple[str, ...]:
-        """Write the statements that a crash kept from following their bundle; return their names."""
 
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of one cycle, if it is there."""

@@ -222,6 +222,7 @@ def build_attester(settings: Settings) -> Attester:
         instance_id=instance_id(settings),
         random_bytes=os.urandom,
         required=settings.signing.required,
+        pace=settings.signing.pace,
     )
 
 

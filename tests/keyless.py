@@ -6,14 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.sigstore_child import perform
 from reconciler.adapters.sigstore_identity import TrustedIdentity
 from reconciler.adapters.sigstore_signer import KeylessSigner
 from reconciler.attestation import Attester
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import WORKLOAD
 from reconciler.signing_settings import SigstoreSettings
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import WORKLOAD
 from tests.record_builders import cycle_record
 
 
@@ -62,5 +63,5 @@ def keyless_chain(root: Path, signer: KeylessSigner, cycles: int = 2) -> FileEvi
     store = FileEvidenceStore(root)
     attester = Attester(store=store, signer=signer, instance_id="test-installation", random_bytes=os.urandom)
     for sequence in range(1, cycles + 1):
-        attester.attest(cycle_record(sequence=sequence), ())
+        attester.sign(attester.attest(cycle_record(sequence=sequence), ()), SystemClock())
     return store

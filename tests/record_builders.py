@@ -39,8 +39,9 @@ from reconciler.core.record import (
     LeaverVerdict,
     RosterFacts,
 )
+from reconciler.core.spooling import Waiting
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import CycleEntry
+from reconciler.ports import CycleEntry, SignedStatement
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, grant, principal
 
 KEY = b"k" * 32
@@ -254,6 +255,12 @@ def blamed(report: Report) -> set[tuple[str, str]]:
     return {(problem.cycle_id, problem.code) for problem in report.problems}
 
 
+def put_attestation(store: FileEvidenceStore, sequence: int, cycle: CycleId, signed: SignedStatement) -> None:
+    """Store a statement and then its bundle, as a cycle and whoever signs it do."""
+    store.put_statement(sequence, cycle, signed.payload)
+    store.put_bundle(Waiting(sequence=sequence, cycle_id=cycle), signed.bundle)
+
+
 def attested_chain(root: Path, *records: CycleRecord) -> Chain:
     """Attest records one after another with a key of their own, as a cycle does, and keep all evidence."""
     store, signer = FileEvidenceStore(root), KeySigner.open(root / "keys" / "attestation.pem")
@@ -265,7 +272,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
         for name, content in facts.documents.files:
             store.put(content, kind=name)
         payload = build_statement(record, facts)
-        store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
+        put_attestation(store, record.sequence, record.cycle_id, signer.sign(payload))
         digest = "sha256:" + sha256_hex(payload)
         links.append(
             Link(

@@ -3,8 +3,9 @@
 Under one root (folders 0700, files 0600):
 
     sha256/ab/ab12…                                what statements name by digest
-    attestations/000001-<cycle id>.statement.json  the statement, canonical bytes
+    attestations/000001-<cycle id>.statement.json  the statement, canonical bytes; alone, it waits for its signature
     attestations/000001-<cycle id>.sigstore.json   the bundle that signs it
+    signing.json, signing.lock                     what is remembered of attempts to sign
     pseudonym-keys/000001-<cycle id>.key           destroy one to make that cycle's leaves anonymous
     disclosures/000001-<cycle id>.jsonl            opens those leaves one by one: personal data; may be destroyed
     unfinished/                                    files being written; may be emptied while nothing runs
@@ -16,17 +17,19 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 from reconciler.adapters.attestation_document import read_statement
 from reconciler.adapters.durable_file import create_file, make_folder, remove_file
-from reconciler.adapters.sigstore_bundle import read_bundle
+from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import KEY_BYTES
 from reconciler.core.model import CycleId
+from reconciler.core.spooling import Stated, Waiting
 from reconciler.core.statement import Link
-from reconciler.ports import CycleEntry, SignedStatement, Waiting
+from reconciler.ports import CycleEntry
 
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
@@ -37,7 +40,7 @@ BUNDLE_SUFFIX = ".sigstore.json"
 _DIGEST = re.compile(r"sha256:(?P<hex>[0-9a-f]{64})\Z")
 _CYCLE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
 _NAME = re.compile(
-    r"(?P<sequence>[0-9]{6,16})-(?P<cycle>[0-9A-Za-z][0-9A-Za-z-]{0,63})(?P<suffix>\.(?:statement|sigstore)\.json)\Z"
+    r"(?P<sequence>[0-9]{6}|[1-9][0-9]{6,15})-(?P<cycle>[0-9A-Za-z][0-9A-Za-z-]{0,63})(?P<suffix>\.(?:statement|sigstore)\.json)\Z"
 )
 
 
@@ -55,7 +58,7 @@ def attestation_stem(sequence: int, cycle_id: str) -> str:
 def parse_name(name: str) -> tuple[int, str, str] | None:
     """Return (sequence, cycle id, suffix) of an attestation's file name, or None when it is none."""
     match = _NAME.match(name)
-    if match is None or f"{int(match['sequence']):06d}-{match['cycle']}" + match["suffix"] != name:
+    if match is None:
         return None
     return int(match["sequence"]), match["cycle"], match["suffix"]
 
@@ -76,11 +79,17 @@ class FileEvidenceStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._staging = root / "unfinished"
+        self._signing = SpoolFile(root)
 
     @property
     def root(self) -> Path:
         """Return the folder that holds everything."""
         return self._root
+
+    @property
+    def signing(self) -> SpoolFile:
+        """Return what is remembered of attempts to sign."""
+        return self._signing
 
     def put(self, content: bytes, *, kind: str) -> str:
         """Store durably and return `sha256:` and the hex digest; bytes that are there already are checked."""
@@ -111,25 +120,10 @@ class FileEvidenceStore:
             raise EvidenceError(msg, advice=f"{path} was changed after it was written; restore it from a backup")
         return content
 
-    def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
-        """Store bundle and statement durably under their sequence number; return the bundle's path.
-
-        The bundle comes first, as the statement can be had from it: see `recover`.
-        """
-        stem = attestation_stem(sequence, cycle_id)
-        self._refuse_taken(sequence)
-        bundle = self._folder / (stem + BUNDLE_SUFFIX)
-        try:
-            self._create(bundle, signed.bundle)
-            self._create(self._folder / (stem + STATEMENT_SUFFIX), signed.payload)
-        except OSError as error:
-            _cannot("store", f"the attestation of cycle {cycle_id}", error)
-        return str(bundle)
-
     def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
-        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
-        self._refuse_taken(sequence)
+        """Store a statement durably, before it is signed; return its path. The chain goes on from it."""
         path = self._folder / (attestation_stem(sequence, cycle_id) + STATEMENT_SUFFIX)
+        self._refuse_taken(sequence)
         try:
             self._create(path, payload)
         except OSError as error:
@@ -137,32 +131,32 @@ class FileEvidenceStore:
         return str(path)
 
     def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
-        """Store the signature of a statement that waited for it."""
+        """Store the signature of a statement durably."""
         try:
-            self._create(self._folder / (attestation_stem(waiting.sequence, waiting.cycle_id) + BUNDLE_SUFFIX), bundle)
+            self._create(Path(self.bundle_path(waiting.sequence, waiting.cycle_id)), bundle)
         except OSError as error:
             _cannot("store", f"the signature of cycle {waiting.cycle_id}", error)
+
+    def bundle_path(self, sequence: int, cycle_id: CycleId) -> str:
+        """Return where the signature of a statement lies, or will."""
+        return str(self._folder / (attestation_stem(sequence, cycle_id) + BUNDLE_SUFFIX))
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the statements that are not signed yet, oldest first."""
         signed = {name.removesuffix(BUNDLE_SUFFIX) for name in self._names(BUNDLE_SUFFIX)}
-        open_ones = [one for one in self._names(STATEMENT_SUFFIX) if one.removesuffix(STATEMENT_SUFFIX) not in signed]
-        return tuple(_waiting(self._folder / name) for name in sorted(open_ones, key=_sequence))
+        stems = {name.removesuffix(STATEMENT_SUFFIX) for name in self._names(STATEMENT_SUFFIX)}
+        return tuple(_waiting(stem) for stem in sorted(stems - signed, key=_sequence))
 
-    def recover(self) -> tuple[str, ...]:
-        """Write the statements that a crash kept from following their bundle; return their file names."""
-        written = []
-        stated = {name.removesuffix(STATEMENT_SUFFIX) for name in self._names(STATEMENT_SUFFIX)}
-        for name in self._names(BUNDLE_SUFFIX):
-            stem = name.removesuffix(BUNDLE_SUFFIX)
-            if stem not in stated:
-                statement = self._folder / (stem + STATEMENT_SUFFIX)
-                try:
-                    self._create(statement, read_bundle((self._folder / name).read_bytes()).payload)
-                except OSError as error:
-                    _cannot("store", statement.name, error)
-                written.append(statement.name)
-        return tuple(written)
+    def statement(self, waiting: Waiting) -> bytes:
+        """Return the bytes of a statement that waits; raises `EvidenceError` when they cannot be read."""
+        return _content(self._folder / (attestation_stem(waiting.sequence, waiting.cycle_id) + STATEMENT_SUFFIX))
+
+    def stated(self, waiting: Waiting) -> Stated:
+        """Return what a statement that waits says of its signing; raises `EvidenceError` when it cannot be read."""
+        predicate = read_statement(self.statement(waiting)).predicate
+        return Stated(
+            signing_mode=predicate.reconciler.signing_mode, finished_at=datetime.fromisoformat(predicate.finished_at)
+        )
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation, which the next statement follows; None when there is none.
@@ -186,10 +180,8 @@ class FileEvidenceStore:
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of this sequence number, if there is one.
 
-        After a crash between storing it and noting it in the journal, this one counts and is not made again; a
-        statement that did not get to follow its bundle is written now.
+        After a crash between storing it and noting it in the journal, this one counts and is not made again.
         """
-        self.recover()
         names = self._names(STATEMENT_SUFFIX)
         return next((_link(self._folder / name) for name in names if _sequence(name) == sequence), None)
 
@@ -213,8 +205,8 @@ class FileEvidenceStore:
 
     def _put_beside(self, sequence: int, path: Path, content: bytes, what: str) -> None:
         try:
-            if path.exists() and not self._bundles_of(sequence):
-                remove_file(path)  # a crash came before the attestation: no statement ever rested on this
+            if path.exists() and not self._stated(sequence):
+                remove_file(path)  # a crash came before the statement: nothing ever rested on this
             if content:
                 self._create(path, content)
         except OSError as error:
@@ -252,11 +244,13 @@ class FileEvidenceStore:
             return []
         return sorted(name for name in found if name.endswith(suffix) and parse_name(name) is not None)
 
-    def _bundles_of(self, sequence: int) -> list[str]:
-        return [name for name in self._names(BUNDLE_SUFFIX) if _sequence(name) == sequence]
+    def _stated(self, sequence: int) -> list[str]:
+        """Return the statements and bundles of a sequence number."""
+        names = self._names(STATEMENT_SUFFIX) + self._names(BUNDLE_SUFFIX)
+        return [name for name in names if _sequence(name) == sequence]
 
     def _refuse_taken(self, sequence: int) -> None:
-        taken = self._bundles_of(sequence)
+        taken = self._stated(sequence)
         if taken:
             msg = f"sequence {sequence} already has an attestation: {taken[0]}"
             raise EvidenceError(msg, advice="attestations are never replaced; the journal is older than the store")
@@ -295,9 +289,9 @@ def _link(statement: Path) -> Link:
     )
 
 
-def _waiting(statement: Path) -> Waiting:
-    sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
-    return Waiting(sequence=int(sequence), cycle_id=CycleId(cycle_id), payload=_content(statement))
+def _waiting(stem: str) -> Waiting:
+    sequence, cycle_id = stem.split("-", 1)
+    return Waiting(sequence=int(sequence), cycle_id=CycleId(cycle_id))
 
 
 def _cannot(verb: str, what: str, error: OSError) -> NoReturn:

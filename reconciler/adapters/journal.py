@@ -31,6 +31,7 @@ from reconciler.adapters.journal_schema import (
     undos,
     verifications,
 )
+from reconciler.adapters.journal_unsettled import UnsettledActs
 from reconciler.adapters.journal_values import (
     document,
     load_approval,
@@ -79,6 +80,7 @@ class SqlJournal:
         self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
         self._check_lease = check_lease
+        self._unsettled = UnsettledActs(self._database)
         self._ended: tuple[CycleEntry, ...] = ()
         self._observed: dict[str, frozenset[str]] = {}
 
@@ -250,6 +252,8 @@ class SqlJournal:
         """Keep what reading again showed; later rows supersede earlier ones."""
         row = {"action_id": action_id, "state": state.value, "recorded_at": rfc3339(now)}
         self._database.together(f"record the verification of action {action_id}", _adding(verifications, row))
+        if state is not VerificationState.GONE:
+            self._unsettled.reopened()
 
     def record_undo_intent(self, action_id: ActionId, now: datetime) -> None:
         """Keep that an act is about to be undone; each attempt is a row."""
@@ -297,16 +301,8 @@ class SqlJournal:
             return tuple(load_journal_entry(row) for row in connection.execute(query))
 
     def unsettled(self) -> Sequence[JournalEntry]:
-        """Return intents without an outcome, and those not shown to be gone though the act may have been made.
-
-        A failed or skipped act is settled by its outcome, an undone one by its undo.
-        """
-        closed = (OutcomeState.FAILED.value, OutcomeState.SKIPPED.value)
-        not_gone = func.coalesce(verifications.c.state, "") != VerificationState.GONE.value
-        maybe_made = outcomes.c.outcome.is_(None) | (outcomes.c.outcome.not_in(closed) & not_gone)
-        query = entries_query().where(undos.c.action_id.is_(None), maybe_made)
-        with self._database.reading("read the unsettled actions") as connection:
-            return tuple(load_journal_entry(row) for row in connection.execute(query))
+        """Return intents without an outcome, and those not shown to be gone though the act may have been made."""
+        return self._unsettled.entries()
 
     def touched_since(self, since: datetime) -> Sequence[Touch]:
         """Return the principals named by intents since an instant, each provider, principal and effect once."""

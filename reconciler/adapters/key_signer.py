@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.adapters.durable_file import create_file, make_folder
 from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
-from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
 from reconciler.core.statement import PAYLOAD_TYPE
 from reconciler.ports import SignedStatement
 
@@ -95,7 +95,7 @@ class KeySigner:
         refused = self._key.refusal(bundle, payload)
         if refused is not None:
             msg = f"the fresh signature does not verify: {refused.message}"
-            raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")
+            raise UnverifiedSignature(msg, advice="nothing was attested; check the machine's memory and the key file")
         return SignedStatement(payload=payload, bundle=bundle)
 
 

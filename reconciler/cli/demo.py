@@ -1,5 +1,6 @@
 """`access-reconciler demo`: the main job on a sample company, on real local servers."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from reconciler.cli.record_view import show_record
 from reconciler.core.canonical import Json
 from reconciler.core.model import Mode, Plan
 from reconciler.core.record import CycleOutcome
+from reconciler.demo.signing import Signing, commands_that_verify
 from reconciler.demo.stage import LIFETIME_SECONDS, close_stage
 from reconciler.demo.story import Prepared, people, prepare, untouched
 from reconciler.engines import find_opa
@@ -35,11 +37,16 @@ def demo(
     output: OutputOption = Output.TABLE,
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Set up, and run no cycle.")] = False,  # noqa: FBT002 - a command-line flag
     stop: Annotated[bool, typer.Option("--stop", help="End the servers of an earlier demo.")] = False,  # noqa: FBT002 - a command-line flag
+    signing: Annotated[
+        Signing, typer.Option("--signing", help="Who signs: a key, or a private Sigstore of the demo's own.")
+    ] = Signing.KEY,
 ) -> None:
     """Run three cycles over a sample company of 38 workers on real AWS (moto), OpenLDAP and SCIM servers.
 
     Works without root, without OpenLDAP (that provider is left out) and without OPA (then on the in-process engine),
     and says so. The servers stay for an hour, so that they can be asked directly; --stop ends them.
+
+    With --signing sigstore, a private Sigstore of the demo's own runs beside them, and a workload's identity signs.
 
     Example: access-reconciler demo --dir demo-company
     """
@@ -50,7 +57,7 @@ def demo(
         raise typer.Exit(OK)
     started = time.monotonic()
     engine = "managed" if find_opa(EngineSettings()) else "embedded"
-    prepared = prepare(folder, starter_policies(), engine, say)
+    prepared = prepare(folder, starter_policies(), engine, say, signing)
     if prepare_only:
         if output is Output.JSON:
             print_json(_summary(prepared, [], untouched(prepared.stage), time.monotonic() - started))
@@ -64,7 +71,7 @@ def demo(
     if output is Output.JSON:
         print_json(_summary(prepared, documents, others, time.monotonic() - started))
     else:
-        _farewell(prepared, others, time.monotonic() - started)
+        _farewell(prepared, others, time.monotonic() - started, _verifying(prepared))
     if not good:
         complain("the demo did not end as it should", "the cycles above say what was not done, read or left alone")
     raise typer.Exit(OK if good else ERROR)
@@ -101,11 +108,12 @@ def _summary(prepared: Prepared, cycles: list[Json], others: dict[str, Json], se
         "servers": {name: dict(address) for name, address in prepared.stage.addresses.items()},
         "cycles": cycles,
         "others": others,
+        "verify": [list(command) for command in _verifying(prepared)],
         "seconds": round(seconds, 1),
     }
 
 
-def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float) -> None:
+def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float, verifying: list[list[str]]) -> None:
     changed, wrong = others["changed"], others["unexpected"]
     print_line()
     if wrong:
@@ -119,7 +127,8 @@ def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float) -> No
     config = prepared.configuration
     print_line(f"It took {seconds:.0f} s. Look further:")
     program = _program()
-    print_line(f"  {program} attestations verify --config {config}")
+    for command in verifying:
+        print_line(f"  {shlex.join(command)}")
     print_line(f"  {program} explain E1003 --config {config}")
     print_line(f"  {program} plan --config {config}")
     print_line(f"  the servers and their addresses: {prepared.directory / 'servers.json'}")
@@ -127,6 +136,15 @@ def _farewell(prepared: Prepared, others: dict[str, Json], seconds: float) -> No
         f"The servers end by themselves in {LIFETIME_SECONDS / 60:.0f} minutes, or now: {program} demo --dir "
         f"{prepared.directory} --stop"
     )
+
+
+def _verifying(prepared: Prepared) -> list[list[str]]:
+    """Return the commands that verify what the last cycle signed, with all that an auditor has to bring."""
+    config = str(prepared.configuration)
+    bundles = sorted((prepared.directory / "state" / "evidence" / "attestations").glob("*.sigstore.json"))
+    if not bundles or not prepared.stage.signing:
+        return [[_program(), "attestations", "verify", "--config", config]]
+    return commands_that_verify(_program(), prepared.stage.signing, bundles[-1])
 
 
 def _program() -> str:

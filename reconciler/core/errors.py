@@ -48,6 +48,10 @@ class SigningError(ReconcilerError):
     """A statement could not be signed, or the signature does not verify."""
 
 
+class UnverifiedSignature(SigningError):
+    """A signature was made, and does not verify: whatever a log now says of it, it counts for nothing."""
+
+
 class NotifyError(ReconcilerError):
     """A message was not taken by its receiver; it is tried again, and nothing else is affected."""
 

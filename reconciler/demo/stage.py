@@ -24,6 +24,7 @@ from reconciler.demo.dump import Dump, dump_aws, dump_ldap, dump_scim
 from reconciler.demo.process import Address, RunningServer, ServerFailed
 from reconciler.demo.seed_aws import READER, REVOKER, seed_aws
 from reconciler.demo.seed_scim import seed_scim
+from reconciler.demo.signing import Signing, start_sigstore
 
 SERVERS_FILE = "servers.json"
 STOP_FILE = "stop"
@@ -43,21 +44,24 @@ class Stage:
     """Providers that are not there, with the reason."""
     before: Dump
     """What the servers held once they were populated."""
+    signing: dict[str, Any]
+    """Block of the configuration; empty where a key signs, which needs no server."""
 
 
-def open_stage(directory: Path, say: Callable[[str], None]) -> Stage:
+def open_stage(directory: Path, say: Callable[[str], None], signing: Signing = Signing.KEY) -> Stage:
     """Start the servers of a folder in the background and return what they offer; raises `ServerFailed`."""
     close_stage(directory)
     log = directory / "stage.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler.demo.stage", str(directory)],
+            [sys.executable, "-m", "reconciler.demo.stage", str(directory), signing.value],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
             start_new_session=True,
         )
-    say("starting AWS (moto), OpenLDAP and SCIM servers on loopback, and populating them")
+    also = ", and a private Sigstore" if signing is Signing.SIGSTORE else ""
+    say(f"starting AWS (moto), OpenLDAP and SCIM servers on loopback, and populating them{also}")
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if (directory / SERVERS_FILE).exists():
@@ -90,16 +94,18 @@ def _read(directory: Path) -> Stage:
         addresses=document["addresses"],
         left_out=document["left_out"],
         before=document["before"],
+        signing=document["signing"],
     )
 
 
-def keep_stage(directory: Path, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
+def keep_stage(directory: Path, signing: Signing, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
     """Start and populate the servers, tell of them, and keep them until they are no longer wanted."""
     secrets = directory / "secrets"
     secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
     stopping = _stop_on_sigterm()
     with ExitStack() as stack:
         document = _start_all(directory, secrets, stack)
+        document["signing"] = _start_signing(directory, secrets, signing, stack)
         write_roster(directory / "roster.csv", datetime.now(UTC))
         document["before"] = dump_all(document["addresses"])
         _tell(directory, document)
@@ -146,6 +152,10 @@ def _start_all(directory: Path, secrets: Path, stack: ExitStack) -> dict[str, An
         providers["corp-ldap"] = _ldap_blocks(ldap)
         addresses["corp-ldap"] = {"url": ldap.url, **ldap.details}
     return {"providers": providers, "addresses": addresses, "left_out": left_out}
+
+
+def _start_signing(directory: Path, secrets: Path, signing: Signing, stack: ExitStack) -> dict[str, Any]:
+    return start_sigstore(directory / "sigstore", secrets, stack) if signing is Signing.SIGSTORE else {}
 
 
 def dump_all(addresses: dict[str, dict[str, str]]) -> Dump:
@@ -209,4 +219,4 @@ def _ldap_blocks(server: RunningServer) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keep_stage(Path(sys.argv[1]))
+    keep_stage(Path(sys.argv[1]), Signing(sys.argv[2]))

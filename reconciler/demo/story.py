@@ -11,6 +11,7 @@ import yaml
 from reconciler.core.canonical import Json
 from reconciler.core.errors import SettingsError
 from reconciler.demo.company import COLUMNS, LEAVERS, LONG_GONE, ORDINARY, STAYERS, Person
+from reconciler.demo.signing import Signing
 from reconciler.demo.stage import Stage, close_stage, dump_all, open_stage
 
 MARKER = ".access-reconciler-demo"
@@ -27,10 +28,12 @@ class Prepared:
     engine: str
 
 
-def prepare(directory: Path, policies: Path, engine: str, say: Callable[[str], None]) -> Prepared:
+def prepare(
+    directory: Path, policies: Path, engine: str, say: Callable[[str], None], signing: Signing = Signing.KEY
+) -> Prepared:
     """Set the company up in a folder: servers, roster, policies and configuration. What an earlier demo left goes."""
     clear(directory)
-    stage = open_stage(directory, say)
+    stage = open_stage(directory, say, signing)
     for name, reason in stage.left_out.items():
         say(f"{name} is left out: {reason}")
     if engine == "embedded":
@@ -66,6 +69,8 @@ def _configuration(stage: Stage, engine: str) -> str:
         "protected": {"principals": [{"provider": "corp-aws", "principal": "emergency-admin"}]},
         "verification": {"window_seconds": 20},
     }
+    if stage.signing:
+        document["signing"] = stage.signing
     head = "# The sample company's configuration, written by `access-reconciler demo`.\n"
     return head + yaml.safe_dump(document, sort_keys=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 from inventory.model import Principal, PrincipalReading, ProviderInventory
 from inventory.provider import Interest
 from reconciler.adapters.evidence_store import BUNDLE_SUFFIX, STATEMENT_SUFFIX, FileEvidenceStore
+from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import JournalError
 from reconciler.core.model import (
@@ -19,8 +20,9 @@ from reconciler.core.model import (
     Receipt,
 )
 from reconciler.core.record import CycleOutcome
+from reconciler.core.spooling import Attempts
 from reconciler.execution import Crew, execute
-from reconciler.ports import Journal
+from reconciler.ports import Journal, SignedStatement, Signer
 from reconciler.recovery import recover
 from tests.fakes.clock import FakeClock
 from tests.fakes.world import FakeProvider, Watcher, approve, plan_of, proposals
@@ -125,12 +127,48 @@ class FailingProvider:
         return receipt
 
 
+class FailingMemory(SpoolFile):
+    """A memory of attempts to sign whose process may die before and after each thing that it writes."""
+
+    def __init__(self, root: Path, failpoints: Failpoints) -> None:
+        super().__init__(root)
+        self._failpoints = failpoints
+
+    def reserve(self, attempts: Attempts) -> None:
+        self._failpoints.hit("before reserve")
+        super().reserve(attempts)
+        self._failpoints.hit("after reserve")
+
+    def keep(self, attempts: Attempts) -> None:
+        self._failpoints.hit("before keep")
+        super().keep(attempts)
+        self._failpoints.hit("after keep")
+
+
+class FailingSigner:
+    """A signer whose process may die before it is asked, and once everything but its answer is done."""
+
+    def __init__(self, signer: Signer, failpoints: Failpoints) -> None:
+        self._signer = signer
+        self._failpoints = failpoints
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._signer, name)
+
+    def sign(self, payload: bytes) -> SignedStatement:
+        self._failpoints.hit("before sign")
+        signed = self._signer.sign(payload)
+        self._failpoints.hit("after sign")
+        return signed
+
+
 class FailingStore(FileEvidenceStore):
     """An evidence store whose process may die before and after each file that it makes."""
 
     def __init__(self, root: Path, failpoints: Failpoints) -> None:
         super().__init__(root)
         self._failpoints = failpoints
+        self._signing = FailingMemory(root, failpoints)
 
     def _create(self, path: Path, content: bytes) -> None:
         kind = next((one for one in (STATEMENT_SUFFIX, BUNDLE_SUFFIX, ".key") if path.name.endswith(one)), "evidence")

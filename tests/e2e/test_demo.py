@@ -11,6 +11,7 @@ import yaml
 
 from tests.e2e.company import Company, run
 from tests.e2e.conftest import Demonstrated
+from tests.output_schemas import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,6 +31,7 @@ def test_the_demo_has_three_cycles_that_observe_enforce_and_rest(demonstrated: D
 
 def test_every_cycle_of_the_summary_has_the_promised_fields(demonstrated: Demonstrated) -> None:
     """The fields that programs read are there, of the right type, and nothing was held or incomplete."""
+    assert problems("demo", demonstrated.summary) == []
     assert demonstrated.summary["left_out"] == {}
     for cycle in demonstrated.summary["cycles"]:
         assert isinstance(cycle["cycle_id"], str)

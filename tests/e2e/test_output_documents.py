@@ -82,15 +82,3 @@ def test_the_commands_that_act(configuration: str, capsys: pytest.CaptureFixture
     assert problems("attestations-export", exported) == []
     assert exported["cycles"] == len(listed["attestations"])
     assert pack.is_file()
-
-
-def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary of the demo, with its cycles inside."""
-    peers.require("moto_server")
-    peers.require("scim2-server")
-    try:
-        summary = printed(capsys, "demo", "--dir", str(tmp_path / "company"))
-        assert problems("demo", summary) == []
-        assert len(summary["cycles"]) == 3
-    finally:
-        assert run(["demo", "--dir", str(tmp_path / "company"), "--stop"]) == 0

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.demo import moto_server
+from reconciler.demo.sigstore.instance import PrivateSigstore
 from tests import peers
 from tests.fakes.aws_world import AwsWorld, Build, collectors, reset
 from tests.fakes.counting_proxy import CountingProxy
-from tests.fakes.sigstore.instance import PrivateSigstore
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.cli.attestations import Place, build_app
+from reconciler.cli.attestation_trust import Place
+from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome

@@ -22,10 +22,11 @@ from reconciler.attestation import Attester
 from reconciler.cli.attestations import build_app
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError, ReconcilerError, SigningError
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import WORKLOAD
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import WORKLOAD
+from tests.fakes.clock import FakeClock
 from tests.keyless import InProcess, keyless_chain, keyless_settings, trusting
-from tests.record_builders import cycle_id
+from tests.record_builders import cycle_id, put_attestation
 
 NOBODY = "https://corp.example/workloads/nobody"
 
@@ -226,7 +227,7 @@ def resigned(signed: Signed, folder: Path, change_statement: Callable[[dict[str,
         settings = keyless_settings(instance, folder / "own")
         bundle = InProcess(settings, folder / "cache").sign(payload)
         store = FileEvidenceStore(folder / "evidence")
-        store.put_attestation(1, document["predicate"]["cycleId"], bundle)
+        put_attestation(store, 1, document["predicate"]["cycleId"], bundle)
         report = verify(store.root, trusting(instance, folder / "root.json"))
     return [problem.code for problem in report.problems]
 
@@ -301,4 +302,4 @@ def test_one_mode_never_continues_the_chain_of_another(signed: Signed, tmp_path:
     signer = KeySigner.open(tmp_path / "key.pem")
     attester = Attester(store=signed.store, signer=signer, instance_id="test-installation", random_bytes=os.urandom)
     with pytest.raises(SigningError, match="signed in mode keyless; configured is managed-key"):
-        attester.resume(())
+        attester.resume((), FakeClock())

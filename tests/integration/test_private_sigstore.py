@@ -20,11 +20,11 @@ from sigstore.sign import SigningContext
 from sigstore.verify import Verifier, policy
 
 from reconciler.core import merkle
-from tests.fakes.sigstore.authority import Authority, CtLog
-from tests.fakes.sigstore.instance import PrivateSigstore
-from tests.fakes.sigstore.issuer import WORKLOAD, Issuer
-from tests.fakes.sigstore.rekor import audit_path, b64, leaf_hash, tree_root
-from tests.fakes.sigstore.service import Fault
+from reconciler.demo.sigstore.authority import Authority, CtLog
+from reconciler.demo.sigstore.instance import PrivateSigstore
+from reconciler.demo.sigstore.issuer import WORKLOAD, Issuer
+from reconciler.demo.sigstore.rekor import audit_path, b64, leaf_hash, tree_root
+from reconciler.demo.sigstore.service import Fault
 
 REJECTED = 2
 """PKIStatus of a reply without a stamp (RFC 3161)."""

@@ -298,7 +298,7 @@ def test_a_cycle_that_was_closed_after_a_crash_opens_nothing(tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(house.attester.store, "put_attestation", die)
+        dying.setattr(house.attester.store, "put_statement", die)
         with pytest.raises(KeyboardInterrupt):
             house.run(mode=Mode.OBSERVE)
     assert len(list((tmp_path / "evidence" / "disclosures").iterdir())) == 1

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from reconciler.adapters.token_sources import check, fetch
 from reconciler.core.errors import SigningError
+from reconciler.demo.sigstore.issuer import CLIENT_ID, WORKLOAD, Issuer
+from reconciler.demo.sigstore.service import Fault, Reply, Request, Service
 from reconciler.signing_settings import SigningSettings, SigstoreSettings, TokenSettings
-from tests.fakes.sigstore.issuer import CLIENT_ID, CLIENT_SECRET, WORKLOAD, Issuer
-from tests.fakes.sigstore.service import Fault, Reply, Request, Service
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ISSUER = "https://issuer.corp.example"
@@ -25,7 +25,7 @@ ISSUER = "https://issuer.corp.example"
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
     """Run an issuer."""
-    running = Issuer()
+    running = Issuer(client_secret="made-for-a-test:%&+")
     running.service.start()
     yield running
     running.service.stop()
@@ -81,9 +81,9 @@ def test_a_missing_or_strange_file_is_named(tmp_path: Path) -> None:
         fetch(settings, nothing)
 
 
-def credentials(issuer: Issuer, folder: Path, secret: str = CLIENT_SECRET, **changes: Any) -> TokenSettings:
+def credentials(issuer: Issuer, folder: Path, secret: str = "", **changes: Any) -> TokenSettings:
     """Return settings of client credentials."""
-    (folder / "secret").write_text(secret + "\n")
+    (folder / "secret").write_text((secret or issuer.client_secret) + "\n")
     block = {"source": "client_credentials", "token_url": issuer.token_url, "client_id": CLIENT_ID}
     return TokenSettings.model_validate({**block, "client_secret_file": folder / "secret", **changes})
 

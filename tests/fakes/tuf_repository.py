@@ -10,7 +10,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # re-exported, no __all__
 from tuf.api import metadata as tuf
 
-from tests.fakes.sigstore.service import NOT_FOUND, Reply, Request, Service
+from reconciler.demo.sigstore.service import NOT_FOUND, Reply, Request, Service
 
 ROLES = ("root", "timestamp", "snapshot", "targets")
 

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.fakes.sigstore.authority import Authority, CtLog, spki
-from tests.fakes.sigstore.fulcio import Fulcio
-from tests.fakes.sigstore.issuer import Issuer
-from tests.fakes.sigstore.rekor import LogKey, Rekor, b64
-from tests.fakes.sigstore.service import Service
-from tests.fakes.sigstore.tsa import Tsa
+from reconciler.demo.sigstore.authority import Authority, CtLog, spki
+from reconciler.demo.sigstore.fulcio import Fulcio
+from reconciler.demo.sigstore.issuer import Issuer
+from reconciler.demo.sigstore.rekor import LogKey, Rekor, b64
+from reconciler.demo.sigstore.service import Service
+from reconciler.demo.sigstore.tsa import Tsa
 
-OPERATOR = "corp.example"
 ROOT_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 SIGNING_TYPE = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 CONFIG_TYPE = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
@@ -28,6 +26,8 @@ class PrivateSigstore:
     """Started and stopped as a context; every service has a port and faults of its own."""
 
     folder: Path
+    operator: str = "corp.example"
+    """Who runs it, as the trust configuration says."""
     issuer: Issuer = field(default_factory=Issuer)
     fulcio: Fulcio = field(default_factory=Fulcio)
     rekor: Rekor = field(default_factory=Rekor)
@@ -70,19 +70,19 @@ class PrivateSigstore:
             "mediaType": ROOT_TYPE,
             "tlogs": [_tlog(self.rekor.service.url, key) for key in self.rekor.keys],
             "ctlogs": [_ctlog(self.fulcio.service.url, self.fulcio.log)],
-            "certificateAuthorities": [_authority(self.fulcio.service.url, self.fulcio.authority)],
-            "timestampAuthorities": [_authority(self.tsa.url, self.tsa.authority, self.tsa.certificate)],
+            "certificateAuthorities": [self._authority(self.fulcio.service.url, self.fulcio.authority)],
+            "timestampAuthorities": [self._authority(self.tsa.url, self.tsa.authority, self.tsa.certificate)],
         }
 
     def signing_config(self) -> dict[str, Any]:
         """Return where to sign."""
         return {
             "mediaType": SIGNING_TYPE,
-            "caUrls": [_place(self.fulcio.service.url, 1)],
-            "oidcUrls": [_place(self.issuer.url, 1)],
-            "rekorTlogUrls": [_place(self.rekor.service.url, 2)],
+            "caUrls": [self._place(self.fulcio.service.url, 1)],
+            "oidcUrls": [self._place(self.issuer.url, 1)],
+            "rekorTlogUrls": [self._place(self.rekor.service.url, 2)],
             "rekorTlogConfig": {"selector": "ANY"},
-            "tsaUrls": [_place(self.tsa.url, 1)],
+            "tsaUrls": [self._place(self.tsa.url, 1)],
             "tsaConfig": {"selector": "ANY"},
         }
 
@@ -99,18 +99,26 @@ class PrivateSigstore:
         path.write_text(json.dumps(self.trust_config(), indent=1))
         return path
 
-    def write_token(self, path: Path, **changes: Any) -> Path:
-        """Write a fresh token to a file, as whoever rotates it does."""
+    def write_token(self, path: Path, **changes: object) -> Path:
+        """Write a fresh token to a file, as whoever keeps it fresh does."""
         path.write_text(self.issuer.token(**changes) + "\n")
         return path
+
+    def _place(self, url: str, version: int) -> dict[str, Any]:
+        return {"url": url, "majorApiVersion": version, "validFor": _start(), "operator": self.operator}
+
+    def _authority(self, url: str, authority: Authority, *leaves: x509.Certificate) -> dict[str, Any]:
+        chain = [{"rawBytes": b64(one.public_bytes(Encoding.DER))} for one in (*leaves, authority.certificate)]
+        return {
+            "subject": {"organization": self.operator, "commonName": authority.common_name},
+            "uri": url,
+            "certChain": {"certificates": chain},
+            "validFor": _start(),
+        }
 
 
 def _start() -> dict[str, str]:
     return {"start": (datetime.now(UTC) - timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
-def _place(url: str, version: int) -> dict[str, Any]:
-    return {"url": url, "majorApiVersion": version, "validFor": _start(), "operator": OPERATOR}
 
 
 def _log(url: str, log_id: bytes, key: bytes, details: str) -> dict[str, Any]:
@@ -123,16 +131,4 @@ def _tlog(url: str, key: LogKey) -> dict[str, Any]:
 
 
 def _ctlog(url: str, log: CtLog) -> dict[str, Any]:
-    public = log.key.public_key()
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    return _log(url, log.log_id, spki(public), "PKIX_ECDSA_P256_SHA_256")
-
-
-def _authority(url: str, authority: Authority, *leaves: x509.Certificate) -> dict[str, Any]:
-    chain = [{"rawBytes": b64(one.public_bytes(Encoding.DER))} for one in (*leaves, authority.certificate)]
-    return {
-        "subject": {"organization": OPERATOR, "commonName": authority.common_name},
-        "uri": url,
-        "certChain": {"certificates": chain},
-        "validFor": _start(),
-    }
+    return _log(url, log.log_id, spki(log.key.public_key()), "PKIX_ECDSA_P256_SHA_256")

@@ -15,6 +15,8 @@ ISSUER_V1 = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 ISSUER_V2 = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 SCT_LIST = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 LEAF_SECONDS = 600
+_LONG_FORM = 0x80
+"""From here on, DER gives the length of the length (X.690)."""
 _ALREADY = timedelta(minutes=5)
 """Authorities are valid since before they were made, so that a clock set off meets no young authority."""
 
@@ -27,10 +29,10 @@ def spki(key: ec.EllipticCurvePublicKey) -> bytes:
 def tlv(tag: int, content: bytes) -> bytes:
     """Return a DER value with its tag and length."""
     size = len(content)
-    if size < 0x80:
+    if size < _LONG_FORM:
         return bytes((tag, size)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + content
+    return bytes((tag, _LONG_FORM | len(length))) + length + content
 
 
 @dataclass(slots=True)
@@ -128,9 +130,7 @@ class Authority:
             .add_extension(x509.UnrecognizedExtension(ISSUER_V2, tlv(0x0C, issuer.encode())), critical=False)
         )
         precertificate = _with_scts(builder, _DUMMY).sign(self.key, hashes.SHA256())
-        public = self.key.public_key()
-        assert isinstance(public, ec.EllipticCurvePublicKey)
-        scts = log.sct_list(precertificate.tbs_precertificate_bytes, public, at)
+        scts = log.sct_list(precertificate.tbs_precertificate_bytes, self.key.public_key(), at)
         return _with_scts(builder, scts).sign(self.key, hashes.SHA256())
 
 

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.fakes.sigstore.authority import Authority, CtLog
-from tests.fakes.sigstore.issuer import AUDIENCE
-from tests.fakes.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json, refuse
+from reconciler.demo.sigstore.authority import Authority, CtLog
+from reconciler.demo.sigstore.issuer import AUDIENCE
+from reconciler.demo.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json, refuse
 
 UNAUTHENTICATED = 16
 _DISCOVERY_SECONDS = 3.0

@@ -9,8 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.fakes.sigstore.authority import Authority
-from tests.fakes.sigstore.service import NOT_FOUND, Reply, Request, Service, refuse
+from reconciler.demo.private_file import write_private
+from reconciler.demo.sigstore.authority import Authority
+from reconciler.demo.sigstore.service import NOT_FOUND, Reply, Request, Service, refuse
 
 PATH = "/api/v1/timestamp"
 _CONFIGURATION = """\
@@ -46,7 +47,7 @@ class Tsa:
         key = ec.generate_private_key(ec.SECP256R1())
         self.certificate = self.authority.time_stamper(key.public_key())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (self.folder / "tsa.key").write_bytes(pem)
+        write_private(self.folder / "tsa.key", pem.decode())
         (self.folder / "tsa.crt").write_bytes(self.certificate.public_bytes(Encoding.PEM))
         (self.folder / "serial").write_text("01\n")
         (self.folder / "openssl.cnf").write_text(_CONFIGURATION.format(folder=self.folder))

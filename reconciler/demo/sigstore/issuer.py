@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +12,13 @@ from urllib.parse import parse_qs
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.fakes.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json
+from reconciler.demo.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json
 
 AUDIENCE = "sigstore"
 WORKLOAD = "https://corp.example/workloads/access-reconciler"
-"""The identity that the tests sign as."""
+"""The identity that tokens are for, unless another is asked for."""
 CLIENT_ID = "access-reconciler"
-CLIENT_SECRET = "made-for-a-test:%&+"
+_SECRET_BYTES = 24
 
 
 @dataclass(slots=True)
@@ -41,6 +42,8 @@ class Issuer:
     """How far the issuer's clock is ahead."""
     lifetime_seconds: float = 600.0
     subject: str = WORKLOAD
+    client_secret: str = field(default_factory=lambda: secrets.token_urlsafe(_SECRET_BYTES), repr=False)
+    """What the one client proves itself with at the token endpoint."""
     claims: dict[str, Any] = field(default_factory=dict)
     """Added to every token."""
     issued: int = 0
@@ -66,7 +69,7 @@ class Issuer:
         key = _Key(kid=f"key-{len(self._keys) + 1}", private=ec.generate_private_key(ec.SECP256R1()))
         self._keys = [*(self._keys if keep_old else []), key]
 
-    def token(self, **changes: Any) -> str:
+    def token(self, **changes: object) -> str:
         """Return a token; keyword arguments replace claims, None removes one."""
         now = time.time() + self.skew_seconds
         self.issued += 1
@@ -105,18 +108,17 @@ class Issuer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         if form.get("grant_type") != "client_credentials":
             return as_json({"error": "unsupported_grant_type"}, 400)
-        if not _authenticated(request):
+        if not self._authenticated(request):
             return as_json({"error": "invalid_client", "error_description": "the secret is wrong"}, 401)
         token = self.token(aud=form.get("audience", AUDIENCE))
         return as_json({"access_token": token, "token_type": "Bearer", "expires_in": int(self.lifetime_seconds)})
 
-
-def _authenticated(request: Request) -> bool:
-    """Check HTTP Basic as RFC 6749 section 2.3.1 has it: both parts form-encoded."""
-    kind, _, encoded = request.headers.get("authorization", "").partition(" ")
-    if kind != "Basic":
-        return False
-    name, _, secret = base64.b64decode(encoded).decode().partition(":")
-    sent = parse_qs(f"name={name}&secret={secret}")
-    expected = {"name": [CLIENT_ID], "secret": [CLIENT_SECRET]}
-    return hmac.compare_digest(json.dumps(sent), json.dumps(expected))
+    def _authenticated(self, request: Request) -> bool:
+        """Check HTTP Basic as RFC 6749 section 2.3.1 has it: both parts form-encoded."""
+        kind, _, encoded = request.headers.get("authorization", "").partition(" ")
+        if kind != "Basic":
+            return False
+        name, _, secret = base64.b64decode(encoded).decode().partition(":")
+        sent = parse_qs(f"name={name}&secret={secret}")
+        expected = {"name": [CLIENT_ID], "secret": [self.client_secret]}
+        return hmac.compare_digest(json.dumps(sent), json.dumps(expected))

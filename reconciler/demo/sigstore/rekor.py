@@ -1,6 +1,6 @@
 """A Rekor of version 2: a Merkle tree that takes signatures which verify, and proves that it holds them.
 
-Its tree is written for this fake alone, so that our own (`reconciler.core.merkle`) is held against another one.
+Its tree is written for this log alone, so that ours (`reconciler.core.merkle`) is held against another one.
 """
 
 import base64
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from tests.fakes.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json, refuse
+from reconciler.demo.sigstore.service import NOT_FOUND, Reply, Request, Service, as_json, refuse
 
 _P256 = "PKIX_ECDSA_P256_SHA_256"
 
