@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestations import Problem
@@ -90,6 +90,19 @@ class Asked(_Read):
     workers: dict[str, Any]
     waivers: dict[str, Any]
     findings: tuple[FindingDocument, ...]
+
+    @property
+    def items(self) -> int:
+        """Return how many access items the principal had."""
+        return len(self.unit["access"])
+
+    @field_validator("unit")
+    @classmethod
+    def _with_access(cls, unit: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(unit.get("access"), dict):
+            msg = "a unit holds its access items"
+            raise ValueError(msg)  # noqa: TRY004 - what pydantic reports as a fault of the document
+        return unit
 
 
 class EvaluationLine(_Read):

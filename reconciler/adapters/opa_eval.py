@@ -26,9 +26,11 @@ LONGEST_SECONDS: Final = 300.0
 """One run may take this long; the requests of one run take about a second."""
 
 _QUERY: Final = (
-    "{id: decision | some id, asked in input; decision := data.access.driver.decide"
-    " with input as asked.input with data.roster as asked.roster with data.waivers as asked.waivers}"
+    "{id: decision | some id; asked := input[id].input; roster := input[id].roster; waivers := input[id].waivers;"
+    " decision := data.access.driver.decide"
+    " with input as asked with data.roster as roster with data.waivers as waivers}"
 )
+"""The documents are bound first: a reference into a loop's variable after `with` is undefined in OPA 1.22."""
 _VERSION = re.compile(r"^Version:\s*(\S+)", re.MULTILINE)
 _ADVICE: Final = "run the same by hand: docs/attestations.md shows how"
 
@@ -101,9 +103,7 @@ def opa_eval(executable: Path, modules: tuple[tuple[str, str], ...], data: str) 
     """
     with tempfile.TemporaryDirectory(prefix="replay-") as name:
         folder = Path(name)
-        capabilities = json.loads(_run([str(executable), "capabilities", "--current"], folder, "").stdout)
-        kept = [one for one in capabilities["builtins"] if one["name"] not in FORBIDDEN_BUILTINS]
-        capabilities |= {"builtins": kept, "allow_net": []}
+        capabilities = _capabilities(executable, folder)
         try:
             (folder / "capabilities.json").write_text(json.dumps(capabilities), encoding="utf-8")
             (folder / "policies").mkdir()
@@ -114,6 +114,18 @@ def opa_eval(executable: Path, modules: tuple[tuple[str, str], ...], data: str) 
             msg = f"the policies cannot be written to {folder}: {error.strerror}"
             raise EvidenceError(msg, advice="see that there is space in the folder for temporary files") from error
         yield OpaEval(executable=executable, folder=folder)
+
+
+def _capabilities(executable: Path, folder: Path) -> dict[str, Json]:
+    """Return what the binary can do, without what decisions must not rest on."""
+    done = _run([str(executable), "capabilities", "--current"], folder, "")
+    try:
+        capabilities = json.loads(done.stdout)
+        kept = [one for one in capabilities["builtins"] if one["name"] not in FORBIDDEN_BUILTINS]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        msg = f"{executable} does not tell its capabilities as OPA does"
+        raise PolicyError(msg, advice="name the opa binary with --opa") from error
+    return {**capabilities, "builtins": kept, "allow_net": []}
 
 
 def _run(command: list[str], folder: Path, text: str) -> subprocess.CompletedProcess[str]:

@@ -96,7 +96,7 @@ class Replay:
         if policies is None:
             return
         for evaluation in evaluations:
-            weight = max(1, len(evaluation.asked.unit.get("access", ())))
+            weight = max(1, evaluation.asked.items)
             if policies.items + weight > MOST_AT_ONCE:
                 self._settle(policies)
             policies.waiting.append(evaluation)

@@ -16,7 +16,7 @@ WITH_GAPS: Final = 3
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
 _NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
-_SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
+SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
 def with_damaged(report: Report, damaged: Sequence[str]) -> Report:
@@ -71,4 +71,4 @@ def print_report(report: Report, source: KeySource) -> None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
-        typer.echo(_SELF_CONSISTENT)
+        typer.echo(SELF_CONSISTENT)

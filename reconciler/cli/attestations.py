@@ -34,6 +34,7 @@ from reconciler.cli.attestation_trust import (
     trusted_of,
 )
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.replay import replay_command
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 
@@ -147,6 +148,7 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("list")(commands.list)
     group.command("show")(commands.show)
     group.command("export")(commands.export)
+    group.command("replay")(replay_command(locate))
     return group
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from reconciler.adapters.embedded_rego import ALLOWED_BUILTINS
-from reconciler.core.decision import FORBIDDEN_BUILTINS
 from reconciler.adapters.policy_files import load_waivers
+from reconciler.core.decision import FORBIDDEN_BUILTINS
 from reconciler.core.metadata import RULES
 from reconciler.core.schemas import published_schemas
 from tests import peers
