@@ -17,7 +17,8 @@ from reconciler.core.record import CycleRecord
 from reconciler.core.spooling import USUAL_PACE, Pace
 from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import Clock, CycleEntry, EvidenceStore, Signer
+from reconciler.evidence_ports import EvidenceLog, EvidenceStore, Signer
+from reconciler.ports import Clock, CycleEntry
 from reconciler.spool import Spool, behind
 
 _OTHERS_SECONDS = 120.0
@@ -46,6 +47,7 @@ class Attester:
     """Attests cycles in one signing mode into one evidence store."""
 
     store: EvidenceStore
+    log: EvidenceLog
     signer: Signer
     instance_id: str
     random_bytes: Callable[[int], bytes]
@@ -62,7 +64,8 @@ class Attester:
         """
         previous = self.store.head(journal)
         key = self.random_bytes(KEY_BYTES)
-        made = documents(record, key, self._nonces(), grounds)
+        made = documents(record, key, self._nonces(), previous, grounds)
+        logged = self.log.extended(made.leaves, previous)
         for name, content in made.files:
             self.store.put(content, kind=name)
         payload = build_statement(
@@ -72,6 +75,7 @@ class Attester:
                 key=key,
                 previous=previous,
                 genesis=chain_genesis(self.instance_id, self.signer.identity),
+                log=logged.section,
                 instance_id=self.instance_id,
                 signing_mode=self.signer.mode,
                 assurance=self.signer.assurance,
@@ -80,7 +84,9 @@ class Attester:
         self.store.put_pseudonym_key(record.sequence, record.cycle_id, key)
         self.store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         path = self.store.put_statement(record.sequence, record.cycle_id, payload)
-        return Attested(record=record, statement_digest="sha256:" + sha256_hex(payload), path=path)
+        digest = "sha256:" + sha256_hex(payload)
+        self.log.commit(logged, Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest))
+        return Attested(record=record, statement_digest=digest, path=path)
 
     def sign(self, attested: Attested, clock: Clock) -> Attested:
         """Sign what waits, oldest first, the statement of this cycle last; say so where it stays unsigned.
@@ -107,7 +113,8 @@ class Attester:
         """Check that the chain ends where the journal says it does.
 
         Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
-        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere; and
+        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere, nor on top of
+        a log whose hashes or leaves are not those that the statements tell; and
         `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or when
         attestations are `required` and one still waits for its signature.
         """
@@ -119,6 +126,7 @@ class Attester:
             raise EvidenceError(
                 msg, advice="a journal was lost, rolled back or mixed up: see Restore in docs/operations.md"
             )
+        self.log.resume(head)
         if self.required:
             unsigned = behind(self.spool(clock).work(wait_seconds=_OTHERS_SECONDS))
             if unsigned is not None:

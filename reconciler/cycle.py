@@ -70,8 +70,9 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
 
 def _latest(house: CycleHouse, now: datetime) -> datetime:
     """Return the latest instant at which a cycle is believed to have begun or ended, now included."""
-    instants = [one for entry in house.journal.cycles() for one in (entry.started_at, entry.finished_at)]
-    return max([now, *(one for one in instants if one is not None and one - now <= _BELIEVED_AHEAD)])
+    believed = now + _BELIEVED_AHEAD
+    instants = (one for entry in house.journal.cycles() for one in (entry.started_at, entry.finished_at))
+    return max((one for one in instants if one is not None and now < one <= believed), default=now)
 
 
 def _given_way(notes: Notes, error: Superseded) -> Notes:
@@ -221,8 +222,9 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
 
 def _reverted(notes: Notes, house: CycleHouse) -> Reverted:
     """Count what was given back between the beginning of the cycle before and that of this one."""
-    before = [one.started_at for one in house.journal.cycles() if one.sequence == notes.sequence - 1]
-    return house.journal.reverted(before[0] if before else None, notes.started_at)
+    cycles = reversed(house.journal.cycles())
+    before = next((one.started_at for one in cycles if one.sequence == notes.sequence - 1), None)
+    return house.journal.reverted(before, notes.started_at)
 
 
 def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:

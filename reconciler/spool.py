@@ -12,7 +12,7 @@ from inventory.provider import Clock
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.spooling import NO_ATTEMPTS, USUAL_PACE, Attempts, Backlog, Pace, Waiting
-from reconciler.ports import EvidenceStore, Signer
+from reconciler.evidence_ports import EvidenceStore, Signer
 
 MOST_AT_ONCE: Final = 20
 """Statements signed in one go: more would keep whoever waits for the end of it waiting."""

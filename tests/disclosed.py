@@ -21,6 +21,7 @@ from tests.record_builders import (
     KEY,
     cycle_id,
     cycle_record,
+    evidence_log,
     nonces,
     plan,
     put_attestation,
@@ -65,21 +66,27 @@ class Disclosing:
         self.root = root
         self.store = FileEvidenceStore(root)
         self.signer = KeySigner.open(root / "keys" / "attestation.pem")
+        self.log = evidence_log(root)
         self.documents: dict[int, StatementDocument] = {}
 
     def attest(self, cycle: Decided) -> None:
         """Add a cycle to the chain."""
         record = cycle.record
-        made = documents(record, KEY, nonces(), cycle.grounds)
+        previous = self.store.head()
+        made = documents(record, KEY, nonces(), previous, cycle.grounds)
+        logged = self.log.extended(made.leaves, previous)
         for name, content in made.files:
             self.store.put(content, kind=name)
         self.store.put_pseudonym_key(record.sequence, record.cycle_id, KEY)
         self.store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         genesis = chain_genesis("test-installation", self.signer.identity)
-        facts = statement_facts(record, documents=made, previous=self.store.head(), genesis=genesis)
+        facts = statement_facts(record, documents=made, previous=previous, genesis=genesis, log=logged.section)
         signed = self.signer.sign(build_statement(record, facts))
         put_attestation(self.store, record.sequence, record.cycle_id, signed)
         self.documents[record.sequence] = read_statement(signed.payload)
+        head = self.store.head()
+        assert head is not None
+        self.log.commit(logged, head)
 
     def evidence(self, sequence: int, name: str) -> Path:
         """Return where an evidence file of a cycle lies."""

@@ -74,7 +74,7 @@ def disclosures_path(root: Path, sequence: int, cycle_id: str) -> Path:
 
 
 class FileEvidenceStore:
-    """Implements `reconciler.ports.EvidenceStore` in a folder. Raises `EvidenceError` for all that goes wrong."""
+    """Implements `evidence_ports.EvidenceStore` in a folder. Raises `EvidenceError` for all that goes wrong."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

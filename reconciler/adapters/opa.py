@@ -25,8 +25,8 @@ from opa_client.opa import OpaClient
 
 from reconciler.adapters.opa_process import OpaProcess
 from reconciler.adapters.opa_replies import compact, evaluation_error, package_path, references
+from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.canonical import Json, dumps
-from reconciler.core.decision import FORBIDDEN_BUILTINS
 from reconciler.core.errors import PolicyError, SettingsError, Undecided
 from reconciler.core.metadata import policy_digest
 from reconciler.core.model import EngineInfo, PolicySet

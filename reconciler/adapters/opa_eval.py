@@ -18,8 +18,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reconciler.core.builtins import allowed_capabilities
 from reconciler.core.canonical import Json
-from reconciler.core.decision import FORBIDDEN_BUILTINS
 from reconciler.core.errors import EvidenceError, PolicyError, Undecided
 
 LONGEST_SECONDS: Final = 300.0
@@ -105,7 +105,7 @@ def opa_eval(executable: Path, modules: tuple[tuple[str, str], ...], data: str) 
         folder = Path(name)
         capabilities = _capabilities(executable, folder)
         try:
-            (folder / "capabilities.json").write_text(json.dumps(capabilities), encoding="utf-8")
+            (folder / "capabilities.json").write_text(capabilities, encoding="utf-8")
             (folder / "policies").mkdir()
             (folder / "policies" / "data.json").write_text(data, encoding="utf-8")
             for number, (_, source) in enumerate(modules):
@@ -116,16 +116,14 @@ def opa_eval(executable: Path, modules: tuple[tuple[str, str], ...], data: str) 
         yield OpaEval(executable=executable, folder=folder)
 
 
-def _capabilities(executable: Path, folder: Path) -> dict[str, Json]:
+def _capabilities(executable: Path, folder: Path) -> str:
     """Return what the binary can do, without what decisions must not rest on."""
     done = _run([str(executable), "capabilities", "--current"], folder, "")
     try:
-        capabilities = json.loads(done.stdout)
-        kept = [one for one in capabilities["builtins"] if one["name"] not in FORBIDDEN_BUILTINS]
+        return allowed_capabilities(json.loads(done.stdout))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         msg = f"{executable} does not tell its capabilities as OPA does"
         raise PolicyError(msg, advice="name the opa binary with --opa") from error
-    return {**capabilities, "builtins": kept, "allow_net": []}
 
 
 def _run(command: list[str], folder: Path, text: str) -> subprocess.CompletedProcess[str]:

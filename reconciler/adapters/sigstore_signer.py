@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler.adapters.keyless import MODE, signer_name
 from reconciler.adapters.sigstore_bundle import read_bundle
 from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
-from reconciler.ports import SignedStatement
+from reconciler.evidence_ports import SignedStatement
 from reconciler.signing_settings import SigstoreSettings
 
 PRIVATE_LOG = "private-log"
@@ -25,7 +25,7 @@ _ADVICE = "run `access-reconciler doctor`; give the process more memory, or rais
 
 
 class KeylessSigner:
-    """Implements `reconciler.ports.Signer` with an instance of Sigstore."""
+    """Implements `reconciler.evidence_ports.Signer` with an instance of Sigstore."""
 
     def __init__(self, settings: SigstoreSettings, cache: Path) -> None:
         """Take the settings; nothing is asked yet. `cache` keeps what the instance's TUF repository said."""

@@ -28,7 +28,7 @@ _BUNDLE_BYTES: Final = 256 * 1024
 
 
 class SpoolFile:
-    """Implements `reconciler.ports.SigningMemory` in the evidence folder."""
+    """Implements `reconciler.evidence_ports.SigningMemory` in the evidence folder."""
 
     def __init__(self, root: Path) -> None:
         self._path = root / _MEMORY

@@ -17,6 +17,7 @@ from rich.table import Table
 from reconciler.adapters.attestation_document import read_statement
 from reconciler.adapters.attestations import Attestation, attestations_in, verify
 from reconciler.adapters.evidence_pack import write_pack
+from reconciler.adapters.pack_period import Period, following
 from reconciler.cli.attestation_report import document, exit_code, print_report, with_damaged
 from reconciler.cli.attestation_trust import (
     ConfigOption,
@@ -64,12 +65,19 @@ class _Commands:
         given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
         with opened_place(self._locate, config, pack) as place:
             trusted, source = trusted_of(place, given, from_store=config is None and pack is not None)
-            found = verify(place.root, trusted, expected_head=expected_head(expect_head), journal=place.journal)
+            period = Period()
+            found = verify(
+                place.root,
+                trusted,
+                expected_head=expected_head(expect_head),
+                journal=place.journal,
+                each=following(period, trusted),
+            )
         report = with_damaged(found, place.damaged)
         if output is Output.JSON:
-            typer.echo(json.dumps(document(report, source), indent=2))
+            typer.echo(json.dumps(document(report, source, period), indent=2))
         else:
-            print_report(report, source)
+            print_report(report, source, period)
         raise typer.Exit(exit_code(report, source))
 
     def list(self, config: ConfigOption = None, pack: PackOption = None, output: OutputOption = Output.TABLE) -> None:

@@ -8,7 +8,6 @@ undecided (`Undecided`), and a smaller request may tell which of them is at faul
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from pydantic import ValidationError
 
@@ -16,11 +15,6 @@ from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.model import Effect
 from reconciler.core.schemas import CONFIG_SCHEMA, DecisionDocument, FindingDocument
-
-FORBIDDEN_BUILTINS: Final = frozenset(
-    {"time.now_ns", "http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "uuid.rfc4122"}
-)
-"""They make a decision depend on more than its input and data, or reach out of the engine."""
 
 _ADVICE = "nothing is done on this answer; look at the policies and at the engine's log"
 

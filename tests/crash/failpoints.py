@@ -7,7 +7,9 @@ from typing import Any
 
 from inventory.model import Principal, PrincipalReading, ProviderInventory
 from inventory.provider import Interest
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import BUNDLE_SUFFIX, STATEMENT_SUFFIX, FileEvidenceStore
+from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import JournalError
@@ -20,9 +22,11 @@ from reconciler.core.model import (
     Receipt,
 )
 from reconciler.core.record import CycleOutcome
+from reconciler.core.running_log import LogSection
 from reconciler.core.spooling import Attempts
+from reconciler.evidence_ports import SignedStatement, Signer
 from reconciler.execution import Crew, execute
-from reconciler.ports import Journal, SignedStatement, Signer
+from reconciler.ports import Journal
 from reconciler.recovery import recover
 from tests.fakes.clock import FakeClock
 from tests.fakes.world import FakeProvider, Watcher, approve, plan_of, proposals
@@ -175,6 +179,24 @@ class FailingStore(FileEvidenceStore):
         self._failpoints.hit(f"before file {kind}")
         super()._create(path, content)
         self._failpoints.hit(f"after file {kind}")
+
+
+class FailingLog(FileEvidenceLog):
+    """A log whose process may die before, amid and after what it adds, and around its checkpoint."""
+
+    def __init__(self, root: Path, key: LogKey, failpoints: Failpoints) -> None:
+        super().__init__(root, key)
+        self._failpoints = failpoints
+
+    def _append(self, content: bytes) -> None:
+        self._failpoints.hit("before leaf hashes")
+        for part in (content[:7], content[7:]):
+            super()._append(part)
+            self._failpoints.hit("after leaf hashes")
+
+    def _checkpoint(self, stem: str, section: LogSection) -> None:
+        super()._checkpoint(stem, section)
+        self._failpoints.hit("after checkpoint")
 
 
 def live(providers: Sequence[FakeProvider], journal: Journal, failpoints: Failpoints, clock: FakeClock) -> None:

@@ -11,7 +11,7 @@ from reconciler.adapters.attestations import verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.record import CycleOutcome
 from reconciler.demo.sigstore.instance import PrivateSigstore
-from reconciler.ports import Signer
+from reconciler.evidence_ports import Signer
 from tests.builders import PROVIDER
 from tests.crash.failpoints import Crash, FailingJournal, FailingSigner, FailingStore, Failpoints
 from tests.fakes.house import House

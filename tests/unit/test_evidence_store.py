@@ -15,7 +15,7 @@ from reconciler.core.model import CycleId
 from tests.record_builders import attested_chain, cycle_id, cycle_record, journal_of
 
 if TYPE_CHECKING:
-    from reconciler.ports import EvidenceStore
+    from reconciler.evidence_ports import EvidenceStore
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
 from reconciler.core.spooling import NO_ATTEMPTS, Attempts, Backlog, Pace, StatementState
-from reconciler.ports import SignedStatement
+from reconciler.evidence_ports import SignedStatement
 from reconciler.spool import MOST_AT_ONCE, Spool, look
 from tests.builders import NOW
 from tests.fakes.clock import FakeClock
