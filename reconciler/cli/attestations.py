@@ -36,6 +36,7 @@ from reconciler.cli.attestation_trust import (
 )
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.cli.replay import replay_command
+from reconciler.cli.unsigned import pending, retry
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 
@@ -157,6 +158,8 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("show")(commands.show)
     group.command("export")(commands.export)
     group.command("replay")(replay_command(locate))
+    group.command("pending")(pending)
+    group.command("retry")(retry)
     return group
 
 
