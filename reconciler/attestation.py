@@ -1,7 +1,8 @@
-"""The last verb: turns the record of a cycle into stored evidence and a signed, chained statement.
+"""The last verb: turns the record of a cycle into stored evidence and a chained statement, and has it signed.
 
-Evidence first, then the statement that names it, then its signature: a crash in between leaves evidence that nobody
-names, never a statement whose evidence is missing.
+Evidence first, then the statement that names it: a crash in between leaves evidence that nobody names, never a
+statement whose evidence is missing. With the statement the cycle is recorded for good; its signature comes after
+everything else, and may come late.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,15 @@ from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.grounds import NO_GROUNDS, Grounds
 from reconciler.core.leaves import KEY_BYTES, NONCE_BYTES
 from reconciler.core.record import CycleRecord
+from reconciler.core.spooling import USUAL_PACE, Pace
 from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
-from reconciler.ports import CycleEntry, EvidenceStore, Signer
+from reconciler.evidence_ports import EvidenceLog, EvidenceStore, Signer
+from reconciler.ports import Clock, CycleEntry
+from reconciler.spool import Spool, behind
 
-_MOST_AT_ONCE = 20
-"""Statements signed late in one cycle: more would keep the next cycle waiting."""
+_OTHERS_SECONDS = 120.0
+"""How long a cycle that needs everything signed waits for somebody who is signing: longer than one signature takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +47,25 @@ class Attester:
     """Attests cycles in one signing mode into one evidence store."""
 
     store: EvidenceStore
+    log: EvidenceLog
     signer: Signer
     instance_id: str
     random_bytes: Callable[[int], bytes]
     required: bool = False
     """No attestation, no act: nothing begins while a statement waits for its signature."""
+    at_once: bool = True
+    """Whether a cycle signs at its end. The daemon's do not: it signs beside them, so that no leaver waits for it."""
+    pace: Pace = USUAL_PACE
 
     def attest(self, record: CycleRecord, journal: Sequence[CycleEntry], grounds: Grounds = NO_GROUNDS) -> Attested:
-        """Store the evidence of a cycle, state it, sign it and store the bundle.
-
-        A statement that cannot be signed now is stored without its signature and waits: what was done stays done, and
-        the chain goes on from it. Statements are signed strictly in order, so later ones wait behind it.
+        """Store the evidence of a cycle and state it, durably. The statement waits for its signature.
 
         Raises `EvidenceError` when the chain does not continue or nothing can be stored.
         """
         previous = self.store.head(journal)
         key = self.random_bytes(KEY_BYTES)
-        made = documents(record, key, self._nonces(), grounds)
+        made = documents(record, key, self._nonces(), previous, grounds)
+        logged = self.log.extended(made.leaves, previous)
         for name, content in made.files:
             self.store.put(content, kind=name)
         payload = build_statement(
@@ -69,6 +75,7 @@ class Attester:
                 key=key,
                 previous=previous,
                 genesis=chain_genesis(self.instance_id, self.signer.identity),
+                log=logged.section,
                 instance_id=self.instance_id,
                 signing_mode=self.signer.mode,
                 assurance=self.signer.assurance,
@@ -76,35 +83,41 @@ class Attester:
         )
         self.store.put_pseudonym_key(record.sequence, record.cycle_id, key)
         self.store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
+        path = self.store.put_statement(record.sequence, record.cycle_id, payload)
         digest = "sha256:" + sha256_hex(payload)
-        try:
-            self._sign_waiting(_MOST_AT_ONCE)
-            signed = self.signer.sign(payload)
-        except SigningError as error:
-            path = self.store.put_statement(record.sequence, record.cycle_id, payload)
-            told = f"SigningError: the statement waits for its signature: {error}"
-            return Attested(record=replace(record, errors=(*record.errors, told)), statement_digest=digest, path=path)
-        path = self.store.put_attestation(record.sequence, record.cycle_id, signed)
+        self.log.commit(logged, Link(sequence=record.sequence, cycle_id=record.cycle_id, digest=digest))
         return Attested(record=record, statement_digest=digest, path=path)
 
-    def _sign_waiting(self, most: int) -> None:
-        """Sign what waits, oldest first; raises `SigningError` when anything is left waiting."""
-        waiting = self.store.waiting()
-        for one in waiting[:most]:
-            self.store.put_bundle(one, self.signer.sign(one.payload).bundle)
-        if len(waiting) > most:
-            msg = f"{len(waiting) - most} earlier statements wait for theirs"
-            raise SigningError(msg, advice=f"nothing is to be done: each cycle signs up to {most} of them")
+    def sign(self, attested: Attested, clock: Clock) -> Attested:
+        """Sign what waits, oldest first, the statement of this cycle last; say so where it stays unsigned.
 
-    def resume(self, journal: Sequence[CycleEntry]) -> None:
-        """Finish what a crash left half-stored and check that the chain ends where the journal says it does.
+        What was done stays done and the chain goes on from the statement, so a failure here is no failure of a cycle.
+        """
+        if not self.at_once:
+            return attested
+        try:
+            left = self.spool(clock).work()
+        except (SigningError, EvidenceError) as error:
+            return _unsigned(attested, error)
+        unsigned = behind(left)
+        if unsigned is not None:
+            return _unsigned(attested, unsigned)
+        record = attested.record
+        return replace(attested, path=self.store.bundle_path(record.sequence, record.cycle_id))
+
+    def spool(self, clock: Clock) -> Spool:
+        """Return the statements that wait, with whom they are signed by."""
+        return Spool(store=self.store, signer=self.signer, clock=clock, random_bytes=self.random_bytes, pace=self.pace)
+
+    def resume(self, journal: Sequence[CycleEntry], clock: Clock) -> None:
+        """Check that the chain ends where the journal says it does.
 
         Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
-        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere; and
+        is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere, nor on top of
+        a log whose hashes or leaves are not those that the statements tell; and
         `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or when
         attestations are `required` and one still waits for its signature.
         """
-        self.store.recover()
         head = self.store.head(journal)
         self._same_mode(head)
         last = max((entry.sequence for entry in journal), default=0)
@@ -113,8 +126,11 @@ class Attester:
             raise EvidenceError(
                 msg, advice="a journal was lost, rolled back or mixed up: see Restore in docs/operations.md"
             )
+        self.log.resume(head)
         if self.required:
-            self._sign_waiting(_MOST_AT_ONCE)
+            unsigned = behind(self.spool(clock).work(wait_seconds=_OTHERS_SECONDS))
+            if unsigned is not None:
+                raise unsigned
 
     def _same_mode(self, head: Link | None) -> None:
         if head is not None and head.signing_mode not in {"", self.signer.mode}:
@@ -130,3 +146,8 @@ class Attester:
     def _nonces(self) -> Iterator[bytes]:
         while True:
             yield self.random_bytes(NONCE_BYTES)
+
+
+def _unsigned(attested: Attested, error: SigningError | EvidenceError) -> Attested:
+    told = f"{type(error).__name__}: the statement waits for its signature: {error}"
+    return replace(attested, record=replace(attested.record, errors=(*attested.record.errors, told)))

@@ -64,14 +64,15 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
         notes.failed = True
         notes.errors.append(f"{type(error).__name__}: {error}" + (f"; {error.advice}" if error.advice else ""))
         notes.results = notes.results or results_of(house.journal, cycle_id)
-    attested = _attest(_record(notes, house, rules), notes, house)
+    attested = house.attester.sign(_attest(_record(notes, house, rules), notes, house), house.clock)
     return replace(attested, snapshot=notes.snapshot, standing=notes.standing, gave_way=gave_way)
 
 
 def _latest(house: CycleHouse, now: datetime) -> datetime:
     """Return the latest instant at which a cycle is believed to have begun or ended, now included."""
-    instants = [one for entry in house.journal.cycles() for one in (entry.started_at, entry.finished_at)]
-    return max([now, *(one for one in instants if one is not None and one - now <= _BELIEVED_AHEAD)])
+    believed = now + _BELIEVED_AHEAD
+    instants = (one for entry in house.journal.cycles() for one in (entry.started_at, entry.finished_at))
+    return max((one for one in instants if one is not None and now < one <= believed), default=now)
 
 
 def _given_way(notes: Notes, error: Superseded) -> Notes:
@@ -221,8 +222,9 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
 
 def _reverted(notes: Notes, house: CycleHouse) -> Reverted:
     """Count what was given back between the beginning of the cycle before and that of this one."""
-    before = [one.started_at for one in house.journal.cycles() if one.sequence == notes.sequence - 1]
-    return house.journal.reverted(before[0] if before else None, notes.started_at)
+    cycles = reversed(house.journal.cycles())
+    before = next((one.started_at for one in cycles if one.sequence == notes.sequence - 1), None)
+    return house.journal.reverted(before, notes.started_at)
 
 
 def _verdicts(notes: Notes) -> tuple[LeaverVerdict, ...]:
@@ -263,7 +265,8 @@ def _outcome(notes: Notes) -> CycleOutcome:
 
 
 def _attest(record: CycleRecord, notes: Notes, house: CycleHouse) -> Attested:
-    say(house, "attest", f"signing the statement of cycle {record.sequence}")
+    """Make the record durable and the journal know it, then hand the trail over. Its signature comes after all that."""
+    say(house, "attest", f"storing the statement of cycle {record.sequence}")
     record = _with_errors(record, house.audit.record(record))
     attested = house.attester.attest(record, house.journal.cycles(), notes.grounds.grounds())
     house.journal.finish_cycle(record.cycle_id, record.outcome, attested.statement_digest, house.clock.now())
@@ -278,7 +281,7 @@ def _with_errors(record: CycleRecord, errors: tuple[str, ...]) -> CycleRecord:
 def _close_interrupted(house: CycleHouse, rules: CycleRules) -> None:
     """Settle what a killed process left behind by reading again, and attest the cycles that it did not end."""
     collectors = {name: source.collector for name, source in house.sources.items()}
-    house.attester.resume(house.journal.cycles())
+    house.attester.resume(house.journal.cycles(), house.clock)
     unsettled = house.journal.unsettled()
     if unsettled:
         say(house, "recover", f"settling {len(unsettled)} acts of before by reading again")

@@ -28,7 +28,6 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
-from reconciler.core.statement import Link
 
 __all__ = ["Clock", "Touch"]
 
@@ -275,80 +274,6 @@ class AuditLog(Protocol):
 
     def lags(self) -> tuple[StreamLag, ...]:
         """Say of each stream what it does not have yet; raises `JournalError` when that cannot be found out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedStatement:
-    """Canonical statement bytes and the bundle that signs them."""
-
-    payload: bytes
-    bundle: bytes
-    """Sigstore bundle v0.3 JSON."""
-
-
-class Signer(Protocol):
-    """Signs in-toto statements in one configured mode, never falling back to another."""
-
-    @property
-    def mode(self) -> str:
-        """Return `managed-key` or `keyless`, as the statement says it."""
-
-    @property
-    def assurance(self) -> str:
-        """Return what the mode is worth, such as `local-key`."""
-
-    @property
-    def identity(self) -> str:
-        """Return who signs: in managed-key mode `sha256:` and the fingerprint of the public key."""
-
-    def sign(self, payload: bytes) -> SignedStatement:
-        """Sign and verify the result at once; raises `SigningError`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A stored statement that is not signed yet."""
-
-    sequence: int
-    cycle_id: CycleId
-    payload: bytes
-
-
-class EvidenceStore(Protocol):
-    """Keeps evidence by content: the same bytes have the same name, and bytes are checked when read."""
-
-    def put(self, content: bytes, *, kind: str) -> str:
-        """Store durably and return `sha256:` and the hex digest."""
-
-    def get(self, digest: str) -> bytes:
-        """Return the bytes; raises `EvidenceError` when missing or not what the digest says."""
-
-    def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
-        """Store statement and bundle durably under their sequence number; return the bundle's path."""
-
-    def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
-        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
-
-    def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
-        """Store the signature of a statement that waited for it."""
-
-    def waiting(self) -> Sequence[Waiting]:
-        """Return the statements that are not signed yet, oldest first."""
-
-    def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
-        """Keep the key under which a cycle's leaves name persons, apart from the evidence."""
-
-    def put_disclosures(self, sequence: int, cycle_id: CycleId, content: bytes) -> None:
-        """Keep the lines that open a cycle's leaves, apart from the evidence; without lines there is no file."""
-
-    def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
-        """Return the last attestation; raises `EvidenceError` when the journal knows a later or another one."""
-
-    def recover(self) -> tuple[str, ...]:
-        """Write the statements that a crash kept from following their bundle; return their names."""
-
-    def attested(self, sequence: int) -> Link | None:
-        """Return the attestation of one cycle, if it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

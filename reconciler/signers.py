@@ -3,10 +3,12 @@
 from pathlib import Path
 from urllib.parse import quote
 
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.key_signer import KeySigner, public_key_path
+from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.adapters.sigstore_signer import KeylessSigner
-from reconciler.ports import Signer
+from reconciler.evidence_ports import Signer
 from reconciler.settings import Settings
 
 _CACHE = "sigstore"
@@ -23,6 +25,11 @@ def build_signer(settings: Settings) -> Signer:
     if settings.signing.sigstore is not None:
         return KeylessSigner(settings.signing.sigstore, settings.state_dir / _CACHE)
     return KeySigner.open(key_path(settings))
+
+
+def open_log(settings: Settings, root: Path, installation: str) -> FileEvidenceLog:
+    """Open the log of all records under the root of the evidence store, with its key, which is made on first use."""
+    return FileEvidenceLog(root, LogKey.open(settings.state_dir / "keys" / "log.pem", installation))
 
 
 def check_signing(settings: Settings) -> str:

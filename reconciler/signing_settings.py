@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from reconciler.core.spooling import Pace
+
 _HTTPS_OR_HERE = r"^(?:|https://[^\s@]+|http://(?:127\.0\.0\.1|localhost|\[::1\])[:/][^\s@]*)$"
 """TLS, or this very host: tokens and secrets travel to these addresses."""
 
@@ -113,6 +115,15 @@ class SigningSettings(_Block):
     required: bool = Field(
         default=False, description="No attestation, no act: begin no cycle while a statement waits for its signature."
     )
+    first_retry_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="Pause after an attempt to sign that failed; doubled after each more."
+    )
+    longest_retry_seconds: float = Field(default=600.0, gt=0, le=86400, description="Longest such pause.")
+
+    @property
+    def pace(self) -> Pace:
+        """Return how long to wait after an attempt to sign that failed."""
+        return Pace(first_seconds=self.first_retry_seconds, longest_seconds=self.longest_retry_seconds)
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:

@@ -41,7 +41,7 @@ from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
 from reconciler.settings import ProviderSettings, Settings
-from reconciler.signers import build_signer, configured_trust
+from reconciler.signers import build_signer, configured_trust, open_log
 from reconciler.writer import OpenJournal, one_writer, open_journal
 
 DISTRIBUTION = "access-reconciler"
@@ -216,12 +216,15 @@ def correlation_settings(settings: Settings) -> CorrelationSettings:
 
 def build_attester(settings: Settings) -> Attester:
     """Build what attests cycles: evidence store and signer in the configured mode."""
+    store, installation = open_store(settings), instance_id(settings)
     return Attester(
-        store=open_store(settings),
+        store=store,
+        log=open_log(settings, store.root, installation),
         signer=build_signer(settings),
-        instance_id=instance_id(settings),
+        instance_id=installation,
         random_bytes=os.urandom,
         required=settings.signing.required,
+        pace=settings.signing.pace,
     )
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compile the hashed locks from pyproject.toml: requirements/lock.sh [DIRECTORY]. `make lock` writes them, `make check` compares.
-#   runtime.txt  what the wheel needs
+#   runtime.txt  what the wheel needs to run (its extra `daemon`)
+#   verify.txt   what an auditor needs (its extra `verify`)
 #   demo.txt     runtime + in-process engine + the servers of the demo + what builds from source
 #   dev.txt      demo.txt + traces + the gates and the tests
 #   build.txt    what the wheel, and python-ldap, are built with
@@ -25,10 +26,11 @@ compile() { # name, arguments of uv: the lock of that name
     --no-annotate ${UPGRADE:+--upgrade} --exclude-newer "${EXCLUDE_NEWER:-7 days}" -o "$out/$lock" "$@"
 }
 
-compile dev --extra embedded --extra demo --extra otel --group dev pyproject.toml
-compile demo --extra embedded --extra demo --group build -c "$out/dev.txt" pyproject.toml
-compile runtime -c "$out/dev.txt" pyproject.toml
+compile dev --extra daemon --extra embedded --extra demo --extra otel --group dev pyproject.toml
+compile demo --extra daemon --extra embedded --extra demo --group build -c "$out/dev.txt" pyproject.toml
+compile runtime --extra daemon -c "$out/dev.txt" pyproject.toml
+compile verify --extra verify -c "$out/dev.txt" pyproject.toml
 compile build --group build -c "$out/dev.txt"
-compile otel --extra otel -c "$out/dev.txt" pyproject.toml
+compile otel --extra daemon --extra otel -c "$out/dev.txt" pyproject.toml
 # The extra `ldap` alone: its lock is installed on top of another one.
 sed -n 's/^ldap = \["\(.*\)"\]$/\1/p' pyproject.toml | compile ldap -c "$out/dev.txt" -

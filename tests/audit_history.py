@@ -1,7 +1,7 @@
 """A journal with one of everything that the audit trail tells, and canaries in every field that it must not tell."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +96,22 @@ def live_cycle(journal: SqlJournal, sequence: int = 1) -> CycleId:
     return here
 
 
-def _carry_out(journal: SqlJournal, act: Action, here: CycleId, epoch: int, number: int) -> None:
-    outcome = (OutcomeState.DONE, OutcomeState.FAILED, OutcomeState.DONE)[number]
-    intent = Intent(
+def intent(act: Action, here: CycleId, epoch: int, at: datetime, *, restorable: bool = False) -> Intent:
+    """Return the intent of an act."""
+    return Intent(
         action=act,
-        before=BeforeImage(restorable=number == 2, document=f'{{"password":"{CANARY}"}}'),
+        before=BeforeImage(restorable=restorable, document=f'{{"password":"{CANARY}"}}'),
         cycle_id=here,
         epoch=epoch,
         plan_digest=made_plan().digest,
         policy_digest="sha256:" + "b" * 64,
-        recorded_at=second(6 + number),
+        recorded_at=at,
     )
-    journal.record_intent(intent)
+
+
+def _carry_out(journal: SqlJournal, act: Action, here: CycleId, epoch: int, number: int) -> None:
+    outcome = (OutcomeState.DONE, OutcomeState.FAILED, OutcomeState.DONE)[number]
+    journal.record_intent(intent(act, here, epoch, second(6 + number), restorable=number == 2))
     journal.record_outcome(act.action_id, outcome, CANARY, second(9 + number))
     journal.record_verification(act.action_id, VerificationState.GONE, second(12 + number))
 

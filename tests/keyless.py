@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.sigstore_child import perform
 from reconciler.adapters.sigstore_identity import TrustedIdentity
@@ -14,7 +15,7 @@ from reconciler.attestation import Attester
 from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.demo.sigstore.issuer import WORKLOAD
 from reconciler.signing_settings import SigstoreSettings
-from tests.record_builders import cycle_record
+from tests.record_builders import cycle_record, evidence_log
 
 
 def keyless_settings(instance: PrivateSigstore, folder: Path, **changes: Any) -> SigstoreSettings:
@@ -60,7 +61,13 @@ class InProcess(KeylessSigner):
 def keyless_chain(root: Path, signer: KeylessSigner, cycles: int = 2) -> FileEvidenceStore:
     """Attest cycles one after another, as a cycle does."""
     store = FileEvidenceStore(root)
-    attester = Attester(store=store, signer=signer, instance_id="test-installation", random_bytes=os.urandom)
+    attester = Attester(
+        store=store,
+        log=evidence_log(root),
+        signer=signer,
+        instance_id="test-installation",
+        random_bytes=os.urandom,
+    )
     for sequence in range(1, cycles + 1):
-        attester.attest(cycle_record(sequence=sequence), ())
+        attester.sign(attester.attest(cycle_record(sequence=sequence), ()), SystemClock())
     return store

@@ -11,10 +11,14 @@ from typing import Any, Self
 from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
 from reconciler.adapters.attestations import Report, verify
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.sigstore_bundle import VerifyingKey
 from reconciler.core.canonical import sha256_hex
+from reconciler.core.checkpoint import VerifierKey
+from reconciler.core.merkle import Frontier
 from reconciler.core.model import (
     ActionResult,
     CycleId,
@@ -39,11 +43,15 @@ from reconciler.core.record import (
     LeaverVerdict,
     RosterFacts,
 )
+from reconciler.core.running_log import extension
+from reconciler.core.spooling import Waiting
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
+from reconciler.evidence_ports import SignedStatement
 from reconciler.ports import CycleEntry
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, grant, principal
 
 KEY = b"k" * 32
+LOG_KEY = VerifierKey("access-reconciler.dev/log/test-installation", b"l" * 32)
 """A pseudonym key for tests."""
 
 
@@ -199,13 +207,21 @@ def nonces() -> Iterator[bytes]:
     return (number.to_bytes(16, "big") for number in itertools.count())
 
 
+def evidence_log(root: Path) -> FileEvidenceLog:
+    """Open the log of a store, with a key beside it."""
+    return FileEvidenceLog(root, LogKey.open(root / "keys" / "log.pem", "test-installation"))
+
+
 def statement_facts(record: CycleRecord, **changes: Any) -> StatementFacts:
-    """Build the facts that go with a record, as the first of its chain."""
+    """Build the facts that go with a record, as the first of its chain and of its log."""
+    made = documents(record, KEY, nonces(), changes.get("previous"))
+    log = extension(Frontier(), made.leaves, origin=LOG_KEY.name, verifier_key=LOG_KEY.text)
     values: dict[str, Any] = {
-        "documents": documents(record, KEY, nonces()),
+        "documents": made,
         "key": KEY,
         "previous": None,
         "genesis": chain_genesis("test-installation", "sha256:" + "0" * 64),
+        "log": log.section,
         "instance_id": "test-installation",
         "signing_mode": "managed-key",
         "assurance": "local-key",
@@ -254,18 +270,32 @@ def blamed(report: Report) -> set[tuple[str, str]]:
     return {(problem.cycle_id, problem.code) for problem in report.problems}
 
 
+def put_attestation(store: FileEvidenceStore, sequence: int, cycle: CycleId, signed: SignedStatement) -> None:
+    """Store a statement and then its bundle, as a cycle and whoever signs it do."""
+    store.put_statement(sequence, cycle, signed.payload)
+    store.put_bundle(Waiting(sequence=sequence, cycle_id=cycle), signed.bundle)
+
+
 def attested_chain(root: Path, *records: CycleRecord) -> Chain:
     """Attest records one after another with a key of their own, as a cycle does, and keep all evidence."""
     store, signer = FileEvidenceStore(root), KeySigner.open(root / "keys" / "attestation.pem")
+    log = evidence_log(root)
     links: list[Link] = []
     for record in records:
+        previous = store.head()
+        made = documents(record, KEY, nonces(), previous)
+        logged = log.extended(made.leaves, previous)
         facts = statement_facts(
-            record, previous=store.head(), genesis=chain_genesis("test-installation", signer.identity)
+            record,
+            documents=made,
+            previous=previous,
+            genesis=chain_genesis("test-installation", signer.identity),
+            log=logged.section,
         )
         for name, content in facts.documents.files:
             store.put(content, kind=name)
         payload = build_statement(record, facts)
-        store.put_attestation(record.sequence, record.cycle_id, signer.sign(payload))
+        put_attestation(store, record.sequence, record.cycle_id, signer.sign(payload))
         digest = "sha256:" + sha256_hex(payload)
         links.append(
             Link(
@@ -276,6 +306,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
                 signing_mode=signer.mode,
             )
         )
+        log.commit(logged, links[-1])
     return Chain(store=store, signer=signer, links=tuple(links))
 
 

@@ -193,7 +193,7 @@ class UserReader:
         }
         asked = {kind: task for kind, task in tasks.items() if kind not in self._exclude}
         # Asked for even when excluded: the standing of the account is read from it.
-        return asked | {ArtefactKind.INLINE_POLICY: partial(iam.read_inline_policies, client, scope, name)}
+        return asked | {ArtefactKind.INLINE_POLICY: partial(iam.read_inline_policies, client, scope, name, each)}
 
     def _credential_tasks(self, client: BaseClient, holder: Holder) -> dict[ArtefactKind, Callable[[], Any]]:
         return {

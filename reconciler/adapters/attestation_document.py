@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from reconciler.core.canonical import dumps
 from reconciler.core.counting import Counts
 from reconciler.core.errors import EvidenceError
+from reconciler.core.running_log import LOGGED, LogHead, LogSection, Place
 
 _Count = Annotated[int, Field(ge=0)]
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -123,6 +124,27 @@ class Reconciler(_Model):
     assurance: str
 
 
+class Log(_Model):
+    """The running log before and after the cycle's leaves."""
+
+    origin: str
+    verifier_key: str
+    tree_size_before: _Count
+    tree_size_after: _Count
+    root_before: DigestSet
+    root_after: DigestSet
+
+    @property
+    def section(self) -> LogSection:
+        """Return the same as the log itself knows it."""
+        return LogSection(
+            origin=self.origin,
+            verifier_key=self.verifier_key,
+            before=LogHead(size=self.tree_size_before, root=self.root_before.sha256),
+            after=LogHead(size=self.tree_size_after, root=self.root_after.sha256),
+        )
+
+
 class Predicate(_Model):
     """What a cycle claims."""
 
@@ -135,6 +157,7 @@ class Predicate(_Model):
     finished_at: str
     previous: Previous | None
     chain_genesis: DigestSet
+    log: Log
     reconciler: Reconciler
     roster: RosterClaim | None
     inventory: Inventory
@@ -167,6 +190,18 @@ class StatementDocument(_Model):
     predicate_type: str
     subject: Annotated[list[Subject], Field(min_length=1)]
     predicate: Predicate
+
+    def place(self, *, continues: bool) -> Place:
+        """Return which part of the log the cycle claims, and for which of its files."""
+        named = {subject.name for subject in self.subject}
+        told = {
+            "cycle-log": 1,
+            "leaver-log": self.predicate.leavers.leaf_count,
+            "decision-log": self.predicate.decisions.leaf_count,
+            "action-log": self.predicate.actions.leaf_count,
+        }
+        counts = tuple((name, told[name]) for name in LOGGED if name in named)
+        return Place(section=self.predicate.log.section, counts=counts, continues=continues)
 
 
 def read_statement(payload: bytes) -> StatementDocument:

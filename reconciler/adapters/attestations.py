@@ -6,24 +6,18 @@ auditor's decision: a key that was found in the same folder shows that the folde
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.attestation_document import StatementDocument, Subject, read_statement
-from reconciler.adapters.evidence_store import (
-    ATTESTATIONS,
-    BUNDLE_SUFFIX,
-    STATEMENT_SUFFIX,
-    evidence_path,
-    parse_name,
-)
+from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, parse_name
+from reconciler.adapters.evidence_store import ATTESTATIONS
+from reconciler.adapters.named_evidence import NamedEvidence
 from reconciler.adapters.sigstore_bundle import Trusted
-from reconciler.core import merkle
 from reconciler.core.counting import UndoBalance, contradictions
 from reconciler.core.errors import EvidenceError
-from reconciler.core.leaves import leaves_of
 from reconciler.core.statement import PREDICATE_TYPE, STATEMENT_TYPE, chain_genesis
 from reconciler.ports import CycleEntry
 
@@ -84,7 +78,7 @@ class Checked:
 
     attestation: Attestation
     document: StatementDocument | None
-    """None when something is wrong with it."""
+    """None when something is wrong with it, and once it has been followed."""
     digest: str
     problems: tuple[Problem, ...]
 
@@ -209,8 +203,9 @@ def _claims(attestation: Attestation, document: StatementDocument, mode: str) ->
 class _Chain:
     """Follows attestations in their order, from the first one on."""
 
-    def __init__(self, trusted: Trusted) -> None:
+    def __init__(self, trusted: Trusted, since: int) -> None:
         self._trusted = trusted
+        self._since = since
         self._last: Checked | None = None
         self._genesis = ""
         self._cycle_ids: set[str] = set()
@@ -242,7 +237,9 @@ class _Chain:
     def _link(self, attestation: Attestation, document: StatementDocument, last: Checked | None) -> Iterator[Problem]:
         previous = document.predicate.previous
         before = 0 if last is None else last.attestation.sequence
-        if previous is None and last is None:
+        if previous is not None and last is None and previous.sequence < self._since:
+            self.gaps.extend(range(self._since, attestation.sequence))
+        elif previous is None and last is None:
             self.gaps.extend(range(1, attestation.sequence))
         elif previous is None:
             yield _problem(attestation, "forked", "it says that it is the first, and is not")
@@ -264,85 +261,60 @@ def _differs(last: Checked, hex_digest: str) -> bool:
     return last.document is not None and last.digest != "sha256:" + hex_digest
 
 
-class _Evidence:
-    """Checks the evidence files that statements name, each file once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """What the folder alone cannot show: where it should begin and end."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._good: dict[str, bool] = {}
-        self.absent = 0
-
-    @property
-    def checked(self) -> int:
-        """Return how many files are here."""
-        return len(self._good)
-
-    def check(self, checked: Checked) -> Iterator[Problem]:
-        """Yield a problem for each subject of an attestation whose file is here and is another one."""
-        document = checked.document
-        for subject in () if document is None else document.subject:
-            path = evidence_path(self._root, subject.digest.sha256)
-            if not path.is_file():
-                self.absent += 1
-            elif not self._is_good(subject, path):
-                text = f"the evidence {subject.name} is not what the statement signed: {path.name}"
-                yield _problem(checked.attestation, "evidence_changed", text)
-            elif document is not None and _tree_differs(subject, document, path):
-                text = f"the records of {subject.name} do not have the Merkle root that the statement tells"
-                yield _problem(checked.attestation, "merkle_root", text)
-
-    def _is_good(self, subject: Subject, path: Path) -> bool:
-        digest = subject.digest.sha256
-        if digest not in self._good:
-            with path.open("rb") as source:
-                self._good[digest] = hashlib.file_digest(source, "sha256").hexdigest() == digest
-        return self._good[digest]
-
-
-def _tree_differs(subject: Subject, document: StatementDocument, path: Path) -> bool:
-    told = document.predicate
-    tree = {"leaver-log": told.leavers, "decision-log": told.decisions, "action-log": told.actions}.get(subject.name)
-    if tree is None:
-        return False
-    try:
-        leaves = leaves_of(path.read_bytes())
-    except EvidenceError:
-        return True
-    return len(leaves) != tree.leaf_count or merkle.root(leaves).hex() != tree.merkle_root.sha256
+    head: Head | None
+    journal: Sequence[CycleEntry]
+    since: int
 
 
 def verify(
-    root: Path, trusted: Trusted, *, expected_head: Head | None = None, journal: Sequence[CycleEntry] = ()
+    root: Path,
+    trusted: Trusted,
+    *,
+    expected_head: Head | None = None,
+    journal: Sequence[CycleEntry] = (),
+    since: int = 1,
+    each: Callable[[Checked], None] = lambda _: None,
 ) -> Report:
-    """Verify all attestations under a root against the expected signer.
+    """Verify all attestations under a root against the expected signer, one after another.
 
-    A head or a journal shows what the folder alone cannot: that its last attestations were removed. Raises
-    `EvidenceError` when a file cannot be read at all.
+    A head or a journal shows what the folder alone cannot: that its last attestations were removed. What lies before
+    the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed every
+    attestation in its order. Raises `EvidenceError` when a file cannot be read at all.
     """
+    expected = _Expected(head=expected_head, journal=journal, since=since)
     try:
-        return _verify(root, trusted, expected_head=expected_head, journal=journal)
+        return _verify(root, trusted, expected, each)
     except OSError as error:
         msg = f"the attestations under {root} cannot be read: {error.strerror or error}"
         raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
 
 
-def _verify(root: Path, trusted: Trusted, *, expected_head: Head | None, journal: Sequence[CycleEntry]) -> Report:
+def _verify(root: Path, trusted: Trusted, expected: _Expected, each: Callable[[Checked], None]) -> Report:
     attestations, strays = attestations_in(root)
-    chain, evidence, undos = _Chain(trusted), _Evidence(root), UndoBalance()
+    chain, evidence, undos = _Chain(trusted, expected.since), NamedEvidence(root), UndoBalance()
     problems = list(strays)
     by_sequence: dict[int, Checked] = {}
     incomplete: list[str] = []
     for attestation in attestations:
         checked = check(attestation, trusted)
         misplaced = tuple(chain.follow(checked))
-        problems.extend((*checked.problems, *misplaced, *evidence.check(checked)))
+        problems.extend((*checked.problems, *misplaced))
+        found = () if checked.document is None else evidence.check(checked.document)
+        problems.extend(_problem(attestation, code, text) for code, text in found)
         problems.extend(_undos(checked, undos, whole=not chain.gaps and not misplaced))
-        by_sequence[attestation.sequence] = checked
+        each(checked)
+        by_sequence[attestation.sequence] = replace(checked, document=None)
         if checked.document is not None and checked.document.predicate.outcome in {"partial", "failed"}:
             incomplete.append(attestation.cycle_id)
     known = {problem.cycle_id for problem in problems}
-    problems.extend(problem for problem in _against_journal(by_sequence, journal) if problem.cycle_id not in known)
-    problems.extend(_against_head(by_sequence, expected_head))
+    problems.extend(
+        problem for problem in _against_journal(by_sequence, expected.journal) if problem.cycle_id not in known
+    )
+    problems.extend(_against_head(by_sequence, expected.head))
     if not attestations and not problems:
         problems.append(Problem(cycle_id="", code="nothing", message="there is no attestation: nothing is shown"))
     last = by_sequence[max(by_sequence)] if by_sequence else None
@@ -395,5 +367,5 @@ def _against_head(found: Mapping[int, Checked], head: Head | None) -> Iterator[P
         last = max(found, default=0)
         message = f"cycle {head.sequence} is missing: the chain here ends with cycle {last}, its tail was cut off"
         yield Problem(cycle_id="", code="truncated", message=message)
-    elif checked.document is not None and checked.digest != head.digest:
+    elif not checked.problems and checked.digest != head.digest:
         yield _problem(checked.attestation, "forked", "it is not the statement of the expected head")

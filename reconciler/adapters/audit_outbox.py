@@ -54,7 +54,7 @@ from reconciler.core.model import CycleId, Mode, OutcomeState, PlanDigest, Verif
 from reconciler.core.record import CycleOutcome, CycleRecord
 
 ROWS_AT_ONCE: Final = 500
-"""Rows of one table that one transaction makes records of; keeps the write lock short on a long history."""
+"""Rows of one table that one look makes records of; keeps the write lock short on a long history."""
 _ORDER: Final = {kind: place for place, kind in enumerate(AuditKind)}
 
 AnyRow = Row[Any]
@@ -77,8 +77,14 @@ class _Source:
 
     name: str
     key: Column[Any]
+    place: Column[Any]
+    """Orders the rows; a whole number."""
     rows: Select[Any]
     records: Callable[[Connection, AnyRow], Iterable[AuditRecord]]
+    late: Select[Any] | None = None
+    """Asks for the lowest place at which a row may still come, where rows do not come in their order."""
+    any_time: bool = False
+    """A row may come at any place at any time: all are looked at every time, for there are few."""
 
 
 class AuditOutbox:
@@ -86,18 +92,24 @@ class AuditOutbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._whole_up_to: dict[str, int] = {}
+        """The place of each source up to which the trail holds every row that will ever be there."""
 
     def gather(self) -> int:
         """Add what the journal holds and the trail does not; return how many records. Raises `JournalError`."""
-        total = 0
-        looked: dict[str, int | str] = {}
-        while True:
+        with self._database.reading("look how far the audit trail can be whole") as connection:
+            whole = {one.name: _whole_up_to(connection, one, self._whole_up_to.get(one.name, 0)) for one in _SOURCES}
+        total, looked = 0, dict(self._whole_up_to)
+        while found := self._look(looked):
             with self._database.writing("gather the audit trail") as connection:
-                found = [made for source in _SOURCES for made in _unkept(connection, source, looked)]
                 _keep(connection, found)
-            if not found:
-                return total
             total += len(found)
+        self._whole_up_to = whole
+        return total
+
+    def _look(self, looked: dict[str, int]) -> "list[_Made]":
+        with self._database.reading("look for what the audit trail lacks") as connection:
+            return [made for source in _SOURCES for made in _unkept(connection, source, looked)]
 
     def keep(self, record: CycleRecord) -> None:
         """Add what only the record of a cycle knows: the inputs that it refused. Raises `JournalError`.
@@ -179,21 +191,19 @@ def _keep(connection: Connection, made: Sequence[_Made]) -> None:
         connection.execute(insert(audit_records), rows)
 
 
-def _unkept(connection: Connection, source: _Source, looked: dict[str, int | str]) -> list[_Made]:
+def _unkept(connection: Connection, source: _Source, looked: dict[str, int]) -> list[_Made]:
     """Return the records of the next rows that have none, and remember in `looked` how far the table was looked at."""
     key = cast(source.key, String(128))
     known = and_(
         audit_records.c.source == literal(source.name), audit_records.c.source_key == key, audit_records.c.part == 0
     )
     query = (
-        source.rows.add_columns(key.label("source_key"), source.key.label("place"))
+        source.rows.add_columns(key.label("source_key"), source.place.label("place"))
         .outerjoin(audit_records, known)
-        .where(audit_records.c.position.is_(None))
-        .order_by(source.key)
+        .where(audit_records.c.position.is_(None), source.place > looked.get(source.name, 0))
+        .order_by(source.place)
         .limit(ROWS_AT_ONCE)
     )
-    if source.name in looked:
-        query = query.where(source.key > looked[source.name])
     rows = connection.execute(query).all()
     if rows:
         looked[source.name] = rows[-1].place
@@ -202,6 +212,16 @@ def _unkept(connection: Connection, source: _Source, looked: dict[str, int | str
         for row in rows
         for part, record in enumerate(source.records(connection, row))
     ]
+
+
+def _whole_up_to(connection: Connection, source: _Source, known: int) -> int:
+    """Return the place up to which every row is there that ever will be; `known` is such a place from before."""
+    if source.any_time:
+        return 0
+    first = None if source.late is None else connection.execute(source.late.where(source.place > known)).scalar()
+    if first is not None:
+        return int(first) - 1
+    return int(connection.execute(select(func.max(source.place))).scalar() or 0)
 
 
 def _cycle(_: Connection, row: AnyRow) -> Iterable[AuditRecord]:
@@ -260,28 +280,47 @@ _SOURCES: Final = (
     _Source(
         name="plan",
         key=plans.c.position,
+        place=plans.c.position,
         rows=select(plans.c.position, plans.c.document, plans.c.hold_reasons).select_from(plans),
         records=_plan,
     ),
     _Source(
-        name="approval", key=approvals.c.position, rows=select(approvals).select_from(approvals), records=_approval
+        name="approval",
+        key=approvals.c.position,
+        place=approvals.c.position,
+        rows=select(approvals).select_from(approvals),
+        records=_approval,
+        any_time=True,
     ),
     _Source(
         name="release",
         key=approval_uses.c.approval,
+        place=approval_uses.c.approval,
         rows=select(approval_uses, approvals.c.plan_digest).join_from(approval_uses, approvals),
         records=_release,
+        any_time=True,
     ),
-    _Source(name="act", key=intents.c.action_id, rows=select(intents).select_from(intents), records=_act),
+    _Source(
+        name="act",
+        key=intents.c.action_id,
+        place=intents.c.position,
+        rows=select(intents).select_from(intents),
+        records=_act,
+    ),
     _Source(
         name="outcome",
         key=outcomes.c.action_id,
+        place=intents.c.position,
         rows=select(outcomes.c.outcome, outcomes.c.recorded_at, *_ACTION).join_from(outcomes, intents),
         records=_outcome,
+        late=select(func.min(intents.c.position))
+        .join_from(intents, outcomes, isouter=True)
+        .where(outcomes.c.action_id.is_(None)),
     ),
     _Source(
         name="verification",
         key=verifications.c.position,
+        place=verifications.c.position,
         rows=select(verifications.c.position, verifications.c.state, verifications.c.recorded_at, *_ACTION).join_from(
             verifications, intents
         ),
@@ -290,16 +329,22 @@ _SOURCES: Final = (
     _Source(
         name="undo",
         key=undos.c.action_id,
+        place=intents.c.position,
         rows=select(undos.c.recorded_at, *_ACTION).join_from(undos, intents),
         records=_undo,
+        any_time=True,
     ),
     _Source(
         name="cycle",
         key=cycle_ends.c.cycle_id,
+        place=cycles.c.sequence,
         rows=select(cycles, cycle_ends.c.outcome, cycle_ends.c.statement_digest, cycle_ends.c.finished_at).join_from(
             cycle_ends, cycles
         ),
         records=_cycle,
+        late=select(func.min(cycles.c.sequence))
+        .join_from(cycles, cycle_ends, isouter=True)
+        .where(cycle_ends.c.cycle_id.is_(None)),
     ),
 )
 """The tables of the journal whose rows are facts of the trail."""

@@ -39,6 +39,33 @@ def create_file(path: Path, content: bytes, *, staging: Path | None = None, mode
         unfinished.unlink()
 
 
+def append_to_file(path: Path, content: bytes) -> None:
+    """Add bytes to the end of a file durably, making it on first use; a crash may leave the beginning of them there."""
+    new = not path.exists()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY)
+    with os.fdopen(handle, "ab") as sink:
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if new:
+        _sync_folder(path.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a whole file in the place of whatever has the name now, durably; readable by its owner only."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")  # O_EXCL, mode 0600
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            sink.write(content)
+            sink.flush()
+            os.fsync(sink.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file durably. Raises FileNotFoundError when there is none."""
     path.unlink()

@@ -3,8 +3,9 @@
 Under one root (folders 0700, files 0600):
 
     sha256/ab/ab12…                                what statements name by digest
-    attestations/000001-<cycle id>.statement.json  the statement, canonical bytes
+    attestations/000001-<cycle id>.statement.json  the statement, canonical bytes; alone, it waits for its signature
     attestations/000001-<cycle id>.sigstore.json   the bundle that signs it
+    signing.json, signing.lock                     what is remembered of attempts to sign
     pseudonym-keys/000001-<cycle id>.key           destroy one to make that cycle's leaves anonymous
     disclosures/000001-<cycle id>.jsonl            opens those leaves one by one: personal data; may be destroyed
     unfinished/                                    files being written; may be emptied while nothing runs
@@ -13,32 +14,30 @@ Nothing is ever replaced. Attestations are chained, so a second one for a sequen
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, AttestationNames, sequence_of
 from reconciler.adapters.durable_file import create_file, make_folder, remove_file
-from reconciler.adapters.sigstore_bundle import read_bundle
+from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import KEY_BYTES
 from reconciler.core.model import CycleId
+from reconciler.core.spooling import Stated, Waiting
 from reconciler.core.statement import Link
-from reconciler.ports import CycleEntry, SignedStatement, Waiting
+from reconciler.ports import CycleEntry
 
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
 DISCLOSURES = "disclosures"
-STATEMENT_SUFFIX = ".statement.json"
-BUNDLE_SUFFIX = ".sigstore.json"
 
 _DIGEST = re.compile(r"sha256:(?P<hex>[0-9a-f]{64})\Z")
 _CYCLE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
-_NAME = re.compile(
-    r"(?P<sequence>[0-9]{6,16})-(?P<cycle>[0-9A-Za-z][0-9A-Za-z-]{0,63})(?P<suffix>\.(?:statement|sigstore)\.json)\Z"
-)
 
 
 def attestation_stem(sequence: int, cycle_id: str) -> str:
@@ -52,14 +51,6 @@ def attestation_stem(sequence: int, cycle_id: str) -> str:
     return f"{sequence:06d}-{cycle_id}"
 
 
-def parse_name(name: str) -> tuple[int, str, str] | None:
-    """Return (sequence, cycle id, suffix) of an attestation's file name, or None when it is none."""
-    match = _NAME.match(name)
-    if match is None or f"{int(match['sequence']):06d}-{match['cycle']}" + match["suffix"] != name:
-        return None
-    return int(match["sequence"]), match["cycle"], match["suffix"]
-
-
 def evidence_path(root: Path, hex_digest: str) -> Path:
     """Return where bytes of this digest lie under a root."""
     return root / "sha256" / hex_digest[:2] / hex_digest
@@ -71,16 +62,23 @@ def disclosures_path(root: Path, sequence: int, cycle_id: str) -> Path:
 
 
 class FileEvidenceStore:
-    """Implements `reconciler.ports.EvidenceStore` in a folder. Raises `EvidenceError` for all that goes wrong."""
+    """Implements `evidence_ports.EvidenceStore` in a folder. Raises `EvidenceError` for all that goes wrong."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._staging = root / "unfinished"
+        self._signing = SpoolFile(root)
+        self._names = AttestationNames(root / ATTESTATIONS)
 
     @property
     def root(self) -> Path:
         """Return the folder that holds everything."""
         return self._root
+
+    @property
+    def signing(self) -> SpoolFile:
+        """Return what is remembered of attempts to sign."""
+        return self._signing
 
     def put(self, content: bytes, *, kind: str) -> str:
         """Store durably and return `sha256:` and the hex digest; bytes that are there already are checked."""
@@ -111,58 +109,45 @@ class FileEvidenceStore:
             raise EvidenceError(msg, advice=f"{path} was changed after it was written; restore it from a backup")
         return content
 
-    def put_attestation(self, sequence: int, cycle_id: CycleId, signed: SignedStatement) -> str:
-        """Store bundle and statement durably under their sequence number; return the bundle's path.
-
-        The bundle comes first, as the statement can be had from it: see `recover`.
-        """
-        stem = attestation_stem(sequence, cycle_id)
-        self._refuse_taken(sequence)
-        bundle = self._folder / (stem + BUNDLE_SUFFIX)
-        try:
-            self._create(bundle, signed.bundle)
-            self._create(self._folder / (stem + STATEMENT_SUFFIX), signed.payload)
-        except OSError as error:
-            _cannot("store", f"the attestation of cycle {cycle_id}", error)
-        return str(bundle)
-
     def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
-        """Store a statement that could not be signed yet, durably; return its path. The chain goes on from it."""
-        self._refuse_taken(sequence)
+        """Store a statement durably, before it is signed; return its path. The chain goes on from it."""
         path = self._folder / (attestation_stem(sequence, cycle_id) + STATEMENT_SUFFIX)
         try:
-            self._create(path, payload)
+            self._refuse_taken(sequence)
+            self._names.add(path.name, partial(self._create, path, payload))
         except OSError as error:
             _cannot("store", f"the statement of cycle {cycle_id}", error)
         return str(path)
 
     def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
-        """Store the signature of a statement that waited for it."""
+        """Store the signature of a statement durably."""
+        path = Path(self.bundle_path(waiting.sequence, waiting.cycle_id))
         try:
-            self._create(self._folder / (attestation_stem(waiting.sequence, waiting.cycle_id) + BUNDLE_SUFFIX), bundle)
+            self._names.add(path.name, partial(self._create, path, bundle))
         except OSError as error:
             _cannot("store", f"the signature of cycle {waiting.cycle_id}", error)
 
+    def bundle_path(self, sequence: int, cycle_id: CycleId) -> str:
+        """Return where the signature of a statement lies, or will."""
+        return str(self._folder / (attestation_stem(sequence, cycle_id) + BUNDLE_SUFFIX))
+
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the statements that are not signed yet, oldest first."""
-        signed = {name.removesuffix(BUNDLE_SUFFIX) for name in self._names(BUNDLE_SUFFIX)}
-        open_ones = [one for one in self._names(STATEMENT_SUFFIX) if one.removesuffix(STATEMENT_SUFFIX) not in signed]
-        return tuple(_waiting(self._folder / name) for name in sorted(open_ones, key=_sequence))
+        try:
+            return tuple(_waiting(stem) for stem in self._names.waiting())
+        except OSError as error:
+            _cannot("look for", "statements without a signature", error)
 
-    def recover(self) -> tuple[str, ...]:
-        """Write the statements that a crash kept from following their bundle; return their file names."""
-        written = []
-        stated = {name.removesuffix(STATEMENT_SUFFIX) for name in self._names(STATEMENT_SUFFIX)}
-        for name in self._names(BUNDLE_SUFFIX):
-            stem = name.removesuffix(BUNDLE_SUFFIX)
-            if stem not in stated:
-                statement = self._folder / (stem + STATEMENT_SUFFIX)
-                try:
-                    self._create(statement, read_bundle((self._folder / name).read_bytes()).payload)
-                except OSError as error:
-                    _cannot("store", statement.name, error)
-                written.append(statement.name)
-        return tuple(written)
+    def statement(self, waiting: Waiting) -> bytes:
+        """Return the bytes of a statement that waits; raises `EvidenceError` when they cannot be read."""
+        return _content(self._folder / (attestation_stem(waiting.sequence, waiting.cycle_id) + STATEMENT_SUFFIX))
+
+    def stated(self, waiting: Waiting) -> Stated:
+        """Return what a statement that waits says of its signing; raises `EvidenceError` when it cannot be read."""
+        predicate = read_statement(self.statement(waiting)).predicate
+        return Stated(
+            signing_mode=predicate.reconciler.signing_mode, finished_at=datetime.fromisoformat(predicate.finished_at)
+        )
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
         """Return the last attestation, which the next statement follows; None when there is none.
@@ -170,15 +155,18 @@ class FileEvidenceStore:
         `recorded` are the cycles that the journal knows: raises `EvidenceError` when it knows a later attestation or
         another last one, so that a chain whose tail was cut off is never continued as if nothing had happened.
         """
-        newest = max(self._names(STATEMENT_SUFFIX), key=_sequence, default=None)
-        last = None if newest is None else self._folder / newest
+        try:
+            newest = self._names.newest()
+        except OSError as error:
+            _cannot("look for", "the last attestation", error)
+        last = None if newest is None else self._folder / (newest + STATEMENT_SUFFIX)
         latest = max((one for one in recorded if one.statement_digest), key=lambda one: one.sequence, default=None)
         if latest is not None:
             named = f"the attestation of cycle {latest.sequence} ({latest.cycle_id})"
-            if last is None or _sequence(last.name) < latest.sequence:
+            if last is None or sequence_of(last.name) < latest.sequence:
                 msg = f"{named} is gone; the journal knows it"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
-            if _sequence(last.name) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
+            if sequence_of(last.name) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
                 msg = f"{named} is not the one in the journal"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
         return None if last is None else _link(last)
@@ -186,12 +174,13 @@ class FileEvidenceStore:
     def attested(self, sequence: int) -> Link | None:
         """Return the attestation of this sequence number, if there is one.
 
-        After a crash between storing it and noting it in the journal, this one counts and is not made again; a
-        statement that did not get to follow its bundle is written now.
+        After a crash between storing it and noting it in the journal, this one counts and is not made again.
         """
-        self.recover()
-        names = self._names(STATEMENT_SUFFIX)
-        return next((_link(self._folder / name) for name in names if _sequence(name) == sequence), None)
+        try:
+            names = [name for name in self._names.of(sequence) if name.endswith(STATEMENT_SUFFIX)]
+        except OSError as error:
+            _cannot("look for", f"the attestation of cycle {sequence}", error)
+        return _link(self._folder / names[0]) if names else None
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence.
@@ -213,8 +202,8 @@ class FileEvidenceStore:
 
     def _put_beside(self, sequence: int, path: Path, content: bytes, what: str) -> None:
         try:
-            if path.exists() and not self._bundles_of(sequence):
-                remove_file(path)  # a crash came before the attestation: no statement ever rested on this
+            if path.exists() and not self._names.of(sequence):
+                remove_file(path)  # a crash came before the statement: nothing ever rested on this
             if content:
                 self._create(path, content)
         except OSError as error:
@@ -244,19 +233,8 @@ class FileEvidenceStore:
     def _key_path(self, sequence: int, cycle_id: CycleId) -> Path:
         return self._root / PSEUDONYM_KEYS / (attestation_stem(sequence, cycle_id) + ".key")
 
-    def _names(self, suffix: str) -> list[str]:
-        """Return the names of the attestations' files, sorted: there is one of each for every cycle that ever was."""
-        try:
-            found = os.listdir(self._folder)  # noqa: PTH208 - a path for every name would be most of the work
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in found if name.endswith(suffix) and parse_name(name) is not None)
-
-    def _bundles_of(self, sequence: int) -> list[str]:
-        return [name for name in self._names(BUNDLE_SUFFIX) if _sequence(name) == sequence]
-
     def _refuse_taken(self, sequence: int) -> None:
-        taken = self._bundles_of(sequence)
+        taken = self._names.of(sequence)
         if taken:
             msg = f"sequence {sequence} already has an attestation: {taken[0]}"
             raise EvidenceError(msg, advice="attestations are never replaced; the journal is older than the store")
@@ -265,10 +243,6 @@ class FileEvidenceStore:
         make_folder(self._staging)
         make_folder(path.parent)
         create_file(path, content, staging=self._staging)
-
-
-def _sequence(name: str) -> int:
-    return int(name.split("-", maxsplit=1)[0])
 
 
 def _content(statement: Path) -> bytes:
@@ -295,9 +269,9 @@ def _link(statement: Path) -> Link:
     )
 
 
-def _waiting(statement: Path) -> Waiting:
-    sequence, cycle_id = statement.name.removesuffix(STATEMENT_SUFFIX).split("-", 1)
-    return Waiting(sequence=int(sequence), cycle_id=CycleId(cycle_id), payload=_content(statement))
+def _waiting(stem: str) -> Waiting:
+    sequence, cycle_id = stem.split("-", 1)
+    return Waiting(sequence=int(sequence), cycle_id=CycleId(cycle_id))
 
 
 def _cannot(verb: str, what: str, error: OSError) -> NoReturn:

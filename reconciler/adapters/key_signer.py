@@ -5,26 +5,23 @@ witness. It never stands in for another mode; which mode signs is configured.
 """
 
 import contextlib
-import os
-import stat
 from pathlib import Path
 from typing import Self
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.adapters.durable_file import create_file, make_folder
+from reconciler.adapters.durable_file import create_file
+from reconciler.adapters.key_file import private_key
 from reconciler.adapters.sigstore_bundle import MODE, VerifyingKey, bundle_bytes
-from reconciler.core.errors import EvidenceError, SigningError
+from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
 from reconciler.core.statement import PAYLOAD_TYPE
-from reconciler.ports import SignedStatement
+from reconciler.evidence_ports import SignedStatement
 
 ASSURANCE = "local-key"
 PUBLIC_SUFFIX = ".pub"
 """The public key lies beside the private one, under the same name with this suffix in place of its own."""
 _READABLE = 0o644
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def public_key_path(path: Path) -> Path:
@@ -33,7 +30,7 @@ def public_key_path(path: Path) -> Path:
 
 
 class KeySigner:
-    """Implements `reconciler.ports.Signer` with a private key in a file."""
+    """Implements `reconciler.evidence_ports.Signer` with a private key in a file."""
 
     def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
         # Imports every cloud's library that it finds: only for who signs, not for who looks at the journal.
@@ -55,8 +52,6 @@ class KeySigner:
         Raises `SigningError` for a key that others may read, that is not P-256, or whose public file is another key's.
         """
         try:
-            if not path.exists():
-                _create(path)
             signer = cls(_load(path))
             _publish(public_key_path(path), signer.verifying_key)
         except OSError as error:
@@ -95,34 +90,12 @@ class KeySigner:
         refused = self._key.refusal(bundle, payload)
         if refused is not None:
             msg = f"the fresh signature does not verify: {refused.message}"
-            raise SigningError(msg, advice="nothing was attested; check the machine's memory and the key file")
+            raise UnverifiedSignature(msg, advice="nothing was attested; check the machine's memory and the key file")
         return SignedStatement(payload=payload, bundle=bundle)
 
 
-def _create(path: Path) -> None:
-    """Make a key; when another process makes one at the same time, the one that got the name is the key."""
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    make_folder(path.parent)
-    with contextlib.suppress(FileExistsError):
-        create_file(path, pem)
-
-
 def _load(path: Path) -> ec.EllipticCurvePrivateKey:
-    with path.open("rb") as source:
-        facts = os.fstat(source.fileno())
-        if not stat.S_ISREG(facts.st_mode) or facts.st_mode & _OTHERS:
-            msg = f"the signing key {path} may be read by others (mode {stat.S_IMODE(facts.st_mode):04o})"
-            raise SigningError(
-                msg, advice=f"make it 0600: chmod 600 {path}; if others may have read it, make a new key"
-            )
-        pem = source.read()
-    try:
-        key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        msg = f"{path} is not an unencrypted PEM private key"
-        raise SigningError(msg, advice="give a PKCS#8 file; move a damaged one away to have a new key made") from error
+    key = private_key(path, lambda: ec.generate_private_key(ec.SECP256R1()), what="signing key")
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         msg = f"{path} is not an ECDSA key on P-256"
         raise SigningError(msg, advice="make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256")

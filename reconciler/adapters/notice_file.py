@@ -1,12 +1,11 @@
 """What receivers were told, kept in a small file of the state folder. Losing it costs messages told twice, no more."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from reconciler.adapters.durable_file import replace_file
 from reconciler.core.notices import Memory
 
 log = structlog.get_logger(__name__)
@@ -33,15 +32,6 @@ class JsonNoticeFile:
     def save(self, memory: Memory) -> None:
         """Keep it durably; a disk that is full or read-only is a line in the log."""
         try:
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".unfinished-")
-            unfinished = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as sink:
-                    sink.write(_MEMORY.dump_json(memory))
-                    sink.flush()
-                    os.fsync(sink.fileno())
-                unfinished.replace(self._path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            replace_file(self._path, _MEMORY.dump_json(memory))
         except OSError as error:
             log.warning("notices.not_kept", error=error.strerror, advice="people may be told again after a restart")

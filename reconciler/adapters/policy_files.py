@@ -15,16 +15,14 @@ from pydantic import ValidationError
 
 from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.provider import Clock
-from inventory.regular_files import read_regular
 from inventory.roster.model import WorkerId
+from reconciler.adapters.policy_sources import TEST_SUFFIX, data_files, module_files, policy_text
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
 from reconciler.core.model import PolicySet, Rule, Waiver
 from reconciler.core.schemas import ConfigDocument, WaiverEntry
 
-MAX_FILE_BYTES = 1_000_000
-"""Largest file that is read; a rule is a few kilobytes."""
 MAX_WAIVER_DAYS = 90
 """Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
@@ -90,7 +88,9 @@ def load_policies(path: Path) -> PolicySet:
     rules = rules_of(modules)
     if not rules:
         raise PolicyError(f"{path}: no rule in access/rules", advice="nothing would ever be found: add a rule")
-    data = dumps(_data(path, rules)).decode()
+    document = policy_data(path)
+    _check_config(document, rules)
+    data = dumps(document).decode()
     return PolicySet(
         digest=policy_digest(modules, data),
         rules=rules,
@@ -101,32 +101,22 @@ def load_policies(path: Path) -> PolicySet:
 
 
 def _modules(root: Path) -> Iterator[tuple[str, str]]:
-    for file in sorted(root.rglob("*.rego")):
+    for file in module_files(root):
         name = file.relative_to(root).as_posix()
-        if name.endswith("_test.rego"):
+        if name.endswith(TEST_SUFFIX):
             continue
         if not name.startswith("access/"):
             raise refusal(name, 1, "policies lie below access/")
-        yield name, _text(root, file)
+        yield name, policy_text(root, file)
 
 
-def _text(root: Path, file: Path) -> str:
-    name = file.relative_to(root).as_posix()
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise refusal(name, 1, "the file is a link that leads out of the policy folder")
-    try:
-        return read_regular(file, MAX_FILE_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
-    except OSError as error:
-        raise refusal(name, 1, f"cannot be read: {error.strerror}") from error
+def policy_data(root: Path) -> dict[str, Json]:
+    """Return the data documents, each `data.json` at the path of its folder, as OPA places them.
 
-
-def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
-    """Return the data documents, each `data.json` at the path of its folder, as OPA places them."""
+    Raises `PolicyFileError` for a file that is no JSON object or contradicts another one.
+    """
     document: dict[str, Json] = {}
-    # As a pattern, for a plain name would pass over a link that leads nowhere, and with it what the link stood for.
-    for file in sorted((root / "access").rglob("data.jso[n]")):
+    for file in data_files(root):
         name = file.relative_to(root).as_posix()
         place = document
         for part in file.relative_to(root).parts[:-1]:
@@ -134,11 +124,10 @@ def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
             if not isinstance(below, dict):
                 raise refusal(name, 1, f"another data.json already says what {part!r} is")
             place = below
-        content = _json_object(name, _text(root, file))
+        content = _json_object(name, policy_text(root, file))
         if place.keys() & content.keys():
             raise refusal(name, 1, "a data.json in a folder below says the same")
         place.update(content)
-    _check_config(document, rules)
     return document
 
 
@@ -216,7 +205,7 @@ def load_waivers(path: Path, now: datetime) -> tuple[Waiver, ...]:
     found: dict[str, Waiver] = {}
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         name = file.relative_to(path).as_posix()
-        outer = Fields.of(parse_yaml(_text(path, file), name), name, {"waivers"})
+        outer = Fields.of(parse_yaml(policy_text(path, file), name), name, {"waivers"})
         entries = outer.given.get("waivers")
         if entries is None or not isinstance(entries.value, list):
             raise refusal(name, outer.line, "field 'waivers' must be a list")

@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, Self
@@ -48,6 +49,9 @@ class Trusted(Protocol):
 
     def refusal(self, content: bytes, payload: bytes) -> Refusal | None:
         """Return why the bundle does not prove that this signer signed exactly this statement; None when it does."""
+
+    def stamped_at(self, content: bytes) -> datetime | None:
+        """Return the latest trusted time of a bundle that was not refused; None where nobody bears witness of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,10 @@ class VerifyingKey:
     def refusal(self, content: bytes, payload: bytes) -> Refusal | None:
         """Return why the bundle does not prove that this key signed exactly this statement; None when it does."""
         return next(_refusals(content, payload, self), None)
+
+    def stamped_at(self, content: bytes) -> datetime | None:  # noqa: ARG002 - no bundle of a key tells a time
+        """Return None: a key alone shows no time."""
+        return None
 
     def signed(self, signature: bytes, message: bytes) -> bool:
         """Say whether the signature over the message is by this key."""

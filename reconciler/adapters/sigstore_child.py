@@ -25,7 +25,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.keyless import Services, acceptance, becomes_public
 from reconciler.adapters.sigstore_identity import TrustedIdentity
 from reconciler.core.canonical import dumps
-from reconciler.core.errors import SigningError
+from reconciler.core.errors import SigningError, UnverifiedSignature
 from reconciler.signing_settings import SigstoreSettings
 
 _GRACE_SECONDS = 10
@@ -48,7 +48,7 @@ class Work:
         try:
             yield
         except SigningError as error:
-            raise SigningError(f"{service} ({place}): {error}", advice=error.advice) from error
+            raise type(error)(f"{service} ({place}): {error}", advice=error.advice) from error
         except Exception as error:  # the library's errors have no common parent, and some are private to it
             raise SigningError(f"{service} ({place}): {reason(error)}", advice=advice) from error
 
@@ -154,7 +154,7 @@ def proven(work: Work, config: ClientTrustConfig, bundle: Bundle, payload: bytes
         root = TrustedIdentity(config.trusted_root, settings.identity, settings.issuer)
         refused = root.refusal(content, payload)
         if refused is not None:
-            raise SigningError(refused.message, advice=advice)
+            raise UnverifiedSignature(refused.message, advice=advice)
     return content
 
 
@@ -196,7 +196,7 @@ def _message(response: requests.Response) -> str:
 
 
 def perform(order: dict[str, Any], tell: Tell) -> None:
-    """Carry out one order and tell of its end: `done`, or `refused` with advice."""
+    """Carry out one order and tell of its end: `done`, or `refused` or `unverified` with advice."""
     work = Work(settings=SigstoreSettings.model_validate(order["settings"]), tell=tell)
     try:
         if order["verb"] == "check":
@@ -204,7 +204,8 @@ def perform(order: dict[str, Any], tell: Tell) -> None:
         else:
             tell({"done": sign(work, base64.b64decode(order["payload"])).decode()})
     except SigningError as error:
-        tell({"refused": str(error), "advice": error.advice})
+        kind = "unverified" if isinstance(error, UnverifiedSignature) else "refused"
+        tell({kind: str(error), "advice": error.advice})
 
 
 def main(source: TextIO, sink: TextIO) -> None:

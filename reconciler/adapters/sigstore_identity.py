@@ -8,6 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,6 +72,16 @@ class TrustedIdentity:
     def refusal(self, content: bytes, payload: bytes) -> Refusal | None:
         """Return why the bundle does not prove that the identity signed exactly this statement; None when it does."""
         return next(self._refusals(content, payload), None)
+
+    def stamped_at(self, content: bytes) -> datetime | None:
+        """Return the latest time in the stamps of a bundle that was not refused, or the log's; None without either."""
+        stamping = Bundle.from_json(content).verification_material.timestamp_verification_data
+        stamps = [] if stamping is None else [one.tst_info.gen_time for one in stamping.rfc3161_timestamps]
+        if stamps:
+            return max(stamps)
+        (entry,) = json.loads(content)["verificationMaterial"]["tlogEntries"]
+        logged = int(entry.get("integratedTime", 0))
+        return datetime.fromtimestamp(logged, UTC) if logged else None
 
     def _refusals(self, content: bytes, payload: bytes) -> Iterator[Refusal]:
         try:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from reconciler.adapters.keyless import MODE, signer_name
 from reconciler.adapters.sigstore_bundle import read_bundle
-from reconciler.core.errors import EvidenceError, SigningError
-from reconciler.ports import SignedStatement
+from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
+from reconciler.evidence_ports import SignedStatement
 from reconciler.signing_settings import SigstoreSettings
 
 PRIVATE_LOG = "private-log"
@@ -25,7 +25,7 @@ _ADVICE = "run `access-reconciler doctor`; give the process more memory, or rais
 
 
 class KeylessSigner:
-    """Implements `reconciler.ports.Signer` with an instance of Sigstore."""
+    """Implements `reconciler.evidence_ports.Signer` with an instance of Sigstore."""
 
     def __init__(self, settings: SigstoreSettings, cache: Path) -> None:
         """Take the settings; nothing is asked yet. `cache` keeps what the instance's TUF repository said."""
@@ -77,6 +77,8 @@ class KeylessSigner:
         last: dict[str, str] = lines[-1] if lines else {}
         if "refused" in last:
             raise SigningError(f"not signed: {last['refused']}", advice=last["advice"])
+        if "unverified" in last:
+            raise UnverifiedSignature(f"not signed: {last['unverified']}", advice=last["advice"])
         if "done" not in last:
             asked = f"{last['step']} ({last['place']})" if last else "the signing process"
             raise SigningError(f"not signed: {asked} {complaint}", advice=last.get("advice", _ADVICE))

@@ -1,14 +1,12 @@
 """`access-reconciler attestations`: list, verify, show and export what was signed.
 
-Works on a folder alone: without daemon, database, network or provider. Exit codes: 0 verified; 1 not verified, or an
-error; 3 verified, yet cycles were interrupted or could not see everything, or the key came from the same folder. Whom
-a keyless statement must be signed by is never taken from the folder: it is given, or configured.
+Works on a folder or a pack alone: without daemon, database, network or provider, from an installation that has none of
+their libraries. Exit codes: 0 verified; 1 not verified, or an error; 3 verified, yet cycles were interrupted or could
+not see everything, or the key came from the same folder. Whom a keyless statement must be signed by is never taken from
+the folder: it is given, or configured.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,77 +15,30 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestation_document import read_statement
-from reconciler.adapters.attestations import (
-    Attestation,
-    Head,
-    Report,
-    attestation_root,
-    attestations_in,
-    public_key_of,
-    verify,
-)
+from reconciler.adapters.attestations import Attestation, attestations_in, verify
 from reconciler.adapters.evidence_pack import write_pack
-from reconciler.adapters.sigstore_bundle import MODE, Trusted, VerifyingKey
-from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, Output, OutputOption
+from reconciler.adapters.pack_period import Period, following
+from reconciler.cli.attestation_report import document, exit_code, print_report, with_damaged
+from reconciler.cli.attestation_trust import (
+    ConfigOption,
+    Given,
+    HeadOption,
+    IdentityOption,
+    IssuerOption,
+    KeyOption,
+    Locate,
+    PackOption,
+    RootOption,
+    configured_place,
+    expected_head,
+    opened_place,
+    trusted_of,
+)
+from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.replay import replay_command
+from reconciler.cli.unsigned import pending, retry
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
-from reconciler.ports import CycleEntry
-from reconciler.settings import load_settings
-from reconciler.signers import configured_trust, trusted_identity
-from reconciler.wiring import open_store
-from reconciler.writer import journal_exists, open_journal
-
-WITH_GAPS = 3
-"""Verified, with gaps: told apart from verified as the auditor must not overlook it."""
-
-_WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
-_SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
-
-
-class KeySource(StrEnum):
-    """Where the trusted key came from."""
-
-    GIVEN = "given"
-    """By the auditor, with --key, or with --trust-root, --identity and --issuer."""
-    CONFIGURED = "configured"
-    """The operator's own signing key or identity, as the configuration names it."""
-    STORE = "store"
-    """From the folder that is being verified."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a configuration says of the attestations it makes."""
-
-    root: Path
-    """Holds `attestations/` and `evidence/`."""
-    trusted: Callable[[], Trusted]
-    """Reads whom the operator expects to have signed; raises `EvidenceError`."""
-    journal: tuple[CycleEntry, ...] = ()
-    """The cycles that the journal knows, oldest first."""
-
-
-Locate = Callable[[Path | None], Place]
-"""Reads a configuration (None: the usual one) and says where its attestations are."""
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help=f"Configuration file; {DEFAULT_CONFIG} without --dir.")
-]
-DirOption = Annotated[
-    Path | None, typer.Option("--dir", help="State folder or unpacked evidence pack, instead of a configuration.")
-]
-KeyOption = Annotated[Path | None, typer.Option("--key", help="Public key (PEM) of the signer that you trust.")]
-RootOption = Annotated[
-    Path | None,
-    typer.Option("--trust-root", help="Trusted root or client trust configuration that you trust, for keyless."),
-]
-IdentityOption = Annotated[str | None, typer.Option("--identity", help="Who must have signed, for keyless.")]
-IssuerOption = Annotated[str | None, typer.Option("--issuer", help="Who must vouch for the identity, for keyless.")]
-HeadOption = Annotated[
-    str | None,
-    typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
-]
 
 
 class _Commands:
@@ -100,7 +51,7 @@ class _Commands:
         self,
         *,
         config: ConfigOption = None,
-        folder: DirOption = None,
+        pack: PackOption = None,
         key: KeyOption = None,
         trust_root: RootOption = None,
         identity: IdentityOption = None,
@@ -110,25 +61,33 @@ class _Commands:
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
 
-        Example: access-reconciler attestations verify --dir pack --key signer.pub --expect-head 12:sha256:ab12…
+        Example: access-reconciler attestations verify --pack pack.zip --key signer.pub --expect-head 12:sha256:ab12…
         """
-        place = self._place(config, folder)
         given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
-        trusted, source = _trusted(place, given, from_store=config is None and folder is not None)
-        report = verify(place.root, trusted, expected_head=_head(expect_head), journal=place.journal)
+        with opened_place(self._locate, config, pack) as place:
+            trusted, source = trusted_of(place, given, from_store=config is None and pack is not None)
+            period = Period()
+            found = verify(
+                place.root,
+                trusted,
+                expected_head=expected_head(expect_head),
+                journal=place.journal,
+                each=following(period, trusted),
+            )
+        report = with_damaged(found, place.damaged)
         if output is Output.JSON:
-            typer.echo(json.dumps(_document(report, source), indent=2))
+            typer.echo(json.dumps(document(report, source, period), indent=2))
         else:
-            _print_report(report, source)
-        raise typer.Exit(_exit_code(report, source))
+            print_report(report, source, period)
+        raise typer.Exit(exit_code(report, source))
 
-    def list(self, config: ConfigOption = None, folder: DirOption = None, output: OutputOption = Output.TABLE) -> None:
+    def list(self, config: ConfigOption = None, pack: PackOption = None, output: OutputOption = Output.TABLE) -> None:
         """List the attestations as they lie there, unverified.
 
         Example: access-reconciler attestations list --output json
         """
-        attestations, _ = attestations_in(self._place(config, folder).root)
-        rows = [_row(attestation) for attestation in attestations]
+        with opened_place(self._locate, config, pack) as place:
+            rows = [_row(attestation) for attestation in attestations_in(place.root)[0]]
         if output is Output.JSON:
             typer.echo(json.dumps({"attestations": rows}, indent=2))
             return
@@ -143,16 +102,17 @@ class _Commands:
         self,
         cycle: Annotated[str, typer.Argument(help="Sequence number, cycle id, or the beginning of one.")],
         config: ConfigOption = None,
-        folder: DirOption = None,
+        pack: PackOption = None,
     ) -> None:
         """Print the statement of one cycle, unverified.
 
         Example: access-reconciler attestations show 12
         """
-        attestations, _ = attestations_in(self._place(config, folder).root)
-        attestation = _find(attestations, cycle)
+        with opened_place(self._locate, config, pack) as place:
+            attestation = _find(attestations_in(place.root)[0], cycle)
+            content = _bytes(attestation)
         try:
-            statement = json.loads(_bytes(attestation))
+            statement = json.loads(content)
         except ValueError as error:
             msg = f"{attestation.statement.name} is not JSON any more"
             raise EvidenceError(msg, advice="run `attestations verify`") from error
@@ -163,7 +123,7 @@ class _Commands:
         *,
         out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
         config: ConfigOption = None,
-        folder: DirOption = None,
+        pack: PackOption = None,
         key: KeyOption = None,
         trust_root: RootOption = None,
         identity: IdentityOption = None,
@@ -174,38 +134,19 @@ class _Commands:
 
         Example: access-reconciler attestations export --out attestations.zip
         """
-        place = self._place(config, folder)
         given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
-        trusted, _ = _trusted(place, given, from_store=config is None and folder is not None)
-        report = verify(place.root, trusted, journal=place.journal)
-        for problem in report.problems:
-            typer.echo(problem.message, err=True)
-        write_pack(place.root, trusted, report, out)
+        with opened_place(self._locate, config, pack) as place:
+            trusted, _ = trusted_of(place, given, from_store=config is None and pack is not None)
+            report = with_damaged(verify(place.root, trusted, journal=place.journal), place.damaged)
+            for problem in report.problems:
+                typer.echo(problem.message, err=True)
+            write_pack(place.root, trusted, report, out)
         head = None if report.head is None else str(report.head)
         if output is Output.JSON:
             written = {"out": str(out), "cycles": report.cycles, "signer": report.signer, "head": head}
             typer.echo(json.dumps(written, indent=2))
             return
         typer.echo(f"{report.cycles} attestations written to {out}; signer {report.signer}; head {report.head}")
-
-    def _place(self, config: Path | None, folder: Path | None) -> Place:
-        if folder is not None and config is None:
-            root = attestation_root(folder)
-            return Place(root=root, trusted=lambda: VerifyingKey.from_file(public_key_of(root)))
-        place = self._locate(config)
-        root = attestation_root(place.root if folder is None else folder)
-        ours = root.resolve() == place.root.resolve()  # a pack may be older than the journal
-        return Place(root=root, trusted=place.trusted, journal=place.journal if ours else ())
-
-
-def configured_place(config: Path | None) -> Place:
-    """Return where the attestations of a configuration lie, with what its journal knows, if there is one yet."""
-    settings = load_settings(config or DEFAULT_CONFIG)
-    journal: tuple[CycleEntry, ...] = ()
-    if journal_exists(settings):
-        with open_journal(settings) as opened:
-            journal = tuple(opened.cycles())
-    return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)
 
 
 def build_app(locate: Locate = configured_place) -> typer.Typer:
@@ -216,95 +157,13 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("list")(commands.list)
     group.command("show")(commands.show)
     group.command("export")(commands.export)
+    group.command("replay")(replay_command(locate))
+    group.command("pending")(pending)
+    group.command("retry")(retry)
     return group
 
 
 app = build_app()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """Whom the auditor says must have signed."""
-
-    key: Path | None
-    trust_root: Path | None
-    identity: str | None
-    issuer: str | None
-
-    def trusted(self) -> Trusted | None:
-        """Return the key or the identity; None when neither was given. Raises `EvidenceError` for half of one."""
-        keyless = (self.trust_root, self.identity, self.issuer)
-        if self.key is not None and any(keyless):
-            msg = "--key and the options of keyless signing exclude each other"
-            raise EvidenceError(msg, advice="give --key, or --trust-root, --identity and --issuer")
-        if self.key is not None:
-            return VerifyingKey.from_file(self.key)
-        if self.trust_root is not None and self.identity is not None and self.issuer is not None:
-            return trusted_identity(self.trust_root, self.identity, self.issuer)
-        if any(keyless):
-            msg = "--trust-root, --identity and --issuer need one another"
-            raise EvidenceError(msg, advice="none of them is ever taken from the attestations: give all three")
-        return None
-
-
-def _trusted(place: Place, given: Given, *, from_store: bool) -> tuple[Trusted, KeySource]:
-    trusted = given.trusted()
-    if trusted is not None:
-        return trusted, KeySource.GIVEN
-    return place.trusted(), KeySource.STORE if from_store else KeySource.CONFIGURED
-
-
-def _head(text: str | None) -> Head | None:
-    if text is None:
-        return None
-    path = Path(text)
-    try:
-        return Head.parse(path.read_text(encoding="utf-8") if path.is_file() else text)
-    except OSError as error:
-        msg = f"the head file {path} cannot be read: {error.strerror}"
-        raise EvidenceError(msg, advice="give SEQUENCE:DIGEST itself") from error
-
-
-def _exit_code(report: Report, source: KeySource) -> int:
-    if not report.verified:
-        return ERROR
-    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
-
-
-def _document(report: Report, source: KeySource) -> dict[str, object]:
-    return {
-        "verified": report.verified,
-        "cycles": report.cycles,
-        "gaps": list(report.gaps),
-        "incomplete": list(report.incomplete),
-        "problems": [asdict(problem) for problem in report.problems],
-        "signer": report.signer,
-        "mode": report.mode,
-        "key_source": source.value,
-        "self_consistent_only": source is KeySource.STORE,
-        "head": None if report.head is None else str(report.head),
-        "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
-    }
-
-
-def _print_report(report: Report, source: KeySource) -> None:
-    for problem in report.problems:
-        typer.echo(f"{problem.code}: {problem.message}")
-    typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
-    rests_on = "key" if report.mode == MODE else "trusted root"
-    typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
-    if report.gaps:
-        typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
-    if report.incomplete:
-        typer.echo(f"cycles that could not see, decide or do everything: {len(report.incomplete)}")
-        for cycle_id in report.incomplete:
-            typer.echo(f"  {cycle_id}")
-    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
-    if report.head is not None:
-        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
-    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
-    if source is KeySource.STORE:
-        typer.echo(_SELF_CONSISTENT)
 
 
 def _bytes(attestation: Attestation) -> bytes:

@@ -16,7 +16,7 @@ from typer.main import get_command, get_group
 from inventory.errors import ProviderError
 from reconciler.cli.exits import ERROR, USAGE
 from reconciler.cli.plain_text import complain
-from reconciler.core.errors import ReconcilerError
+from reconciler.core.errors import ReconcilerError, SettingsError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "Write a first configuration, its JSON Schema for editors, and a copy of the policies. Overwrites nothing.",
@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "roster": "Look at the HR roster.",
     "providers": "What can be read and taken away, and with which rights.",
     "explain": "Say what is known of a worker, a principal or an access item: whose it is, what was found and done.",
+    "policies": "Check, test and list policies before they decide anything.",
     "plan": "Show what would be taken away from whom, by which rule, and what the guard says. Nothing is changed.",
     "cycle": "Run one cycle: read, decide, guard, act, read again, attest.",
     "run": "Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.",
@@ -52,12 +53,23 @@ class _Commands(TyperGroup):
 def load(name: str) -> Any:  # noqa: ANN401 - typer's click is private
     """Import a command, or group of commands, by its name."""
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    module = import_module(f"reconciler.cli.{name}")
+    try:
+        module = import_module(f"reconciler.cli.{name}")
+    except ModuleNotFoundError as error:
+        raise _not_installed(name, error) from error
     if hasattr(module, "app"):
         alone.add_typer(module.app, name=name)
         return get_group(alone).commands[name]
     alone.command(name)(getattr(module, name))
     return get_command(alone)
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> SettingsError:
+    """Return what to tell when a command's libraries are missing: an auditor's installation has those of few."""
+    if (error.name or "").split(".")[0] in {"inventory", "reconciler"}:
+        raise error  # a defect of ours, not of the installation
+    msg = f"`{command}` needs {error.name}, which is not installed"
+    return SettingsError(msg, advice="pip install 'access-reconciler[daemon]'")
 
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""The records under a cycle's Merkle roots: one leaf for each leaver, decision and action, under pseudonyms.
+"""The records under a cycle's Merkle roots: one leaf for the cycle, each leaver, decision and action, under pseudonyms.
 
 A leaf is canonical JSON with a nonce of its own, so that nobody can guess a leaf from its hash. Persons, principals,
 access items and scopes appear as HMAC-SHA256 under a key of this one cycle: references do not link across cycles, and
@@ -129,6 +129,33 @@ def _state(
         return WAIVED
     contained = {finding.rule for finding, code in withheld if code in _CONTAINED}
     return Effect.QUARANTINE.value if asking <= contained else Effect.REVIEW.value
+
+
+def cycle_leaf(record: CycleRecord, previous: str, nonces: Nonces) -> bytes:
+    """Return the leaf that every cycle has, also one that found nothing, was held or failed: the log's heartbeat.
+
+    `previous` is `sha256:` and the hex digest of the statement before, empty for the first one. Raises `EvidenceError`
+    when nonces run out.
+    """
+    told: dict[str, Json] = {
+        "type": "cycle/1",
+        **cycle_facts(record),
+        "previousStatement": previous.removeprefix("sha256:") or None,
+    }
+    return dumps({**told, "nonce": nonces.fresh().hex()})
+
+
+def cycle_facts(record: CycleRecord) -> dict[str, Json]:
+    """Return which cycle it was, when, and how it ended."""
+    return {
+        "cycleId": record.cycle_id,
+        "sequence": record.sequence,
+        "mode": record.mode.value,
+        "breadth": record.breadth.value,
+        "outcome": record.outcome.value,
+        "startedAt": rfc3339(record.started_at),
+        "finishedAt": rfc3339(record.finished_at),
+    }
 
 
 def leaver_leaves(

@@ -126,6 +126,8 @@ class Rule:
     controls: tuple[str, ...]
     remediation: str
     effective_on: datetime | None = None
+    codes: tuple[tuple[str, str], ...] = ()
+    """Every code of its findings, sorted, and when it is given; empty where the METADATA does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

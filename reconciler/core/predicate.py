@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from inventory.model import ArtefactKind, Coverage, ReadState
 from reconciler.core.canonical import Json, plain, rfc3339
-from reconciler.core.leaves import decisions, reference
+from reconciler.core.leaves import cycle_facts, decisions, reference
 from reconciler.core.model import Approval, OutcomeState, VerificationState
 from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, LeaverState
 
@@ -80,13 +80,7 @@ def cycle(record: CycleRecord) -> dict[str, Json]:
     finished = [facts.finished_at for facts in record.inventories]
     providers = {facts.provider for facts in record.inventories}
     return {
-        "cycleId": record.cycle_id,
-        "sequence": record.sequence,
-        "mode": record.mode.value,
-        "breadth": record.breadth.value,
-        "outcome": record.outcome.value,
-        "startedAt": rfc3339(record.started_at),
-        "finishedAt": rfc3339(record.finished_at),
+        **cycle_facts(record),
         "dataAsOf": {
             "roster": None if record.roster is None else plain(record.roster.as_of),
             "snapshotOldest": plain(min(started, default=None)),

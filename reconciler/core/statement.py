@@ -14,9 +14,18 @@ from reconciler.core.counting import Counts, contradictions
 from reconciler.core.disclosure import disclose
 from reconciler.core.errors import EvidenceError
 from reconciler.core.grounds import NO_GROUNDS, Grounds
-from reconciler.core.leaves import Nonces, action_leaves, decision_leaves, key_commitment, leaf_file, leaver_leaves
+from reconciler.core.leaves import (
+    Nonces,
+    action_leaves,
+    cycle_leaf,
+    decision_leaves,
+    key_commitment,
+    leaf_file,
+    leaver_leaves,
+)
 from reconciler.core.model import CycleId
 from reconciler.core.record import CycleRecord
+from reconciler.core.running_log import LogSection, logged
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://access-reconciler.dev/attestation/access-reconciliation/v1"
@@ -55,6 +64,11 @@ class Documents:
     disclosures: bytes
     """The lines that open leaves, as JSON lines: personal data, named by the leaves alone. May be empty."""
 
+    @property
+    def leaves(self) -> tuple[bytes, ...]:
+        """Return the leaves that the cycle adds to the running log, in their order."""
+        return logged(dict(self.files))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementFacts:
@@ -67,6 +81,8 @@ class StatementFacts:
     """None for the first attestation of a chain only."""
     genesis: str
     """Hex of `chain_genesis`; the same in every statement of a chain."""
+    log: LogSection
+    """The running log before and after the leaves of `documents`."""
     instance_id: str
     signing_mode: str
     assurance: str
@@ -80,17 +96,22 @@ def chain_genesis(instance_id: str, signer: str) -> str:
     return sha256_hex(dumps({"instanceId": instance_id, "predicateType": PREDICATE_TYPE, "signer": signer}))
 
 
-def documents(record: CycleRecord, key: bytes, nonces: Iterable[bytes], grounds: Grounds = NO_GROUNDS) -> Documents:
-    """Make the evidence files of a cycle; `nonces` gives one fresh random value for each leaf, and each line of one.
+def documents(
+    record: CycleRecord, key: bytes, nonces: Iterable[bytes], previous: Link | None, grounds: Grounds = NO_GROUNDS
+) -> Documents:
+    """Make the evidence files of a cycle that follows another one.
 
-    Raises `EvidenceError` for a bad key or when the nonces run out.
+    `nonces` gives one fresh random value for each leaf, and each line of one. Raises `EvidenceError` for a bad key or
+    when the nonces run out.
     """
     source = Nonces(iter(nonces))
+    was = cycle_leaf(record, "" if previous is None else previous.digest, source)
     disclosed = disclose(record, grounds, source)
     left = leaver_leaves(record, key, disclosed.leavers, source)
     decided = decision_leaves(record, key, disclosed.decisions, source)
     acted = action_leaves(record, key, source)
-    files = {"leaver-log": leaf_file(left), "decision-log": leaf_file(decided), "action-log": leaf_file(acted)}
+    logs = {"cycle-log": (was,), "leaver-log": left, "decision-log": decided, "action-log": acted}
+    files = {name: leaf_file(leaves) for name, leaves in logs.items()}
     files["inventory-manifest"] = dumps({"snapshot": record.snapshot_digest, "scopes": plain(record.inventories)})
     if record.policy is not None:
         files["policy-bundle"] = dumps(record.policy)
@@ -122,6 +143,7 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
     told: dict[str, Json] = {
         **predicate.cycle(record),
         **_chain(facts),
+        "log": facts.log.json(),
         "reconciler": _reconciler(record, facts),
         "policy": predicate.policy(record),
         "roster": predicate.roster(record),

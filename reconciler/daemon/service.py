@@ -174,7 +174,8 @@ class Service:
             reasons |= self._let_settle(reasons)
             if Reason.READ in reasons:
                 # What was read is decided upon without waiting for files that are never quiet; those come next.
-                self._house.wakeups.wake(Reason.HINT)
+                for reason in reasons & _FILES.keys():
+                    self._house.wakeups.wake(reason)
             elif self._house.watch.changed():
                 reasons |= {Reason.CHANGE}
         return self._add_due(reasons - _FILES.keys())

@@ -3,7 +3,7 @@
 Contain: keys, SSH keys, certificates and service-specific credentials become inactive; an account gets an inline
 policy that denies everything, which also stops sessions already issued to the user. Remove: everything but role
 trust, which is never changed automatically, because a trust policy holds others too. Every act first makes sure that
-the user name still belongs to the planned principal, and no act is repeated by the client library.
+the user name belonged to the planned principal a moment ago, and no act is repeated by the client library.
 """
 
 import json
@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
 from inventory.aws.iam import LIVE_READS
+from inventory.aws.user_names import UserNames
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
 from inventory.documents.aws_iam_items import Holder
 from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
@@ -146,6 +147,7 @@ class AwsIamRevoker:
         self._settings = settings
         config = Config(retries={"mode": "standard", "total_max_attempts": 1})
         self._accounts = AwsAccounts(settings, clock, config=config)
+        self._names = UserNames(clock)
 
     def identity(self) -> tuple[str, ...]:
         """Ask STS whose credentials ours are: the unique id of an IAM user; nothing for a role.
@@ -230,8 +232,7 @@ class AwsIamRevoker:
     def _still_there(self, target: _Target, action: Action) -> bool:
         """Say whether the user exists; a name that now belongs to somebody else stops the act."""
         try:
-            with calling("GetUser", target.where):
-                found = str(target.client.get_user(UserName=target.user_name)["User"]["UserId"])
+            found = self._names.user_id(target.where, target.user_name, partial(_user_id, target))
         except ObjectMissing:
             return False
         if found != action.principal.principal_id:
@@ -240,6 +241,11 @@ class AwsIamRevoker:
                 advice="nothing was done; the next cycle reads again and plans anew",
             )
         return True
+
+
+def _user_id(target: _Target) -> str:
+    with calling("GetUser", target.where):
+        return str(target.client.get_user(UserName=target.user_name)["User"]["UserId"])
 
 
 def _beyond(action: Action) -> Unsupported:

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture import tree
 
-LOCKS = ("runtime", "build", "demo", "dev", "otel", "ldap")
+LOCKS = ("runtime", "verify", "build", "demo", "dev", "otel", "ldap")
 PINNED = re.compile(
     r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)[^\n]*((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", re.MULTILINE
 )
@@ -43,11 +43,14 @@ def test_the_locks_answer_the_project() -> None:
     """Each requirement of the project is in the lock made for it, at a version that it accepts."""
     document = tomllib.loads(tree.text("pyproject.toml"))
     project, groups = document["project"], document["dependency-groups"]
+    extras = project["optional-dependencies"]
+    runtime = project["dependencies"] + extras["daemon"]
     asked = {
-        "runtime": project["dependencies"],
-        "demo": project["dependencies"] + project["optional-dependencies"]["demo"],
-        "otel": project["dependencies"] + project["optional-dependencies"]["otel"],
-        "ldap": project["optional-dependencies"]["ldap"],
+        "runtime": runtime,
+        "verify": project["dependencies"] + extras["verify"],
+        "demo": runtime + extras["demo"],
+        "otel": runtime + extras["otel"],
+        "ldap": extras["ldap"],
         "build": groups["build"],
     }
     unmet = [

@@ -12,7 +12,7 @@ from reconciler.core.record import CycleOutcome, LeaverState
 from tests.architecture import tree
 
 PAGES = [name for name in tree.tracked() if name.endswith(".md")]
-EVERYWHERE = {"--config", "--output", "--help", "--dir"}
+EVERYWHERE = {"--config", "--output", "--help", "--dir", "--pack"}
 """Options that the page of the commands explains once."""
 
 

@@ -1,6 +1,7 @@
 """What every journal promises: the one on SQL and the one in memory that other tests use."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -190,6 +191,34 @@ def test_unsettled(
     if undone:
         journal.record_undo(intent.action.action_id, "", NOW)
     assert bool(journal.unsettled()) is open_
+
+
+def test_asking_after_every_step_hides_no_open_act(journal: Journal) -> None:
+    """Whatever was settled when it was last asked: what opens behind it, or opens again, is found."""
+    one = action(principal(), credential())
+    acts = [an_intent(replace(one, action_id=ActionId(f"act-{number}-of-many"))) for number in range(4)]
+
+    def open_ones() -> list[ActionId]:
+        return [entry.intent.action.action_id for entry in journal.unsettled()]
+
+    ids = [intent.action.action_id for intent in acts]
+    assert open_ones() == []
+    journal.record_intent(acts[0])
+    journal.record_intent(acts[1])
+    assert open_ones() == ids[:2]
+    journal.record_outcome(ids[1], OutcomeState.FAILED, "", NOW)
+    assert open_ones() == ids[:1]
+    journal.record_outcome(ids[0], OutcomeState.DONE, "", NOW)
+    journal.record_verification(ids[0], VerificationState.GONE, NOW)
+    assert open_ones() == []
+    journal.record_intent(acts[2])
+    journal.record_intent(acts[3])
+    journal.record_outcome(ids[3], OutcomeState.SKIPPED, "", NOW)
+    assert open_ones() == ids[2:3]
+    journal.record_undo(ids[2], "", NOW)
+    assert open_ones() == []
+    journal.record_verification(ids[0], VerificationState.STILL_THERE, LATER)
+    assert open_ones() == ids[:1]
 
 
 def test_an_undo_that_began_is_no_end(journal: Journal) -> None:

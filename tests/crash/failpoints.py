@@ -7,7 +7,11 @@ from typing import Any
 
 from inventory.model import Principal, PrincipalReading, ProviderInventory
 from inventory.provider import Interest
-from reconciler.adapters.evidence_store import BUNDLE_SUFFIX, STATEMENT_SUFFIX, FileEvidenceStore
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX
+from reconciler.adapters.evidence_log import FileEvidenceLog
+from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.log_key import LogKey
+from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import JournalError
 from reconciler.core.model import (
@@ -19,6 +23,9 @@ from reconciler.core.model import (
     Receipt,
 )
 from reconciler.core.record import CycleOutcome
+from reconciler.core.running_log import LogSection
+from reconciler.core.spooling import Attempts
+from reconciler.evidence_ports import SignedStatement, Signer
 from reconciler.execution import Crew, execute
 from reconciler.ports import Journal
 from reconciler.recovery import recover
@@ -125,18 +132,72 @@ class FailingProvider:
         return receipt
 
 
+class FailingMemory(SpoolFile):
+    """A memory of attempts to sign whose process may die before and after each thing that it writes."""
+
+    def __init__(self, root: Path, failpoints: Failpoints) -> None:
+        super().__init__(root)
+        self._failpoints = failpoints
+
+    def reserve(self, attempts: Attempts) -> None:
+        self._failpoints.hit("before reserve")
+        super().reserve(attempts)
+        self._failpoints.hit("after reserve")
+
+    def keep(self, attempts: Attempts) -> None:
+        self._failpoints.hit("before keep")
+        super().keep(attempts)
+        self._failpoints.hit("after keep")
+
+
+class FailingSigner:
+    """A signer whose process may die before it is asked, and once everything but its answer is done."""
+
+    def __init__(self, signer: Signer, failpoints: Failpoints) -> None:
+        self._signer = signer
+        self._failpoints = failpoints
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._signer, name)
+
+    def sign(self, payload: bytes) -> SignedStatement:
+        self._failpoints.hit("before sign")
+        signed = self._signer.sign(payload)
+        self._failpoints.hit("after sign")
+        return signed
+
+
 class FailingStore(FileEvidenceStore):
     """An evidence store whose process may die before and after each file that it makes."""
 
     def __init__(self, root: Path, failpoints: Failpoints) -> None:
         super().__init__(root)
         self._failpoints = failpoints
+        self._signing = FailingMemory(root, failpoints)
 
     def _create(self, path: Path, content: bytes) -> None:
         kind = next((one for one in (STATEMENT_SUFFIX, BUNDLE_SUFFIX, ".key") if path.name.endswith(one)), "evidence")
         self._failpoints.hit(f"before file {kind}")
         super()._create(path, content)
         self._failpoints.hit(f"after file {kind}")
+
+
+class FailingLog(FileEvidenceLog):
+    """A log whose process may die before, amid and after what it adds, and around its checkpoint."""
+
+    def __init__(self, root: Path, key: LogKey, failpoints: Failpoints) -> None:
+        super().__init__(root, key)
+        self._failpoints = failpoints
+
+    def _append(self, content: bytes) -> None:
+        self._failpoints.hit("before leaf hashes")
+        for part in (content[:7], content[7:]):
+            super()._append(part)
+            self._failpoints.hit("after leaf hashes")
+
+    def _checkpoint(self, stem: str, section: LogSection) -> None:
+        super()._checkpoint(stem, section)
+        self._failpoints.hit("after checkpoint")
 
 
 def live(providers: Sequence[FakeProvider], journal: Journal, failpoints: Failpoints, clock: FakeClock) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 from inventory.collection import Source
 from inventory.model import ArtefactKind, Principal, ProviderName
 from inventory.roster.model import AcceptedRoster, Roster, RosterProblem, RosterVerdict
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.log_key import LogKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
@@ -74,6 +76,7 @@ class House:
         self.providers = {one.name: one for one in (providers or (provider_of(),))}
         self.attester = Attester(
             store=FileEvidenceStore(folder / "evidence"),
+            log=FileEvidenceLog(folder / "evidence", LogKey.open(folder / "keys" / "log.pem", "test")),
             signer=KeySigner.open(folder / "keys" / "attestation.pem"),
             instance_id="test",
             random_bytes=os.urandom,

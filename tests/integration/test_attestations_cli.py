@@ -11,16 +11,27 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
+from inventory.model import ArtefactKind, Coverage, ReadState
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.cli.attestations import Place, build_app
+from reconciler.cli.attestation_trust import Place
+from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import Mode
 from reconciler.core.record import CycleOutcome
 from reconciler.settings import load_settings
 from reconciler.writer import open_journal
 from tests.builders import NOW
+from tests.output_schemas import problems
 from tests.peers import require
-from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, inventory_facts, journal_of
+from tests.record_builders import (
+    Chain,
+    attested_chain,
+    cycle_id,
+    cycle_record,
+    inventory_facts,
+    journal_of,
+    roster_facts,
+)
 
 CONFIGURATION = """
 roster:
@@ -63,7 +74,12 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
     """Without options the configured store verifies with exit 0, in the published form."""
     result = run(configured(chain), "verify", "--output", "json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {
+    told = json.loads(result.stdout)
+    assert problems("attestations-verify", told) == []
+    period = told.pop("period")
+    assert (period["first_sequence"], period["last_sequence"], period["whole_cycles"]) == (1, 2, 2)
+    assert period["not_covered"] == []
+    assert told == {
         "verified": True,
         "cycles": 2,
         "gaps": [],
@@ -74,7 +90,7 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
         "key_source": "configured",
         "self_consistent_only": False,
         "head": f"2:{chain.links[1].digest}",
-        "evidence": {"checked": 9, "absent": 0},
+        "evidence": {"checked": 11, "absent": 0},
     }
 
 
@@ -145,6 +161,36 @@ def test_verified_with_gaps_is_told_apart(tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert "interrupted cycles without an attestation: 2" in result.stdout
     assert cycle_id(3) in result.stdout
+
+
+def test_what_was_not_covered_is_told(tmp_path: Path) -> None:
+    """Kinds that were refused, scopes not read to their end, observing and stale cycles each stand in the answer."""
+    refused = (Coverage(kind=ArtefactKind.SESSION, state=ReadState.DENIED, count=0),)
+    chain = attested_chain(
+        tmp_path,
+        cycle_record(),
+        cycle_record(
+            sequence=2,
+            mode=Mode.OBSERVE,
+            outcome=CycleOutcome.PARTIAL,
+            results=(),
+            roster=roster_facts(as_of=None),
+            inventories=(inventory_facts(complete=False, coverage=refused),),
+        ),
+    )
+    found = place(chain)
+    period = json.loads(run(build_app(lambda _: found), "verify", "--output", "json").stdout)["period"]
+    assert {(gap["kind"], gap["state"], gap["first"], gap["last"]) for gap in period["not_covered"]} == {
+        ("", "incomplete", 2, 2),
+        ("session", "denied", 2, 2),
+    }
+    (month,) = period["months"]
+    assert (month["cycles"], month["partial"], month["observed"]) == (2, 1, 1)
+    assert month["latest_signature_seconds"] is None
+    shown = run(build_app(lambda _: found), "verify").stdout
+    assert "corp-aws: not read to its end (cycle 2; of 2 whole ones)" in shown
+    assert "corp-aws/session: denied" in shown
+    assert "no trusted time" in shown
 
 
 def test_list_shows_what_lies_there(chain: Chain) -> None:

@@ -50,7 +50,7 @@ def test_an_untouched_chain_verifies(chain: Chain) -> None:
     assert (report.cycles, report.gaps, report.incomplete) == (5, (), (cycle_id(3),))
     assert (report.signer, report.mode) == (chain.signer.identity, "managed-key")
     assert report.head == Head(sequence=5, digest=chain.links[-1].digest)
-    assert (report.evidence_checked, report.evidence_absent) == (19, 0)
+    assert (report.evidence_checked, report.evidence_absent) == (24, 0)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["statement", "bundle"])
@@ -199,10 +199,11 @@ def test_a_truncated_tail_is_found_by_the_journal(chain: Chain) -> None:
 
 
 def test_a_rewritten_chain_differs_from_the_journal(chain: Chain, tmp_path: Path) -> None:
-    """Whoever holds the key can make another chain; the journal tells the two apart."""
+    """Whoever holds the keys can make another chain; the journal tells the two apart."""
     key_file = tmp_path / "other" / "keys" / "attestation.pem"
     key_file.parent.mkdir(parents=True)
-    shutil.copy(chain.store.root / "keys" / "attestation.pem", key_file)
+    for name in ("attestation.pem", "log.pem"):
+        shutil.copy(chain.store.root / "keys" / name, key_file.with_name(name))
     forged = attested_chain(tmp_path / "other", cycle_record(), cycle_record(sequence=2, waivers=9))
     journal = journal_of(chain)[:2]
     assert verified(forged).verified

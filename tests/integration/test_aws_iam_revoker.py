@@ -265,6 +265,18 @@ def test_a_failed_look_before_the_act_stops_it(revoker: AwsIamRevoker, look: Loo
     assert writes(proxy) == []
 
 
+def test_acts_at_the_same_moment_ask_once_whose_name_it_is(
+    revoker: AwsIamRevoker, look: Look, proxy: CountingProxy
+) -> None:
+    """All the credentials of one user are taken with one look at the name; what is made later looks again."""
+    reading = look()
+    proxy.forget()
+    for kind in (ArtefactKind.PASSWORD, ArtefactKind.ACCESS_KEY, ArtefactKind.SSH_KEY):
+        revoker.revoke(planned(reading, kind, Effect.REVOKE))
+    assert proxy.counts()["GetUser"] == 1
+    assert len(writes(proxy)) == 3
+
+
 def test_role_trust_is_never_changed(revoker: AwsIamRevoker, look: Look, proxy: CountingProxy) -> None:
     """A trust policy holds others too: no effect on it is offered, and asking for one is refused."""
     assert ArtefactKind.ROLE_TRUST not in {kind for kind, _ in REVOKER.capabilities.effects}

@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from reconciler.adapters.attestations import verify
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError, SigningError
@@ -50,7 +51,7 @@ def test_a_configuration_signs_and_verifies(instance: PrivateSigstore, tmp_path:
     assert WORKLOAD in check_signing(settings)
     attester = build_attester(settings)
     assert attester.signer.mode == "keyless"
-    attester.attest(cycle_record(), ())
+    attester.sign(attester.attest(cycle_record(), ()), SystemClock())
     result = CliRunner().invoke(build_app(), ["verify", "--config", str(path), "--output", "json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -83,6 +84,13 @@ def test_the_default_is_a_key(tmp_path: Path) -> None:
     assert build_signer(load_settings(path)).mode == "managed-key"
 
 
+def attest(settings: Settings, sequence: int = 1) -> None:
+    """Attest a cycle and have it signed."""
+    attester = build_attester(settings)
+    attested = attester.sign(attester.attest(cycle_record(sequence=sequence), ()), SystemClock())
+    assert not attested.record.errors
+
+
 def by_tuf(instance: PrivateSigstore, folder: Path, repository: TufRepository) -> Settings:
     """Return settings whose instance is known by its TUF repository."""
     document = yaml.safe_load(configured(instance, folder).read_text())
@@ -103,10 +111,10 @@ def test_an_instance_by_its_tuf_repository(instance: PrivateSigstore, tmp_path: 
         repository.publish(instance.trusted_root(), instance.signing_config())
         settings = by_tuf(instance, tmp_path, repository)
         store = FileEvidenceStore(settings.state_dir / "evidence")
-        build_attester(settings).attest(cycle_record(), ())
+        attest(settings)
         instance.rekor.rotate()
         repository.publish(instance.trusted_root(), instance.signing_config())
-        build_attester(settings).attest(cycle_record(sequence=2), ())
+        attest(settings, 2)
         assert verify(store.root, configured_trust(settings)).verified
         repository.publish(instance.trusted_root(), instance.signing_config())
         repository.forge()

@@ -24,8 +24,9 @@ from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError, ReconcilerError, SigningError
 from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.demo.sigstore.issuer import WORKLOAD
+from tests.fakes.clock import FakeClock
 from tests.keyless import InProcess, keyless_chain, keyless_settings, trusting
-from tests.record_builders import cycle_id
+from tests.record_builders import cycle_id, evidence_log, put_attestation
 from tests.tampering import unsigned
 
 NOBODY = "https://corp.example/workloads/nobody"
@@ -235,7 +236,7 @@ def resigned(signed: Signed, folder: Path, change_statement: Callable[[dict[str,
         settings = keyless_settings(instance, folder / "own")
         bundle = InProcess(settings, folder / "cache").sign(payload)
         store = FileEvidenceStore(folder / "evidence")
-        store.put_attestation(1, document["predicate"]["cycleId"], bundle)
+        put_attestation(store, 1, document["predicate"]["cycleId"], bundle)
         report = verify(store.root, trusting(instance, folder / "root.json"))
     return [problem.code for problem in report.problems]
 
@@ -308,6 +309,12 @@ def test_a_pack_tells_how_and_brings_no_trust(signed: Signed, tmp_path: Path) ->
 def test_one_mode_never_continues_the_chain_of_another(signed: Signed, tmp_path: Path) -> None:
     """A key in the place of an identity is refused when a cycle begins, before anything is done."""
     signer = KeySigner.open(tmp_path / "key.pem")
-    attester = Attester(store=signed.store, signer=signer, instance_id="test-installation", random_bytes=os.urandom)
+    attester = Attester(
+        store=signed.store,
+        log=evidence_log(signed.store.root),
+        signer=signer,
+        instance_id="test-installation",
+        random_bytes=os.urandom,
+    )
     with pytest.raises(SigningError, match="signed in mode keyless; configured is managed-key"):
-        attester.resume(())
+        attester.resume((), FakeClock())

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from reconciler.adapters.embedded_rego import ALLOWED_BUILTINS
-from reconciler.adapters.opa import FORBIDDEN_BUILTINS
 from reconciler.adapters.policy_files import load_waivers
+from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.metadata import RULES
 from reconciler.core.schemas import published_schemas
 from tests import peers
 from tests.builders import NOW
+from tests.policy.write_capabilities import written
 from tests.worlds import POLICIES, starter
 
 PAGES = POLICIES.parent / "docs" / "rules"
@@ -59,16 +60,27 @@ def test_policies_are_formatted() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_policies_need_no_forbidden_builtin(tmp_path: Path) -> None:
-    """The policies compile where clock, network, environment and dice do not exist."""
-    capabilities = json.loads(opa("capabilities", "--current").stdout)
-    assert {builtin["name"] for builtin in capabilities["builtins"]} >= FORBIDDEN_BUILTINS
-    kept = [builtin for builtin in capabilities["builtins"] if builtin["name"] not in FORBIDDEN_BUILTINS]
-    file = tmp_path / "capabilities.json"
-    file.write_text(json.dumps(capabilities | {"builtins": kept}))
-    done = opa("check", "--bundle", "policies", "--capabilities", str(file))
+def test_policies_need_no_forbidden_builtin() -> None:
+    """The policies compile where clock, network, environment and dice do not exist, and so does the embedded engine."""
+    done = opa("check", "--bundle", "policies", "--capabilities", "policies/capabilities.json")
     assert done.returncode == 0, done.stderr
     assert not ALLOWED_BUILTINS & FORBIDDEN_BUILTINS
+
+
+def test_the_capabilities_are_those_of_the_pinned_opa() -> None:
+    """`policies/capabilities.json` is what tests/policy/write_capabilities.py writes from OPA's own list."""
+    assert (POLICIES / "capabilities.json").read_text(encoding="utf-8") == written()
+
+
+def test_everything_that_depends_on_more_than_its_input_is_forbidden() -> None:
+    """What OPA calls nondeterministic, and all of network, dice, clock and environment, exists and is left out."""
+    builtins = {one["name"]: one for one in json.loads(opa("capabilities", "--current").stdout)["builtins"]}
+    assert set(builtins) >= FORBIDDEN_BUILTINS
+    apart = ("http.", "net.", "rand.", "uuid.", "opa.", "time.now")
+    doubtful = {name for name, one in builtins.items() if one.get("nondeterministic") or name.startswith(apart)}
+    assert doubtful - FORBIDDEN_BUILTINS == set()
+    left = {one["name"] for one in json.loads((POLICIES / "capabilities.json").read_text())["builtins"]}
+    assert left == set(builtins) - FORBIDDEN_BUILTINS
 
 
 def test_schemas_are_those_of_the_types() -> None:

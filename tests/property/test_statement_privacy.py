@@ -18,6 +18,7 @@ from reconciler.core.model import (
     Withheld,
 )
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, LeaverVerdict
+from reconciler.core.running_log import LOGGED
 from reconciler.core.statement import build_statement, documents
 from tests.builders import NOW, action, credential, finding, grant, principal
 from tests.record_builders import (
@@ -97,9 +98,8 @@ def test_nothing_personal_is_stated(marker: tuple[str, str]) -> None:
     """Neither the text, nor the name in it, nor a plain digest of either is in the statement or its logs."""
     text, name = marker
     record = personal_record(text)
-    files = dict(documents(record, KEY, nonces()).files)
-    logs = [files[name] for name in ("leaver-log", "decision-log", "action-log")]
-    published = [build_statement(record, statement_facts(record)), *logs]
+    files = dict(documents(record, KEY, nonces(), None).files)
+    published = [build_statement(record, statement_facts(record)), *(files[name] for name in LOGGED if name in files)]
     for content in published:
         assert name.encode() not in content
         for secret in (text, name, text + "#1", text + "#2"):

@@ -17,11 +17,13 @@ from inventory.roster.csv_file import CsvRosterSettings, CsvRosterSource
 from reconciler.adapters.audit_file import JsonLinesStream
 from reconciler.adapters.audit_log import AuditTrail
 from reconciler.adapters.audit_outbox import AuditOutbox
+from reconciler.adapters.evidence_log import FileEvidenceLog
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.adapters.lease import FileLease
+from reconciler.adapters.log_key import LogKey
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
@@ -32,7 +34,7 @@ from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.ports import PolicyEngine
 from reconciler.rereading import Patience
-from tests.crash.failpoints import FailingJournal, FailingProvider, FailingStore, Failpoints
+from tests.crash.failpoints import FailingJournal, FailingLog, FailingProvider, FailingStore, Failpoints
 from tests.fakes.world import Watcher
 from tests.simulation.company import AWS, PROTECTED, Company
 from tests.simulation.oracle import NaiveEngine
@@ -110,15 +112,22 @@ class Office:
         vendors: dict[ProviderName, Any] = dict(company.vendors)
         journal: Any = self.journal
         store: Any = FileEvidenceStore(company.state / "evidence")
+        key = LogKey.open(company.state / "keys" / "log.pem", "simulation")
+        log = FileEvidenceLog(store.root, key)
         if points is not None:
             vendors = {name: FailingProvider(one, points) for name, one in company.vendors.items()}
             journal, store = FailingJournal(journal, points), FailingStore(store.root, points)
+            log = FailingLog(store.root, key, points)
         return CycleHouse(
             clock=company.clock,
             new_cycle_id=lambda: str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             journal=journal,
             attester=Attester(
-                store=store, signer=self._signer, instance_id="simulation", random_bytes=self._random.randbytes
+                store=store,
+                log=log,
+                signer=self._signer,
+                instance_id="simulation",
+                random_bytes=self._random.randbytes,
             ),
             engine=self.engine,
             roster=CsvRosterSource(CsvRosterSettings(path=company.hr.path), company.clock),

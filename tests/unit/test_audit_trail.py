@@ -15,8 +15,9 @@ from reconciler.adapters.audit_log import HAND_OVER_SECONDS
 from reconciler.adapters.audit_outbox import AuditOutbox, KeptRecord
 from reconciler.adapters.journal import SqlJournal
 from reconciler.core.errors import AuditError
-from reconciler.core.model import HoldCode, HoldReason, VerificationState
-from tests.audit_history import CANARY, acts, live_cycle, made_plan, open_journal, second, trail
+from reconciler.core.model import HoldCode, HoldReason, Mode, OutcomeState, VerificationState
+from reconciler.core.record import CycleOutcome
+from tests.audit_history import CANARY, acts, intent, live_cycle, made_plan, open_journal, second, trail
 from tests.builders import NOW
 from tests.fakes.clock import FakeClock
 from tests.record_builders import cycle_id, cycle_record, roster_facts
@@ -112,6 +113,33 @@ def test_each_record_is_told_once_whenever_it_is_looked_at(journal: SqlJournal) 
         "effect": "revoke",
         "verification": "still_there",
     }
+
+
+def test_what_comes_late_is_told_however_far_the_history_was_looked_at(journal: SqlJournal) -> None:
+    """One process that looks after every step tells the same as one that looks at the end, and skips what is whole."""
+    step_by_step = AuditOutbox(journal.database)
+    live_cycle(journal)
+    step_by_step.gather()
+    assert step_by_step._whole_up_to["act"] == step_by_step._whole_up_to["outcome"] == 3
+    epoch = journal.take_over(NOW)
+    journal.begin_cycle(cycle_id(2), Mode.ENFORCE, second(40))
+    journal.record_plan(made_plan(2), (), second(3600))
+    first, other, _ = acts(2)
+    for act in (first, other):
+        journal.record_intent(intent(act, cycle_id(2), epoch, second(41)))
+        step_by_step.gather()
+    journal.record_outcome(other.action_id, OutcomeState.DONE, "", second(42))
+    step_by_step.gather()
+    assert step_by_step._whole_up_to["outcome"] == 3
+    live_cycle(journal, 3)
+    step_by_step.gather()
+    journal.record_outcome(first.action_id, OutcomeState.UNKNOWN, "", second(50))
+    step_by_step.gather()
+    journal.finish_cycle(cycle_id(2), CycleOutcome.FAILED, "sha256:" + "2" * 64, second(51))
+    journal.record_undo(other.action_id, "", second(52))
+    assert step_by_step.gather() == 2
+    assert step_by_step._whole_up_to["outcome"] == 8
+    assert AuditOutbox(journal.database).gather() == 0
 
 
 def test_a_long_history_is_gathered_in_pieces(journal: SqlJournal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from inventory.errors import Unavailable
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.daemon.health import CycleEnd
-from reconciler.daemon.service import BEAT_SECONDS, Ended, Supervisor
+from reconciler.daemon.service import BEAT_SECONDS, REPLACED_SECONDS, Ended, Supervisor
 from reconciler.daemon.wakeups import Reason
 from tests.builders import NOW
 from tests.fakes.loop import LONGEST, POLL, House
@@ -62,6 +62,17 @@ def test_a_folder_that_is_never_quiet_is_looked_at_nevertheless() -> None:
     house.during = lambda: setattr(house.files, "version", 1)
     cycles = house.run(15, *[(1 + step * 0.2, Reason.HINT) for step in range(60)])
     assert 6 <= cycles[1] <= 6.6
+
+
+def test_a_rename_that_comes_with_a_reading_is_waited_out_no_longer_than_another() -> None:
+    """What was read is decided upon at once; the event that came with it keeps its own short pause."""
+    house = House()
+    house.during = lambda: setattr(house.files, "version", 1)
+    house.script.at(5, Reason.READ)
+    house.run(10, (5, Reason.REPLACED))
+    looked = [at for at in house.asked if at >= 5]
+    assert looked
+    assert looked[0] <= 5 + 2 * REPLACED_SECONDS
 
 
 def test_the_poll_finds_what_no_event_told() -> None:

@@ -70,7 +70,7 @@ class Stored:
 
     def __init__(self, root: Path, record: CycleRecord | None = None) -> None:
         self.record = record or cycle_record()
-        made = documents(self.record, KEY, nonces(), kept().grounds())
+        made = documents(self.record, KEY, nonces(), None, kept().grounds())
         self.store = FileEvidenceStore(root)
         for name, content in made.files:
             self.store.put(content, kind=name)
@@ -128,7 +128,7 @@ def test_a_cycle_keeps_a_bounded_number_of_bytes() -> None:
     whole = sum(map(len, kept().grounds().asked.values()))
     grounds = kept(most_bytes=whole - 1).grounds()
     assert [who for _, _, who in grounds.asked] == ["alice"]
-    lines = told(documents(cycle_record(), KEY, nonces(), grounds).disclosures)
+    lines = told(documents(cycle_record(), KEY, nonces(), None, grounds).disclosures)
     known = {line["principalId"]: line["evaluation"] for line in lines if line["type"] == "decision-disclosure/1"}
     assert known["bob"] is None
     assert known["alice"] is not None
@@ -153,7 +153,7 @@ def test_every_leaver_and_decision_commits_to_the_line_that_opens_it(stored: Sto
 def test_only_principals_with_a_decision_are_written(tmp_path: Path) -> None:
     """What was asked about everybody else is nobody's business: no finding, no line."""
     record = cycle_record(findings=(), plan=None, results=(), leavers=())
-    assert documents(record, KEY, nonces(), kept().grounds()).disclosures == b""
+    assert documents(record, KEY, nonces(), None, kept().grounds()).disclosures == b""
     store = FileEvidenceStore(tmp_path)
     store.put_disclosures(1, record.cycle_id, b"")
     assert not disclosures_path(tmp_path, 1, record.cycle_id).exists()
@@ -298,7 +298,7 @@ def test_a_cycle_that_was_closed_after_a_crash_opens_nothing(tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(house.attester.store, "put_attestation", die)
+        dying.setattr(house.attester.store, "put_statement", die)
         with pytest.raises(KeyboardInterrupt):
             house.run(mode=Mode.OBSERVE)
     assert len(list((tmp_path / "evidence" / "disclosures").iterdir())) == 1

@@ -3,17 +3,20 @@
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.adapters.attestation_names import parse_name
 from reconciler.adapters.durable_file import create_file
-from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, evidence_path, parse_name
-from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, evidence_path
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
-from reconciler.ports import EvidenceStore, SignedStatement
 from tests.record_builders import attested_chain, cycle_id, cycle_record, journal_of
+
+if TYPE_CHECKING:
+    from reconciler.evidence_ports import EvidenceStore
 
 
 @pytest.fixture
@@ -95,38 +98,42 @@ def test_content_is_synced_before_it_has_its_name(store: FileEvidenceStore, monk
 
 
 def test_an_attestation_is_stored_under_its_sequence_and_cycle(store: FileEvidenceStore) -> None:
-    """Statement and bundle lie side by side; the bundle's path is returned."""
-    path = store.put_attestation(7, cycle_id(7), SignedStatement(payload=b"{}", bundle=b"[]"))
-    assert path == str(store.root / "attestations" / f"000007-{cycle_id(7)}.sigstore.json")
-    assert Path(path).read_bytes() == b"[]"
-    assert Path(path.replace(".sigstore.", ".statement.")).read_bytes() == b"{}"
+    """The statement comes first and waits; its bundle lies beside it."""
+    path = store.put_statement(7, cycle_id(7), b"{}")
+    assert path == str(store.root / "attestations" / f"000007-{cycle_id(7)}.statement.json")
+    assert Path(path).read_bytes() == b"{}"
+    (waiting,) = store.waiting()
+    assert (waiting.sequence, waiting.cycle_id, store.statement(waiting)) == (7, cycle_id(7), b"{}")
+    store.put_bundle(waiting, b"[]")
+    assert Path(store.bundle_path(7, cycle_id(7))).read_bytes() == b"[]"
+    assert store.bundle_path(7, cycle_id(7)) == path.replace(".statement.", ".sigstore.")
+    assert store.waiting() == ()
+    with pytest.raises(EvidenceError, match="cannot store the signature"):
+        store.put_bundle(waiting, b"another")
 
 
 def test_a_sequence_number_is_attested_once(store: FileEvidenceStore) -> None:
-    """Neither the same cycle nor another one takes a number that is taken."""
-    signed = SignedStatement(payload=b"{}", bundle=b"[]")
-    store.put_attestation(1, cycle_id(1), signed)
+    """Neither the same cycle nor another one takes a number that is taken, be it signed yet or not."""
+    store.put_statement(1, cycle_id(1), b"{}")
     for cycle in (cycle_id(1), cycle_id(2)):
         with pytest.raises(EvidenceError, match="sequence 1 already has an attestation"):
-            store.put_attestation(1, cycle, signed)
+            store.put_statement(1, cycle, b"{}")
 
 
 def test_a_disk_that_refuses_an_attestation_is_an_evidence_error(
     store: FileEvidenceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cycle that could not be attested is named, also when its statement is to be recovered."""
-    signer = KeySigner.open(store.root / "keys" / "attestation.pem")
-    bundle = Path(store.put_attestation(1, cycle_id(1), signer.sign(b"{}")))
-    bundle.with_name(bundle.name.replace(".sigstore.", ".statement.")).unlink()
+    """The cycle that could not be attested, or whose signature could not be stored, is named."""
+    store.put_statement(1, cycle_id(1), b"{}")
 
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(EvidenceError, match=f"cannot store the attestation of cycle {cycle_id(2)}: Read-only"):
-        store.put_attestation(2, cycle_id(2), signer.sign(b"{}"))
-    with pytest.raises(EvidenceError, match=f"cannot store 000001-{cycle_id(1)}.statement.json: Read-only"):
-        store.recover()
+    with pytest.raises(EvidenceError, match=f"cannot store the statement of cycle {cycle_id(2)}: Read-only"):
+        store.put_statement(2, cycle_id(2), b"{}")
+    with pytest.raises(EvidenceError, match=f"cannot store the signature of cycle {cycle_id(1)}: Read-only"):
+        store.put_bundle(store.waiting()[0], b"[]")
 
 
 @pytest.mark.parametrize(("sequence", "cycle"), [(0, "a"), (1, "../a"), (1, ""), (1, "a/b"), (1, "a\n")])
@@ -183,25 +190,13 @@ def test_a_disk_that_fails_while_looking_is_an_evidence_error(tmp_path: Path, mo
         chain.store.head()
 
 
-def test_a_crash_between_bundle_and_statement_is_recovered(tmp_path: Path) -> None:
-    """The statement is had back from its bundle, byte for byte; whole attestations stay as they are."""
-    chain = attested_chain(tmp_path, cycle_record(), cycle_record(sequence=2))
-    statement, _ = chain.files(2)
-    whole = statement.read_bytes()
-    statement.unlink()
-    assert chain.store.recover() == (statement.name,)
-    assert statement.read_bytes() == whole
-    assert chain.store.recover() == ()
-    statement.unlink()
-    assert chain.store.attested(2) == chain.links[1]
-    assert statement.read_bytes() == whole
-
-
 def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> None:
     """A cycle's pseudonym key is kept apart, once, and is gone for good when destroyed."""
     store.put_pseudonym_key(1, cycle_id(1), b"k" * 32)
     assert store.pseudonym_key(1, cycle_id(1)) == b"k" * 32
-    store.put_attestation(1, cycle_id(1), SignedStatement(payload=b"{}", bundle=b"[]"))
+    store.put_pseudonym_key(1, cycle_id(1), b"i" * 32)  # a crash came before the statement
+    assert store.pseudonym_key(1, cycle_id(1)) == b"i" * 32
+    store.put_statement(1, cycle_id(1), b"{}")
     with pytest.raises(EvidenceError, match="cannot store the pseudonym key"):
         store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
     store.destroy_pseudonym_key(1, cycle_id(1))

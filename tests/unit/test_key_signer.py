@@ -17,7 +17,7 @@ from reconciler.adapters.durable_file import create_file
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.adapters.sigstore_bundle import VerifyingKey, pre_authentication_encoding
 from reconciler.core.errors import EvidenceError, SigningError
-from reconciler.ports import SignedStatement, Signer
+from reconciler.evidence_ports import SignedStatement, Signer
 from tests.peers import require
 
 PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
@@ -59,7 +59,7 @@ def test_a_key_made_at_the_same_time_by_another_process_is_taken(path: Path, mon
             write_key(path, theirs)
         create_file(where, content, mode=mode)
 
-    monkeypatch.setattr("reconciler.adapters.key_signer.create_file", lose_the_race)
+    monkeypatch.setattr("reconciler.adapters.key_file.create_file", lose_the_race)
     der = theirs.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     assert KeySigner.open(path).verifying_key.der == der
     assert len(list(path.parent.iterdir())) == 2

@@ -239,7 +239,11 @@ def test_a_cycle_closed_later_claims_only_what_is_known(house: House) -> None:
             return attest(record, journal, grounds)
 
     house.attester = Keeping(
-        store=house.attester.store, signer=house.attester.signer, instance_id="test", random_bytes=os.urandom
+        store=house.attester.store,
+        log=house.attester.log,
+        signer=house.attester.signer,
+        instance_id="test",
+        random_bytes=os.urandom,
     )
     house.run(mode=Mode.OBSERVE)
     closed, own = seen

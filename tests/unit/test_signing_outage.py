@@ -10,6 +10,7 @@ from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.core.errors import SigningError
 from reconciler.core.record import CycleOutcome
+from reconciler.core.spooling import StatementState
 from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.demo.sigstore.service import Fault
 from tests.builders import PROVIDER
@@ -51,6 +52,10 @@ def outage(tmp_path: Path) -> Iterator[Outage]:
         yield made
 
 
+LONG = 3600
+"""Longer than any pause after a failure."""
+
+
 @pytest.mark.parametrize("fault", [Fault.DOWN, Fault.ERROR, Fault.HTML])
 @pytest.mark.parametrize("name", ["fulcio", "rekor", "tsa", "issuer"])
 def test_an_outage_changes_nothing_that_is_enforced(outage: Outage, name: str, fault: Fault) -> None:
@@ -64,36 +69,58 @@ def test_an_outage_changes_nothing_that_is_enforced(outage: Outage, name: str, f
     assert outage.bundles() == ["000001"]
     assert {(one.cycle_id, one.code) for one in outage.report().problems} == {(record.cycle_id, "bundle_missing")}
     outage.instance.mend()
+    outage.house.clock.sleep(LONG)
     assert not outage.house.run().errors
     assert outage.store.waiting() == ()
     report = outage.report()
     assert (report.verified, report.cycles, report.problems) == (True, 3, ())
 
 
+def test_cycles_do_not_wait_for_a_service_again_and_again(outage: Outage) -> None:
+    """After a failure nothing is asked until the pause is over; pauses grow, the reason is told meanwhile."""
+    fulcio = outage.instance.fulcio.service
+    fulcio.fail(Fault.ERROR)
+    assert "not signed: Fulcio" in outage.house.run().errors[-1]
+    outage.instance.mend()
+    asked = [service.answered for service in outage.instance.services.values()]
+    outage.house.clock.sleep(1)
+    told = outage.house.run().errors[-1]
+    assert "2 statements wait; the next attempt is due at " in told
+    assert "not signed: Fulcio" in told
+    assert [service.answered for service in outage.instance.services.values()] == asked
+    outage.house.clock.sleep(10)
+    assert not outage.house.run().errors
+    assert outage.report().verified
+
+
 def test_statements_are_signed_in_their_order(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an older statement waits no younger one is signed; a long queue is worked off cycle by cycle."""
-    monkeypatch.setattr("reconciler.attestation._MOST_AT_ONCE", 3)
+    monkeypatch.setattr("reconciler.spool.MOST_AT_ONCE", 3)
     outage.instance.rekor.service.fail(Fault.DOWN)
     for _ in range(5):
         outage.house.run()
     before = outage.instance.rekor.size
     outage.instance.mend()
-    assert ": 2 earlier statements wait for theirs" in outage.house.run().errors[-1]
+    outage.house.clock.sleep(LONG)
+    assert ": 3 statements wait yet" in outage.house.run().errors[-1]
     assert outage.bundles() == [f"{sequence:06d}" for sequence in range(1, 5)]
     assert outage.instance.rekor.size == before + 3
+    outage.house.run()
     assert not outage.house.run().errors
-    assert outage.bundles() == [f"{sequence:06d}" for sequence in range(1, 9)]
+    assert outage.bundles() == [f"{sequence:06d}" for sequence in range(1, 10)]
     assert outage.report().verified
 
 
 def test_a_restart_in_an_outage_loses_nothing(outage: Outage) -> None:
-    """Another process finds what waits and goes on with the chain from there."""
+    """Another process finds what waits, keeps to the pause of the one before, and goes on with the chain."""
     outage.instance.fulcio.service.fail(Fault.DOWN)
     outage.house.run()
     signer = InProcess(outage.settings, outage.folder / "cache")
     store = FileEvidenceStore(outage.folder / "evidence")
     outage.house.attester = replace(outage.house.attester, store=store, signer=signer)
     outage.instance.mend()
+    assert "the next attempt is due at" in outage.house.run().errors[-1]
+    outage.house.clock.sleep(LONG)
     outage.house.run()
     assert outage.report().verified
 
@@ -105,9 +132,36 @@ def test_who_wants_it_acts_on_nothing_unattested(outage: Outage) -> None:
     outage.house.run()
     done = list(outage.house.providers[PROVIDER].effects)
     cycles = len(outage.house.journal.cycles())
-    with pytest.raises(SigningError, match="time-stamping authority"):
-        outage.house.run()
-    assert outage.house.providers[PROVIDER].effects == done
-    assert len(outage.house.journal.cycles()) == cycles
+    for _ in range(2):  # in the pause, and by an attempt of its own
+        with pytest.raises(SigningError, match="time-stamping authority"):
+            outage.house.run()
+        assert outage.house.providers[PROVIDER].effects == done
+        assert len(outage.house.journal.cycles()) == cycles
+        outage.house.clock.sleep(LONG)
     outage.instance.mend()
     assert not outage.house.run().errors
+
+
+def test_a_signature_that_does_not_verify_is_told_apart(outage: Outage) -> None:
+    """With clocks apart a signature is made and logged, and nobody would accept it: the statement counts as signed."""
+    outage.instance.fulcio.skew_seconds = 90
+    record = outage.house.run()
+    assert "verification (of the fresh signature)" in record.errors[-1]
+    assert outage.store.signing.load().state_of(record.sequence) is StatementState.SIGNED
+    outage.instance.fulcio.skew_seconds = 0
+    outage.house.clock.sleep(LONG)
+    assert not outage.house.run().errors
+    assert outage.report().verified
+
+
+def test_a_dead_time_stamper_leaves_nothing_in_the_log(outage: Outage) -> None:
+    """The stamper is asked first, so that no entries without a bundle pile up, however often signing is tried."""
+    before = outage.instance.rekor.size
+    outage.instance.tsa.service.fail(Fault.DOWN)
+    for _ in range(3):
+        outage.house.run()
+        outage.house.clock.sleep(LONG)
+    assert outage.instance.rekor.size == before
+    outage.instance.mend()
+    outage.house.run()
+    assert outage.report().verified

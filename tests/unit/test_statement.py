@@ -159,6 +159,7 @@ def test_subjects_are_the_digests_of_the_evidence_files() -> None:
     }
     assert [one["name"] for one in subjects] == [
         "action-log",
+        "cycle-log",
         "decision-log",
         "inventory-manifest",
         "leaver-log",

@@ -1,0 +1,148 @@
+"""What `attestations verify` answers: an exit code, a document, or sentences."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reconciler.adapters.attestations import Problem, Report
+from reconciler.adapters.pack_claims import Claim
+from reconciler.adapters.pack_period import Period
+from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.cli.attestation_trust import KeySource
+from reconciler.cli.exits import ERROR, OK
+from reconciler.core.canonical import rfc3339
+
+WITH_GAPS: Final = 3
+"""Verified, with gaps: told apart from verified as the auditor must not overlook it."""
+
+_WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
+_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_COLUMNS: Final = {
+    "cycles": "cycles",
+    "complete": "complete",
+    "partial": "partial",
+    "held": "held",
+    "failed": "failed",
+    "observe": "observed",
+    "leavers only": "leavers_only",
+    "interrupted": "interrupted",
+    "stale roster": "stale_roster",
+    "gone": "verified_gone",
+    "not done": "action_failures",
+    "slowest (s)": "slowest_removal_seconds",
+    "signed late (s)": "latest_signature_seconds",
+}
+"""Columns of the table of months, and the counts that they show."""
+SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
+
+
+def with_damaged(report: Report, damaged: Sequence[str]) -> Report:
+    """Return the report with a problem for each file of a zip file that the zip file's own checksum refuses."""
+    if not damaged:
+        return report
+    told = (
+        Problem(cycle_id="", code="pack_damaged", message=f"{name} was changed in the zip file") for name in damaged
+    )
+    return replace(report, verified=False, head=None, problems=(*told, *report.problems))
+
+
+def exit_code(report: Report, source: KeySource) -> int:
+    """Return 0 for verified, 1 for not, 3 for verified with gaps or by a key of the same folder."""
+    if not report.verified:
+        return ERROR
+    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
+
+
+def document(report: Report, source: KeySource, period: Period) -> dict[str, object]:
+    """Return the report as the schema `attestations-verify` has it."""
+    return {
+        "verified": report.verified,
+        "cycles": report.cycles,
+        "gaps": list(report.gaps),
+        "incomplete": list(report.incomplete),
+        "problems": [asdict(problem) for problem in report.problems],
+        "signer": report.signer,
+        "mode": report.mode,
+        "key_source": source.value,
+        "self_consistent_only": source is KeySource.STORE,
+        "head": None if report.head is None else str(report.head),
+        "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
+        "period": _period_document(period),
+    }
+
+
+def _period_document(period: Period) -> dict[str, object]:
+    """Return what was covered, in snake case as all output is."""
+    first, last = period.first, period.last
+    told: dict[str, object] = {
+        "first_sequence": None if first is None else first.sequence,
+        "last_sequence": None if last is None else last.sequence,
+        "started_at": None if first is None else first.started_at,
+        "finished_at": None if last is None else last.finished_at,
+        "signed_from": None if period.earliest_stamp is None else rfc3339(period.earliest_stamp),
+        "signed_to": None if period.latest_stamp is None else rfc3339(period.latest_stamp),
+    }
+    return told | period.coverage()
+
+
+def print_report(report: Report, source: KeySource, period: Period) -> None:
+    """Print the report for people, problems first."""
+    for problem in report.problems:
+        typer.echo(f"{problem.code}: {problem.message}")
+    typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
+    rests_on = "key" if report.mode == MODE else "trusted root"
+    typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
+    _print_when(period)
+    _print_months(period)
+    _print_not_covered(period)
+    if report.gaps:
+        typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
+    if report.incomplete:
+        typer.echo(f"cycles that could not see, decide or do everything: {len(report.incomplete)}")
+        for cycle_id in report.incomplete:
+            typer.echo(f"  {cycle_id}")
+    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    if report.head is not None:
+        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
+    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
+    if source is KeySource.STORE:
+        typer.echo(SELF_CONSISTENT)
+
+
+def _print_when(period: Period) -> None:
+    if period.first is None or period.last is None:
+        return
+    typer.echo(f"cycles {period.first.sequence} to {period.last.sequence}: {_day(period.first)} to {_day(period.last)}")
+    if period.earliest_stamp is None or period.latest_stamp is None:
+        typer.echo("signed when: no trusted time; the times are those that the reconciler's own clock told")
+        return
+    typer.echo(f"signed when: {rfc3339(period.earliest_stamp)} to {rfc3339(period.latest_stamp)}, by trusted time")
+
+
+def _day(claim: Claim) -> str:
+    return claim.finished_at[:16] + "Z"
+
+
+def _print_months(period: Period) -> None:
+    table = Table(*("month", *_COLUMNS), box=None, padding=(0, 1), pad_edge=False)
+    for month in period.months.values():
+        table.add_row(month.month, *(_cell(getattr(month, name)) for name in _COLUMNS.values()))
+    Console(width=160, soft_wrap=True).print(table)
+
+
+def _cell(value: int | None) -> str:
+    return "none" if value is None else str(value)
+
+
+def _print_not_covered(period: Period) -> None:
+    typer.echo("what was not covered:" if period.gaps else f"not covered: nothing, in {period.whole} whole cycles")
+    for gap in period.gaps.values():
+        what = f"{gap.provider}/{gap.kind}: {gap.state}" if gap.kind else f"{gap.provider}: not read to its end"
+        where = f"cycle {gap.first}" if gap.cycles == 1 else f"{gap.cycles} cycles, {gap.first} to {gap.last}"
+        typer.echo(f"  {what} ({where}; of {period.whole} whole ones)")
+    for code, count in sorted(period.hold_reasons.items()):
+        typer.echo(f"  held: {code} ({count} times)")
