@@ -141,6 +141,19 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverFacts:
+    """The waivers that a cycle went by, in numbers."""
+
+    in_force: int = 0
+    expiring_soon: int = 0
+    """Of those in force, how many end within 30 days."""
+    refused: int = 0
+    """Malformed ones, which waive nothing."""
+    digest: str = ""
+    """Of all that those in force say; empty where no waivers were looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CycleRecord:
     """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
 
@@ -169,7 +182,7 @@ class CycleRecord:
     leavers: tuple[LeaverVerdict, ...]
     armed: tuple[Armed, ...] = ()
     """Who leaves next, soonest first; of a whole pass."""
-    waivers: int
+    waivers: WaiverFacts
     reverted: Reverted = Reverted()
     errors: tuple[str, ...] = ()
     """One line each: what failed, without personal data."""
