@@ -14,7 +14,7 @@ from threading import Lock
 from inventory.model import PrincipalId, ProviderName
 from reconciler.core.canaries import canary_units, canary_workers, check_canaries
 from reconciler.core.canonical import Json
-from reconciler.core.decision import Expectation, check_decision
+from reconciler.core.decision import Expectation, check_decision, effect_in_force
 from reconciler.core.document import (
     EvaluationWorld,
     Unit,
@@ -28,7 +28,7 @@ from reconciler.core.document import (
 )
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.grounds import GroundsKeeper
-from reconciler.core.model import Effect, EngineInfo, Evaluation, Finding, Rule
+from reconciler.core.model import EngineInfo, Evaluation, Finding, Rule
 from reconciler.core.schemas import FindingDocument
 from reconciler.ports import PolicyEngine
 
@@ -212,9 +212,8 @@ class _Tally:
 
     def _finding(self, unit: Unit, raw: FindingDocument) -> Finding:
         rule = self.rules[raw.rule]
-        effect, reason = raw.effect, raw.reason
-        if rule.effective_on is not None and rule.effective_on > self.world.now and effect.rank > Effect.REVIEW.rank:
-            effect = Effect.REVIEW
+        effect, reason = effect_in_force(raw.effect, rule.effective_on, self.world.now), raw.reason
+        if effect is not raw.effect:
             reason = f"{reason} (for review until the rule takes effect on {rule.effective_on:%Y-%m-%d})"
         return Finding(
             provider=unit.principal.provider,
