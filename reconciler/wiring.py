@@ -295,7 +295,7 @@ def assemble(
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
-        folder = PolicyFolder(settings.policies, time)
+        folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
