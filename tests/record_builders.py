@@ -44,6 +44,7 @@ from reconciler.core.record import (
     LeaverState,
     LeaverVerdict,
     RosterFacts,
+    WaiverFacts,
 )
 from reconciler.core.running_log import LOGGED, extension
 from reconciler.core.spooling import Waiting
@@ -199,7 +200,7 @@ def cycle_record(**changes: Any) -> CycleRecord:
                 remaining=0,
             ),
         ),
-        "waivers": 1,
+        "waivers": WaiverFacts(in_force=1, expiring_soon=1, digest="sha256:" + "d" * 64),
     }
     return CycleRecord(**(values | changes))
 
