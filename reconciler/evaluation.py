@@ -14,7 +14,7 @@ from threading import Lock
 from inventory.model import PrincipalId, ProviderName
 from reconciler.core.canaries import canary_units, canary_workers, check_canaries
 from reconciler.core.canonical import Json
-from reconciler.core.decision import Expectation, check_decision, effect_in_force
+from reconciler.core.decision import Expectation, check_decision
 from reconciler.core.document import (
     EvaluationWorld,
     Unit,
@@ -212,9 +212,7 @@ class _Tally:
 
     def _finding(self, unit: Unit, raw: FindingDocument) -> Finding:
         rule = self.rules[raw.rule]
-        effect, reason = effect_in_force(raw.effect, rule.effective_on, self.world.now), raw.reason
-        if effect is not raw.effect:
-            reason = f"{reason} (for review until the rule takes effect on {rule.effective_on:%Y-%m-%d})"
+        pending = rule.effective_on is not None and rule.effective_on > self.world.now
         return Finding(
             provider=unit.principal.provider,
             scope=unit.principal.scope,
@@ -225,10 +223,11 @@ class _Tally:
             rule=raw.rule,
             code=raw.code,
             severity=raw.severity,
-            effect=effect,
+            effect=raw.effect,
             needs=rule.needs,
-            reason=reason,
+            reason=raw.reason,
             controls=rule.controls,
+            applies_from=rule.effective_on if pending else None,
         )
 
     def evaluation(self, engine: EngineInfo) -> Evaluation:

@@ -41,7 +41,6 @@ class PolicyRule(_Read):
 
     rule_id: str
     needs: str
-    effective_on: datetime | None = None
 
 
 class PolicyBundle(_Read):

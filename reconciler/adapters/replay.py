@@ -16,7 +16,7 @@ from reconciler.adapters.attestations import Problem
 from reconciler.adapters.disclosed_decisions import Decision, DisclosedDecisions, Evaluation, PolicyBundle
 from reconciler.adapters.opa_eval import OpaEval, opa_eval
 from reconciler.core.canonical import Json
-from reconciler.core.decision import Expectation, check_decision, effect_in_force
+from reconciler.core.decision import Expectation, check_decision
 from reconciler.core.document import unit_key
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.schemas import FindingDocument
@@ -213,9 +213,5 @@ def _difference(bundle: PolicyBundle, evaluation: Evaluation, one: Decision, the
         return "the policies find something else than is on record"
     rules = {rule.rule_id: rule for rule in bundle.rules}
     signed = sorted((told.rule, told.code, told.severity, told.effect, told.needs) for told in one.leaf.findings)
-    again = []
-    for found in now:
-        rule = rules[found.rule]
-        effect = effect_in_force(found.effect, rule.effective_on, evaluation.data.instant)
-        again.append((found.rule, found.code, found.severity.value, effect.value, rule.needs))
-    return "" if signed == sorted(again) else "the leaf that was signed says something else than the policies"
+    again = sorted((it.rule, it.code, it.severity.value, it.effect.value, rules[it.rule].needs) for it in now)
+    return "" if signed == again else "the leaf that was signed says something else than the policies"

@@ -13,6 +13,7 @@ from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
 from reconciler.core.canonical import rfc3339
@@ -21,7 +22,7 @@ WITH_GAPS: Final = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
 _COLUMNS: Final = {
     "cycles": "cycles",
     "complete": "complete",
@@ -73,7 +74,18 @@ def document(report: Report, source: KeySource, period: Period, erased: ErasedCo
         "head": None if report.head is None else str(report.head),
         "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
         "erased": erased.told(),
+        "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(period),
+    }
+
+
+def _log_document(log: LogState) -> dict[str, object]:
+    return {
+        "origin": log.section.origin,
+        "verifier_key": log.section.verifier_key,
+        "size": log.section.after.size,
+        "root": log.section.after.root,
+        "recomputed": log.recomputed,
     }
 
 
@@ -109,6 +121,8 @@ def print_report(report: Report, source: KeySource, period: Period, erased: Eras
             typer.echo(f"  {cycle_id}")
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
     _print_erased(erased)
+    if report.log is not None:
+        typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
     if report.head is not None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
@@ -124,6 +138,12 @@ def _print_erased(erased: ErasedCount) -> None:
         typer.echo(f"cycles whose erasure is recorded and not finished: {erased.unfinished} (erase them again)")
     if erased.erasures.unreadable:
         typer.echo(f"unreadable lines in the record of erasures: {erased.erasures.unreadable}")
+
+
+def _how_far(log: LogState) -> str:
+    if log.recomputed:
+        return "its root recomputed (keep a checkpoint elsewhere: --expect-checkpoint finds a log rewritten since)"
+    return "its root as the statements tell it: neither all hashes nor all records are here to recompute it"
 
 
 def _print_when(period: Period) -> None:

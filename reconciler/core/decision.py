@@ -7,14 +7,13 @@ undecided (`Undecided`), and a smaller request may tell which of them is at faul
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from pydantic import ValidationError
 
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, Undecided
-from reconciler.core.model import Effect
-from reconciler.core.schemas import CONFIG_SCHEMA, DecisionDocument, FindingDocument
+from reconciler.core.schemas import DecisionDocument, FindingDocument
+from reconciler.core.thresholds import CONFIG_SCHEMA
 
 _ADVICE = "nothing is done on this answer; look at the policies and at the engine's log"
 
@@ -28,13 +27,6 @@ class Expectation:
     waivers: Mapping[str, Json]
     """`data.waivers.meta` as it was sent."""
     rules: frozenset[str]
-
-
-def effect_in_force(asked: Effect, effective_on: datetime | None, now: datetime) -> Effect:
-    """Return what a finding asks for: for review at most, until the day on which its rule takes effect."""
-    if effective_on is not None and effective_on > now and asked.rank > Effect.REVIEW.rank:
-        return Effect.REVIEW
-    return asked
 
 
 def check_decision(

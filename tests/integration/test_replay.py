@@ -85,7 +85,7 @@ def test_every_decision_comes_out_as_it_did(chain: Disclosing, opa: Path) -> Non
 
 
 def test_a_rule_that_is_not_in_force_yet_is_replayed_as_it_was(engine: ManagedOpa, opa: Path, tmp_path: Path) -> None:
-    """Asked to revoke, signed for review: the day that a rule takes effect is part of the policies."""
+    """Asked to revoke, signed as asked: what comes of it before the rule's day is the planner's."""
     soon = f"{NOW + timedelta(days=30):%Y-%m-%d}"
     body = emit('input.unit.worker_id == "E1002"\n\titem.live', effect='"revoke"')
     source = rule_source("probe", body, effective_on=f'"{soon}T00:00:00Z"')
