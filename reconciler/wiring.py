@@ -26,7 +26,7 @@ from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.audit_file import JsonLinesStream
 from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
 from reconciler.adapters.audit_outbox import AuditOutbox
-from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.clock import SystemClock, boot_id
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.policy_files import PolicyFolder
@@ -299,6 +299,7 @@ def assemble(
         yield Assembly(
             house=CycleHouse(
                 clock=time,
+                boot=boot_id(),
                 new_cycle_id=lambda: str(uuid.uuid4()),  # noqa: TID251 - the wiring is where ids come from
                 journal=journal,
                 attester=build_attester(settings),
