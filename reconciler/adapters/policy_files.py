@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.provider import Clock
 from inventory.roster.model import WorkerId
@@ -21,7 +19,8 @@ from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
 from reconciler.core.model import PolicySet, Rule, Waiver
-from reconciler.core.schemas import ConfigDocument, WaiverEntry
+from reconciler.core.schemas import WaiverEntry
+from reconciler.core.thresholds import config_problem
 
 MAX_WAIVER_DAYS = 90
 """Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
@@ -161,15 +160,9 @@ def _check_config(document: dict[str, Json], rules: tuple[Rule, ...]) -> None:
     config = access.get("config") if isinstance(access, dict) else None
     if not isinstance(config, dict):
         raise refusal(name, 1, "the thresholds of the rules are missing")
-    try:
-        ConfigDocument.model_validate(config)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise refusal(name, 1, f"{place}: {first['msg']}") from error
-    for rule in rules:
-        if rule.rule_id in ConfigDocument.model_fields and not config.get(rule.rule_id):
-            raise refusal(name, 1, f"section {rule.rule_id!r}, which rule {rule.rule_id} looks at, is missing")
+    problem = config_problem(config, (rule.rule_id for rule in rules))
+    if problem:
+        raise refusal(name, 1, problem)
 
 
 def _git_commit(path: Path) -> str:

@@ -37,7 +37,7 @@ _COLUMNS: Final = {
     "signed late (s)": "latest_signature_seconds",
 }
 """Columns of the table of months, and the counts that they show."""
-_SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
+SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
 def with_damaged(report: Report, damaged: Sequence[str]) -> Report:
@@ -110,7 +110,7 @@ def print_report(report: Report, source: KeySource, period: Period) -> None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
-        typer.echo(_SELF_CONSISTENT)
+        typer.echo(SELF_CONSISTENT)
 
 
 def _print_when(period: Period) -> None:

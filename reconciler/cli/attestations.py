@@ -35,6 +35,8 @@ from reconciler.cli.attestation_trust import (
     trusted_of,
 )
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.replay import replay_command
+from reconciler.cli.unsigned import pending, retry
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 
@@ -155,6 +157,9 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("list")(commands.list)
     group.command("show")(commands.show)
     group.command("export")(commands.export)
+    group.command("replay")(replay_command(locate))
+    group.command("pending")(pending)
+    group.command("retry")(retry)
     return group
 
 

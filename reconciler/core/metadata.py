@@ -23,7 +23,7 @@ _PACKAGE = re.compile(r"^package\s+([A-Za-z_][\w.]*)\s*(?:#.*)?$")
 _MARK = re.compile(r"^#\s*METADATA\s*$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _REQUIRED = ("code", "severity", "needs", "controls", "remediation")
-_OPTIONAL = ("codes", "effective_on")
+_OPTIONAL = ("codes", "effective_on", "notes")
 _OPA_FIELDS = ("scope", "schemas", "related_resources", "authors", "organizations", "entrypoint")
 """Annotation fields that OPA defines and this project leaves alone (openpolicyagent.org, Policy Language: Metadata)."""
 
@@ -210,6 +210,7 @@ def _rule(rule_id: str, path: str, node: Located) -> Rule:
         description=outer.text("description"),
         code=custom.text("code"),
         codes=codes,
+        notes=custom.optional_text("notes") or "",
         severity=Severity(custom.one_of("severity", [level.value for level in Severity])),
         needs=Need(custom.one_of("needs", [need.value for need in Need])),
         controls=custom.texts("controls"),
@@ -233,7 +234,7 @@ def _codes(custom: Fields, path: str) -> tuple[tuple[str, str], ...]:
         codes = dict.fromkeys((main, *others), "")
     if any(not _NAME.match(code) for code in codes):
         raise refusal(path, custom.given["code"].line, "codes are different names in snake_case")
-    return tuple(sorted(codes.items()))
+    return tuple(codes.items())
 
 
 def policy_digest(modules: Iterable[tuple[str, str]], data: str) -> str:

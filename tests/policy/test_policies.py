@@ -13,6 +13,7 @@ from reconciler.adapters.policy_files import load_waivers
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.metadata import RULES
 from reconciler.core.schemas import published_schemas
+from scripts.rule_pages import CATALOGUE, catalogue, pages
 from tests import peers
 from tests.builders import NOW
 from tests.policy.write_capabilities import written
@@ -108,6 +109,24 @@ def test_every_code_is_declared_and_explained(rule: str) -> None:
     source = dict(starter().modules)[f"{RULES}{rule}/{rule}.rego"].split("\npackage ")[1]
     named = set(re.findall(rf'"({rule}(?:_[a-z_]+)?)"', source))
     assert named == declared
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_page_is_what_its_rule_says(name: str) -> None:
+    """Each page is written from METADATA and thresholds: write them anew by `python scripts/rule_pages.py`."""
+    assert (PAGES / name).read_text() == pages()[name]
+
+
+def test_the_pages_are_those_of_the_rules() -> None:
+    """No page is left of a rule that is gone, and the catalogue lists every rule."""
+    assert {page.name for page in PAGES.iterdir()} == set(pages())
+    assert CATALOGUE.read_text() == catalogue(CATALOGUE.read_text())
+
+
+def test_every_code_says_when_it_is_given() -> None:
+    """The METADATA of the rules that come with the product explains every code."""
+    silent = [code for rule in starter().rules for code, when in rule.codes if not when]
+    assert silent == []
 
 
 def test_the_starter_waives_nothing() -> None:

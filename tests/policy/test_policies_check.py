@@ -69,7 +69,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     write(folder, "bare", 'package access.rules.bare\n\nid := "bare"\n\n' + finding + "\n")
     write(folder, "untested", rule("untested", finding), tested=False)
     write(folder, "schemaless", rule_source("schemaless", finding))
-    write(folder, "twice", rule("twice", finding, codes="[leaver_owned]"))
+    write(folder, "twice", rule("twice", finding, codes="[leaver_unknown_kind]"))
     write(folder, "old", rule("old", "finding[x] {\n\tx := input.unit.access[_]\n}\n"))
     write(folder, "clock", rule("clock", emit("time.now_ns() > 0")))
     write(folder, "network", rule("network", emit('http.send({"url": "https://x.example"}).status_code == 200')))
@@ -92,7 +92,7 @@ EXPECTED = {
     "levels": ("metadata", "'severity' must be one of", "write the METADATA block"),
     "untested": ("no_test", "rule untested has no tests", "add untested_test.rego"),
     "schemaless": ("no_schema", "names no schema of its input", "add to its METADATA"),
-    "twice": ("duplicate_code", "code 'leaver_owned' belongs to rule leaver", "name it otherwise"),
+    "twice": ("duplicate_code", "code 'leaver_unknown_kind' belongs to rule leaver", "name it otherwise"),
     "old": ("syntax", "keyword is required", "this is Rego v0"),
     "clock": ("banned_builtin", "calls time.now_ns", "use input.now_ns"),
     "network": ("banned_builtin", "calls http.send", "take the call out"),
@@ -120,7 +120,7 @@ def test_a_mistake_is_refused_with_place_and_advice(name: str, declared: CheckRe
 
 def test_a_mistake_is_found_on_its_line(declared: CheckReport) -> None:
     """The line is the one that has to be changed."""
-    twice = rule("twice", "", codes="[leaver_owned]").splitlines().index("#   codes: [leaver_owned]") + 1
+    twice = rule("twice", "", codes="[leaver_unknown_kind]").splitlines().index("#   codes: [leaver_unknown_kind]") + 1
     assert [line for line, code, _ in told(declared, "twice") if code == "duplicate_code"] == [twice]
     clock = rule("clock", emit("time.now_ns() > 0")).splitlines()
     assert ("\ttime.now_ns() > 0", "banned_builtin") in [
