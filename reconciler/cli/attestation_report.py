@@ -12,6 +12,7 @@ from reconciler.adapters.attestations import Problem, Report
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
 from reconciler.core.canonical import rfc3339
@@ -20,7 +21,7 @@ WITH_GAPS: Final = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
 _COLUMNS: Final = {
     "cycles": "cycles",
     "complete": "complete",
@@ -71,7 +72,18 @@ def document(report: Report, source: KeySource, period: Period) -> dict[str, obj
         "self_consistent_only": source is KeySource.STORE,
         "head": None if report.head is None else str(report.head),
         "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
+        "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(period),
+    }
+
+
+def _log_document(log: LogState) -> dict[str, object]:
+    return {
+        "origin": log.section.origin,
+        "verifier_key": log.section.verifier_key,
+        "size": log.section.after.size,
+        "root": log.section.after.root,
+        "recomputed": log.recomputed,
     }
 
 
@@ -106,11 +118,19 @@ def print_report(report: Report, source: KeySource, period: Period) -> None:
         for cycle_id in report.incomplete:
             typer.echo(f"  {cycle_id}")
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    if report.log is not None:
+        typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
     if report.head is not None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
         typer.echo(SELF_CONSISTENT)
+
+
+def _how_far(log: LogState) -> str:
+    if log.recomputed:
+        return "its root recomputed (keep a checkpoint elsewhere: --expect-checkpoint finds a log rewritten since)"
+    return "its root as the statements tell it: neither all hashes nor all records are here to recompute it"
 
 
 def _print_when(period: Period) -> None:

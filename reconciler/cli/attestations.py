@@ -20,6 +20,7 @@ from reconciler.adapters.evidence_pack import write_pack
 from reconciler.adapters.pack_period import Period, following
 from reconciler.cli.attestation_report import document, exit_code, print_report, with_damaged
 from reconciler.cli.attestation_trust import (
+    CheckpointOption,
     ConfigOption,
     Given,
     HeadOption,
@@ -30,6 +31,7 @@ from reconciler.cli.attestation_trust import (
     PackOption,
     RootOption,
     configured_place,
+    expected_checkpoint,
     expected_head,
     opened_place,
     trusted_of,
@@ -57,6 +59,7 @@ class _Commands:
         identity: IdentityOption = None,
         issuer: IssuerOption = None,
         expect_head: HeadOption = None,
+        expect_checkpoint: CheckpointOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
@@ -71,6 +74,7 @@ class _Commands:
                 place.root,
                 trusted,
                 expected_head=expected_head(expect_head),
+                expected_checkpoint=expected_checkpoint(expect_checkpoint),
                 journal=place.journal,
                 each=following(period, trusted),
             )
