@@ -6,7 +6,7 @@ In observe mode no write client is built: what takes access away does not exist 
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -293,8 +293,7 @@ def assemble(
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
-        audit = build_audit(settings, journal, time)
-        stack.callback(audit.close)
+        audit = stack.enter_context(closing(build_audit(settings, journal, time)))
         folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
         yield Assembly(
             house=CycleHouse(

@@ -3,8 +3,6 @@
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -13,19 +11,16 @@ from pathlib import Path
 from typing import Any, NewType, get_args, get_origin, get_type_hints
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Session
 from inventory.roster.model import AcceptedRoster
-from reconciler.adapters import journal_database, journal_migrations
+from reconciler.adapters import journal_database
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import Database, sqlite_url
-from reconciler.adapters.journal_schema import METADATA, REVISION
+from reconciler.adapters.journal_schema import METADATA
 from reconciler.adapters.journal_values import (
     document,
     load_action,
@@ -117,52 +112,6 @@ def test_the_file_is_private(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_migrations_make_the_declared_tables(path: Path) -> None:
-    """What the migrations build is what `journal_schema` declares, index by index."""
-    database = Database(sqlite_url(path))
-    with database.reading("compare") as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    database.close()
-
-
-def test_the_declared_revision_is_the_newest_migration(path: Path) -> None:
-    """A journal that was just made is at the revision that `journal_schema` names."""
-    SqlJournal(sqlite_url(path)).close()
-    raw = sqlite3.connect(path)
-    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
-    raw.close()
-
-
-def test_an_older_journal_is_brought_up_to_date(path: Path) -> None:
-    """Tables of the first version get what later ones added, and keep their rows."""
-    path.parent.mkdir()
-    engine = create_engine(sqlite_url(path))
-    with engine.begin() as connection:
-        config = journal_migrations._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(text("INSERT INTO epochs VALUES (7, '2026-03-02T09:00:00.000000Z')"))
-    engine.dispose()
-    with SqlJournal(sqlite_url(path)) as journal:
-        assert journal.take_over(NOW) == 8
-    database = Database(sqlite_url(path))
-    with database.reading("compare") as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    database.close()
-
-
-def test_a_current_journal_is_opened_without_loading_the_migrations(path: Path) -> None:
-    """Opening costs a command no more than one query: what makes tables is not even loaded."""
-    SqlJournal(sqlite_url(path)).close()
-    code = (
-        "import sys; from reconciler.adapters.journal import SqlJournal; SqlJournal(sys.argv[1]).close();"
-        "print('alembic' in sys.modules)"
-    )
-    words = [sys.executable, "-c", code, sqlite_url(path)]
-    told = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": "."})
-    assert told.stdout == "False\n"
-
-
 def test_rows_are_never_changed(path: Path) -> None:
     """SQLite itself refuses to change or remove a row of any table of the journal."""
     with SqlJournal(sqlite_url(path)) as journal:
@@ -228,18 +177,6 @@ def test_who_was_taken_over_decides_nothing_more(path: Path) -> None:
         assert heir.pending_approvals(NOW) == ()
         assert heir.all_observed("policy") == {"sha256:p"}
         assert [one.outcome for one in heir.cycles()] == [CycleOutcome.COMPLETE, None]
-
-
-def test_a_newer_schema_is_refused(path: Path) -> None:
-    """A journal of a later version is not touched, and the advice says to upgrade."""
-    SqlJournal(sqlite_url(path)).close()
-    raw = sqlite3.connect(path)
-    raw.execute("UPDATE alembic_version SET version_num='9999'")
-    raw.commit()
-    raw.close()
-    with pytest.raises(JournalError, match="9999") as refused:
-        SqlJournal(sqlite_url(path))
-    assert "upgrade" in refused.value.advice
 
 
 def test_a_locked_journal_says_so(path: Path) -> None:
