@@ -50,10 +50,8 @@ coverage: setup ## Run the tests with branch coverage and hold it against the th
 	@.venv/bin/coverage report --include='reconciler/core/*' --skip-covered --fail-under=100
 
 policies: setup ## Check and test the Rego policies with the real OPA, at full coverage
-	@opa fmt --list --fail policies
-	@opa check --strict --schema policies/schemas policies/access
-	@opa test policies/access --coverage --threshold 100 >/dev/null || { opa test policies/access --verbose; exit 1; }
-	@opa test policies/access
+	@.venv/bin/access-reconciler policies check policies
+	@.venv/bin/access-reconciler policies test policies
 
 fmt: setup ## Format Python and Rego, and mend what the linter can mend
 	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format .

@@ -21,9 +21,10 @@ from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, se
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
 from reconciler.core.memory import as_text
 from reconciler.core.model import CycleId, Mode
-from reconciler.core.record import Armed, Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted
+from reconciler.core.record import Armed, Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted, WaiverFacts
 from reconciler.core.standing import armed
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
+from reconciler.core.waivers import waiver_facts
 from reconciler.execution import Crew, execute
 from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
 from reconciler.recovery import interrupted_cycles, recover, results_of
@@ -144,6 +145,7 @@ def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) ->
         last_roster=house.journal.last_roster(),
         load_policies=house.load_policies,
         load_waivers=house.load_waivers,
+        refused=picture.refused_waivers,
         policy_digest=picture.world.policies.digest,
         roster_digest=picture.world.roster.digest,
     )
@@ -214,7 +216,7 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         results=notes.results,
         leavers=_verdicts(notes),
         armed=_armed(notes),
-        waivers=sum(notes.decide_at < waiver.expires_at for waiver in notes.waivers),
+        waivers=waiver_facts(notes.waivers, notes.decide_at) if notes.waivers else WaiverFacts(),
         reverted=_reverted(notes, house),
         errors=tuple(notes.errors),
     )

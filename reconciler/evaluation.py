@@ -28,7 +28,7 @@ from reconciler.core.document import (
 )
 from reconciler.core.errors import PolicyError, Undecided
 from reconciler.core.grounds import GroundsKeeper
-from reconciler.core.model import Effect, EngineInfo, Evaluation, Finding, Rule
+from reconciler.core.model import EngineInfo, Evaluation, Finding, Rule
 from reconciler.core.schemas import FindingDocument
 from reconciler.ports import PolicyEngine
 
@@ -212,10 +212,7 @@ class _Tally:
 
     def _finding(self, unit: Unit, raw: FindingDocument) -> Finding:
         rule = self.rules[raw.rule]
-        effect, reason = raw.effect, raw.reason
-        if rule.effective_on is not None and rule.effective_on > self.world.now and effect.rank > Effect.REVIEW.rank:
-            effect = Effect.REVIEW
-            reason = f"{reason} (for review until the rule takes effect on {rule.effective_on:%Y-%m-%d})"
+        pending = rule.effective_on is not None and rule.effective_on > self.world.now
         return Finding(
             provider=unit.principal.provider,
             scope=unit.principal.scope,
@@ -226,10 +223,11 @@ class _Tally:
             rule=raw.rule,
             code=raw.code,
             severity=raw.severity,
-            effect=effect,
+            effect=raw.effect,
             needs=rule.needs,
-            reason=reason,
+            reason=raw.reason,
             controls=rule.controls,
+            applies_from=rule.effective_on if pending else None,
         )
 
     def evaluation(self, engine: EngineInfo) -> Evaluation:

@@ -37,12 +37,12 @@ from reconciler.core.model import (
     Mode,
     Plan,
     PolicySet,
-    Waiver,
 )
 from reconciler.core.planning import make_plan
 from reconciler.core.record import Breadth, CycleRecord
 from reconciler.core.standing import Standing, standing_of
 from reconciler.core.verdicts import leavers_of
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
 from reconciler.ports import (
@@ -114,7 +114,7 @@ class CycleHouse:
     engine: PolicyEngine
     roster: RosterSource
     load_policies: Callable[[], PolicySet]
-    load_waivers: Callable[[datetime], tuple[Waiver, ...]]
+    load_waivers: Callable[[datetime], WaiverSet]
     sources: Mapping[ProviderName, Source]
     revokers: Mapping[ProviderName, Revoker]
     observer: Observer
@@ -147,7 +147,7 @@ class Notes:
     correlations: tuple[Correlation, ...] = ()
     standing: Standing | None = None
     policies: PolicySet | None = None
-    waivers: tuple[Waiver, ...] = ()
+    waivers: WaiverSet | None = None
     memory: Memory = NOTHING
     evaluation: Evaluation | None = None
     grounds: GroundsKeeper = field(default_factory=GroundsKeeper)
@@ -174,6 +174,7 @@ class Picture:
     evaluation: Evaluation
     plan: Plan
     sight: Sight
+    refused_waivers: tuple[str, ...] = ()
 
 
 def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = everything) -> Picture:
@@ -193,7 +194,8 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = ev
     give_way(house)
     plan = _plan(notes, house, rules, world, evaluation)
     give_way(house)
-    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight)
+    refused = notes.waivers.refused if notes.waivers else ()
+    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight, refused_waivers=refused)
 
 
 def give_way(house: CycleHouse) -> None:
@@ -282,6 +284,7 @@ def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[Provider
 def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    notes.errors += waivers.errors()
     notes.memory = Memory(
         keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
     )
@@ -292,7 +295,7 @@ def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> Eva
         correlations=notes.correlations,
         roster=roster,
         policies=policies,
-        waivers=waivers,
+        waivers=waivers.whole,
         asked=sight.asked,
         memory=notes.memory,
     )

@@ -295,7 +295,7 @@ def assemble(
         stack.callback(engine.close)
         audit = build_audit(settings, journal, time)
         stack.callback(audit.close)
-        folder = PolicyFolder(settings.policies, time)
+        folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -321,7 +321,7 @@ def secret_files(settings: Settings) -> tuple[Path, ...]:
     """Return the files that the settings name and that are read once, when a client is built."""
     blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
     named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
-    beside = (settings.engine.token_file, settings.signing.key_file)
+    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
     return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 

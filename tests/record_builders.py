@@ -42,6 +42,7 @@ from reconciler.core.record import (
     LeaverState,
     LeaverVerdict,
     RosterFacts,
+    WaiverFacts,
 )
 from reconciler.core.running_log import extension
 from reconciler.core.spooling import Waiting
@@ -197,7 +198,7 @@ def cycle_record(**changes: Any) -> CycleRecord:
                 remaining=0,
             ),
         ),
-        "waivers": 1,
+        "waivers": WaiverFacts(in_force=1, expiring_soon=1, digest="sha256:" + "d" * 64),
     }
     return CycleRecord(**(values | changes))
 

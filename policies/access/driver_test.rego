@@ -6,12 +6,7 @@ import data.access.lib_test as sample
 
 meta := {"digest": "sha256:00", "count": 4}
 
-config := {
-	"schema": "access.config/v1",
-	"leaver": {"account_effect": "quarantine"},
-	"orphan": {"effect": "review", "service_effect": "review"},
-	"stale_credential": {"effect": "review", "max_idle_days": 90, "kinds": ["access_key"]},
-}
+config := object.union(sample.config, {"schema": "access.config/v1"})
 
 request := {
 	"schema": "access.request/v1",
@@ -43,7 +38,10 @@ test_a_decision_echoes_what_it_rests_on if {
 		"roster": meta,
 		"waivers": meta,
 		"config": "access.config/v1",
-		"rules": {"drift", "leaver", "orphan", "stale_credential"},
+		"rules": {
+			"break_glass_used", "contractor_ended", "dormant", "drift", "leaver", "leaver_due", "orphan",
+			"owner_left", "stale_credential", "unowned_service_account",
+		},
 		"evaluated": {"leaver": 1, "active": 1},
 	}
 }

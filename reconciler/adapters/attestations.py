@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
-from reconciler.adapters.evidence_store import (
-    ATTESTATIONS,
-    BUNDLE_SUFFIX,
-    STATEMENT_SUFFIX,
-    parse_name,
-)
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, parse_name
+from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.named_evidence import NamedEvidence
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core.counting import UndoBalance, contradictions

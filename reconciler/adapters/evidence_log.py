@@ -18,14 +18,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
 from reconciler.adapters.durable_file import OWNER_ONLY, append_to_file, create_file, make_folder
-from reconciler.adapters.evidence_store import (
-    ATTESTATIONS,
-    STATEMENT_SUFFIX,
-    attestation_stem,
-    evidence_path,
-    parse_name,
-)
+from reconciler.adapters.evidence_store import ATTESTATIONS, attestation_stem, evidence_path
 from reconciler.adapters.log_files import (
     CHECKPOINT_SUFFIX,
     CHECKPOINTS,

@@ -14,14 +14,15 @@ Nothing is ever replaced. Attestations are chained, so a second one for a sequen
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, AttestationNames, sequence_of
 from reconciler.adapters.durable_file import create_file, make_folder, remove_file
 from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.errors import EvidenceError
@@ -34,14 +35,9 @@ from reconciler.ports import CycleEntry
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
 DISCLOSURES = "disclosures"
-STATEMENT_SUFFIX = ".statement.json"
-BUNDLE_SUFFIX = ".sigstore.json"
 
 _DIGEST = re.compile(r"sha256:(?P<hex>[0-9a-f]{64})\Z")
 _CYCLE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
-_NAME = re.compile(
-    r"(?P<sequence>[0-9]{6}|[1-9][0-9]{6,15})-(?P<cycle>[0-9A-Za-z][0-9A-Za-z-]{0,63})(?P<suffix>\.(?:statement|sigstore)\.json)\Z"
-)
 
 
 def attestation_stem(sequence: int, cycle_id: str) -> str:
@@ -53,14 +49,6 @@ def attestation_stem(sequence: int, cycle_id: str) -> str:
         msg = f"no attestation can be named after sequence {sequence} and cycle {cycle_id!r}"
         raise EvidenceError(msg, advice="cycles count from 1 and are named by UUIDs")
     return f"{sequence:06d}-{cycle_id}"
-
-
-def parse_name(name: str) -> tuple[int, str, str] | None:
-    """Return (sequence, cycle id, suffix) of an attestation's file name, or None when it is none."""
-    match = _NAME.match(name)
-    if match is None:
-        return None
-    return int(match["sequence"]), match["cycle"], match["suffix"]
 
 
 def evidence_path(root: Path, hex_digest: str) -> Path:
@@ -80,6 +68,7 @@ class FileEvidenceStore:
         self._root = root
         self._staging = root / "unfinished"
         self._signing = SpoolFile(root)
+        self._names = AttestationNames(root / ATTESTATIONS)
 
     @property
     def root(self) -> Path:
@@ -123,17 +112,18 @@ class FileEvidenceStore:
     def put_statement(self, sequence: int, cycle_id: CycleId, payload: bytes) -> str:
         """Store a statement durably, before it is signed; return its path. The chain goes on from it."""
         path = self._folder / (attestation_stem(sequence, cycle_id) + STATEMENT_SUFFIX)
-        self._refuse_taken(sequence)
         try:
-            self._create(path, payload)
+            self._refuse_taken(sequence)
+            self._names.add(path.name, partial(self._create, path, payload))
         except OSError as error:
             _cannot("store", f"the statement of cycle {cycle_id}", error)
         return str(path)
 
     def put_bundle(self, waiting: Waiting, bundle: bytes) -> None:
         """Store the signature of a statement durably."""
+        path = Path(self.bundle_path(waiting.sequence, waiting.cycle_id))
         try:
-            self._create(Path(self.bundle_path(waiting.sequence, waiting.cycle_id)), bundle)
+            self._names.add(path.name, partial(self._create, path, bundle))
         except OSError as error:
             _cannot("store", f"the signature of cycle {waiting.cycle_id}", error)
 
@@ -143,9 +133,10 @@ class FileEvidenceStore:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the statements that are not signed yet, oldest first."""
-        signed = {name.removesuffix(BUNDLE_SUFFIX) for name in self._names(BUNDLE_SUFFIX)}
-        stems = {name.removesuffix(STATEMENT_SUFFIX) for name in self._names(STATEMENT_SUFFIX)}
-        return tuple(_waiting(stem) for stem in sorted(stems - signed, key=_sequence))
+        try:
+            return tuple(_waiting(stem) for stem in self._names.waiting())
+        except OSError as error:
+            _cannot("look for", "statements without a signature", error)
 
     def statement(self, waiting: Waiting) -> bytes:
         """Return the bytes of a statement that waits; raises `EvidenceError` when they cannot be read."""
@@ -164,15 +155,18 @@ class FileEvidenceStore:
         `recorded` are the cycles that the journal knows: raises `EvidenceError` when it knows a later attestation or
         another last one, so that a chain whose tail was cut off is never continued as if nothing had happened.
         """
-        newest = max(self._names(STATEMENT_SUFFIX), key=_sequence, default=None)
-        last = None if newest is None else self._folder / newest
+        try:
+            newest = self._names.newest()
+        except OSError as error:
+            _cannot("look for", "the last attestation", error)
+        last = None if newest is None else self._folder / (newest + STATEMENT_SUFFIX)
         latest = max((one for one in recorded if one.statement_digest), key=lambda one: one.sequence, default=None)
         if latest is not None:
             named = f"the attestation of cycle {latest.sequence} ({latest.cycle_id})"
-            if last is None or _sequence(last.name) < latest.sequence:
+            if last is None or sequence_of(last.name) < latest.sequence:
                 msg = f"{named} is gone; the journal knows it"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
-            if _sequence(last.name) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
+            if sequence_of(last.name) == latest.sequence and _digest(_content(last)) != latest.statement_digest:
                 msg = f"{named} is not the one in the journal"
                 raise EvidenceError(msg, advice="restore the attestations from a backup; see `attestations verify`")
         return None if last is None else _link(last)
@@ -182,8 +176,11 @@ class FileEvidenceStore:
 
         After a crash between storing it and noting it in the journal, this one counts and is not made again.
         """
-        names = self._names(STATEMENT_SUFFIX)
-        return next((_link(self._folder / name) for name in names if _sequence(name) == sequence), None)
+        try:
+            names = [name for name in self._names.of(sequence) if name.endswith(STATEMENT_SUFFIX)]
+        except OSError as error:
+            _cannot("look for", f"the attestation of cycle {sequence}", error)
+        return _link(self._folder / names[0]) if names else None
 
     def put_pseudonym_key(self, sequence: int, cycle_id: CycleId, key: bytes) -> None:
         """Keep the key under which a cycle's leaves name persons, apart from the evidence.
@@ -205,7 +202,7 @@ class FileEvidenceStore:
 
     def _put_beside(self, sequence: int, path: Path, content: bytes, what: str) -> None:
         try:
-            if path.exists() and not self._stated(sequence):
+            if path.exists() and not self._names.of(sequence):
                 remove_file(path)  # a crash came before the statement: nothing ever rested on this
             if content:
                 self._create(path, content)
@@ -236,21 +233,8 @@ class FileEvidenceStore:
     def _key_path(self, sequence: int, cycle_id: CycleId) -> Path:
         return self._root / PSEUDONYM_KEYS / (attestation_stem(sequence, cycle_id) + ".key")
 
-    def _names(self, suffix: str) -> list[str]:
-        """Return the names of the attestations' files, sorted: there is one of each for every cycle that ever was."""
-        try:
-            found = os.listdir(self._folder)  # noqa: PTH208 - a path for every name would be most of the work
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in found if name.endswith(suffix) and parse_name(name) is not None)
-
-    def _stated(self, sequence: int) -> list[str]:
-        """Return the statements and bundles of a sequence number."""
-        names = self._names(STATEMENT_SUFFIX) + self._names(BUNDLE_SUFFIX)
-        return [name for name in names if _sequence(name) == sequence]
-
     def _refuse_taken(self, sequence: int) -> None:
-        taken = self._stated(sequence)
+        taken = self._names.of(sequence)
         if taken:
             msg = f"sequence {sequence} already has an attestation: {taken[0]}"
             raise EvidenceError(msg, advice="attestations are never replaced; the journal is older than the store")
@@ -259,10 +243,6 @@ class FileEvidenceStore:
         make_folder(self._staging)
         make_folder(path.parent)
         create_file(path, content, staging=self._staging)
-
-
-def _sequence(name: str) -> int:
-    return int(name.split("-", maxsplit=1)[0])
 
 
 def _content(statement: Path) -> bytes:

@@ -10,12 +10,19 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Self
 
-from sqlalchemy import URL, Connection, Select, Table, func, insert, select
+from sqlalchemy import URL, Connection, Table, func, insert, select
 
-from inventory.model import PrincipalId, ProviderName
 from inventory.roster.model import AcceptedRoster
 from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
-from reconciler.adapters.journal_rows import entries_query, load_cycle_entry, load_journal_entry
+from reconciler.adapters.journal_rows import (
+    current_epoch,
+    entries_query,
+    load_cycle_entry,
+    load_journal_entry,
+    load_touch,
+    pending_query,
+    refuse_other,
+)
 from reconciler.adapters.journal_schema import (
     approval_uses,
     approvals,
@@ -39,15 +46,15 @@ from reconciler.adapters.journal_values import (
     load_instant,
     load_plan,
     load_roster,
+    without_nul,
 )
 from reconciler.core.canonical import rfc3339
-from reconciler.core.errors import ApprovalRefused, JournalError, LeaseLost
+from reconciler.core.errors import ApprovalRefused, JournalError
 from reconciler.core.guard import joint
 from reconciler.core.model import (
     ActionId,
     Approval,
     CycleId,
-    Effect,
     HoldReason,
     Mode,
     OutcomeState,
@@ -75,11 +82,13 @@ class SqlJournal:
     ) -> None:
         """Open the journal, making it or bringing its tables up to date; raises `JournalError`.
 
-        `check_lease` raises `LeaseLost`. It is asked under the write lock before anything that leads to an act.
+        `check_lease` raises `LeaseLost`. It is asked under the write lock before anything that leads to an act, or that
+        a later cycle goes by; the epoch that was taken here has to be the newest then as well.
         """
         self._approvals_needed = approvals_needed
         self._database = Database(url, busy_timeout_seconds=busy_timeout_seconds)
         self._check_lease = check_lease
+        self._epoch: int | None = None
         self._unsettled = UnsettledActs(self._database)
         self._ended: tuple[CycleEntry, ...] = ()
         self._observed: dict[str, frozenset[str]] = {}
@@ -104,17 +113,24 @@ class SqlJournal:
 
         def work(connection: Connection) -> int:
             self._check_lease()
-            epoch = _current_epoch(connection) + 1
+            epoch = current_epoch(connection) + 1
             connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now)))
             return epoch
 
-        return self._database.repeated("take over the journal", work)
+        self._epoch = self._database.repeated("take over the journal", work)
+        return self._epoch
+
+    def _as_writer(self, connection: Connection) -> None:
+        """Raise `LeaseLost` when another process took over since this one did; a command that did not has the lease."""
+        self._check_lease()
+        if self._epoch is not None:
+            refuse_other(self._epoch, connection)
 
     def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
         """Open a cycle and return its sequence number, gapless from 1."""
 
         def work(connection: Connection) -> int:
-            self._check_lease()
+            self._as_writer(connection)
             sequence = int(connection.execute(select(func.coalesce(func.max(cycles.c.sequence), 0))).scalar_one()) + 1
             row = {"sequence": sequence, "cycle_id": cycle_id, "mode": mode.value, "started_at": rfc3339(now)}
             connection.execute(insert(cycles).values(row))
@@ -126,6 +142,7 @@ class SqlJournal:
         """Close a cycle with the digest of its statement; a second end is refused with `JournalError`."""
         row = {"cycle_id": cycle_id, "outcome": outcome.value, "statement_digest": statement_digest}
         with self._database.writing(f"finish cycle {cycle_id}") as connection:
+            self._as_writer(connection)
             connection.execute(insert(cycle_ends).values(row | {"finished_at": rfc3339(now)}))
 
     def cycles(self) -> Sequence[CycleEntry]:
@@ -157,6 +174,7 @@ class SqlJournal:
             "document": document(plan),
         }
         with self._database.writing(f"record the plan of cycle {plan.cycle_id}") as connection:
+            self._as_writer(connection)
             connection.execute(insert(plans).values(row))
 
     def held_plan(self, digest: PlanDigest) -> tuple[Plan, tuple[HoldReason, ...], datetime] | None:
@@ -177,7 +195,7 @@ class SqlJournal:
         """Keep a human's release of a held plan."""
         row = {
             "plan_digest": approval.plan_digest,
-            "approved_by": _without_nul(approval.approved_by),
+            "approved_by": without_nul(approval.approved_by),
             "approved_at": rfc3339(approval.approved_at),
             "expires_at": rfc3339(approval.expires_at),
             "lifts": document(tuple(approval.lifts)),
@@ -195,7 +213,7 @@ class SqlJournal:
     def pending_approvals(self, now: datetime) -> Sequence[Approval]:
         """Return every unused, unexpired approval, oldest first."""
         with self._database.reading("read the approvals") as connection:
-            rows = connection.execute(_pending(now)).all()
+            rows = connection.execute(pending_query(now)).all()
         return tuple(load_approval(row) for row in rows)
 
     def use_approval(self, digest: PlanDigest, cycle_id: CycleId, now: datetime) -> None:
@@ -204,7 +222,8 @@ class SqlJournal:
         Approving one plan twice before it is used releases it once: all its pending approvals are spent together.
         """
         with self._database.writing("use an approval") as connection:
-            rows = connection.execute(_pending(now).where(approvals.c.plan_digest == digest)).all()
+            self._as_writer(connection)
+            rows = connection.execute(pending_query(now).where(approvals.c.plan_digest == digest)).all()
             if not rows:
                 msg = f"no approval of {digest} is left to use"
                 raise ApprovalRefused(msg, advice="it is used or expired: look at the held plan and approve it again")
@@ -221,7 +240,7 @@ class SqlJournal:
             "plan_digest": intent.plan_digest,
             "policy_digest": intent.policy_digest,
             "provider": action.provider,
-            "principal_id": _without_nul(action.principal.principal_id),
+            "principal_id": without_nul(action.principal.principal_id),
             "effect": action.effect.value,
             "recorded_at": rfc3339(intent.recorded_at),
             "action": document(action),
@@ -230,10 +249,7 @@ class SqlJournal:
 
         def work(connection: Connection) -> None:
             self._check_lease()
-            current = _current_epoch(connection)
-            if current != intent.epoch:
-                msg = f"this process holds epoch {intent.epoch} of the journal, the writer now holds {current}"
-                raise LeaseLost(msg, advice="another process took over: let this one end")
+            refuse_other(intent.epoch, connection)
             connection.execute(insert(intents).values(row))
 
         self._database.together(f"record the intent of action {action.action_id}", work)
@@ -243,7 +259,7 @@ class SqlJournal:
         row = {
             "action_id": action_id,
             "outcome": outcome.value,
-            "detail": _without_nul(detail),
+            "detail": without_nul(detail),
             "recorded_at": rfc3339(now),
         }
         self._database.together(f"record the outcome of action {action_id}", _adding(outcomes, row))
@@ -259,12 +275,12 @@ class SqlJournal:
         """Keep that an act is about to be undone; each attempt is a row."""
         row = {"action_id": action_id, "recorded_at": rfc3339(now)}
         with self._database.writing(f"record that the undo of action {action_id} begins") as connection:
-            self._check_lease()
+            self._as_writer(connection)
             connection.execute(insert(undo_intents).values(row))
 
     def record_undo(self, action_id: ActionId, detail: str, now: datetime) -> None:
         """Keep that an act was undone; a second undo is refused with `JournalError`."""
-        row = {"action_id": action_id, "detail": _without_nul(detail), "recorded_at": rfc3339(now)}
+        row = {"action_id": action_id, "detail": without_nul(detail), "recorded_at": rfc3339(now)}
         with self._database.writing(f"record the undo of action {action_id}") as connection:
             connection.execute(insert(undos).values(row))
 
@@ -313,18 +329,12 @@ class SqlJournal:
             .order_by(intents.c.provider, intents.c.principal_id, intents.c.effect)
         )
         with self._database.reading("count the principals touched") as connection:
-            return tuple(
-                Touch(
-                    provider=ProviderName(row.provider),
-                    principal_id=PrincipalId(row.principal_id),
-                    effect=Effect(row.effect),
-                )
-                for row in connection.execute(query)
-            )
+            return tuple(load_touch(row) for row in connection.execute(query))
 
     def remember_roster(self, accepted: AcceptedRoster, now: datetime) -> None:
         """Keep the last roster that passed the gate."""
         with self._database.writing("remember the roster") as connection:
+            self._as_writer(connection)
             connection.execute(insert(rosters).values(recorded_at=rfc3339(now), document=document(accepted)))
 
     def last_roster(self) -> AcceptedRoster | None:
@@ -351,6 +361,7 @@ class SqlJournal:
         """Keep that all of them have, in one transaction; the first cycle of each stays the one on record."""
         common = {"kind": kind, "cycle_id": cycle_id, "recorded_at": rfc3339(now)}
         with self._database.writing("remember what was observed") as connection:
+            self._as_writer(connection)
             if new := sorted(set(values) - self._observed_by(connection, kind)):
                 connection.execute(insert(observations), [{**common, "value": value} for value in new])
 
@@ -367,26 +378,8 @@ class SqlJournal:
         return known
 
 
-def _without_nul(text: str) -> str:
-    """Return the text without what PostgreSQL cannot hold; inside the JSON documents it is escaped anyway."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
 def _adding(table: Table, row: Mapping[str, object]) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         connection.execute(insert(table).values(row))
 
     return work
-
-
-def _current_epoch(connection: Connection) -> int:
-    return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
-
-
-def _pending(now: datetime) -> Select[tuple[object, ...]]:
-    return (
-        select(approvals)
-        .join_from(approvals, approval_uses, isouter=True)
-        .where(approval_uses.c.approval.is_(None), approvals.c.expires_at > rfc3339(now))
-        .order_by(approvals.c.position)
-    )

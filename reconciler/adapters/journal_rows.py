@@ -1,14 +1,49 @@
-"""The query of intents that several methods share, and rows of the journal back into the values of the port."""
+"""The queries that several methods of the journal share, and rows back into the values of the port."""
 
 from datetime import datetime
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from reconciler.adapters.journal_schema import intents, outcomes, undo_intents, undos, verifications
+from inventory.model import PrincipalId, ProviderName
+from reconciler.adapters.journal_schema import (
+    approval_uses,
+    approvals,
+    epochs,
+    intents,
+    outcomes,
+    undo_intents,
+    undos,
+    verifications,
+)
 from reconciler.adapters.journal_values import load_action, load_before, load_instant
-from reconciler.core.model import CycleId, Mode, OutcomeState, PlanDigest, VerificationState
+from reconciler.core.canonical import rfc3339
+from reconciler.core.errors import LeaseLost
+from reconciler.core.model import CycleId, Effect, Mode, OutcomeState, PlanDigest, Touch, VerificationState
 from reconciler.core.record import CycleOutcome
 from reconciler.ports import CycleEntry, Intent, JournalEntry
+
+
+def current_epoch(connection: Connection) -> int:
+    """Return the newest epoch, 0 before the first."""
+    return int(connection.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
+
+
+def refuse_other(epoch: int, connection: Connection) -> None:
+    """Raise `LeaseLost` unless an epoch is the newest."""
+    current = current_epoch(connection)
+    if current != epoch:
+        msg = f"this process holds epoch {epoch} of the journal, the writer now holds {current}"
+        raise LeaseLost(msg, advice="another process took over: let this one end")
+
+
+def pending_query(now: datetime) -> Select[tuple[object, ...]]:
+    """Return the query of approvals that are neither used nor expired, oldest first."""
+    return (
+        select(approvals)
+        .join_from(approvals, approval_uses, isouter=True)
+        .where(approval_uses.c.approval.is_(None), approvals.c.expires_at > rfc3339(now))
+        .order_by(approvals.c.position)
+    )
 
 
 def entries_query() -> Select[tuple[object, ...]]:
@@ -33,6 +68,13 @@ def entries_query() -> Select[tuple[object, ...]]:
         .outerjoin(verifications, verifications.c.position == newest)
         .outerjoin(undos, undos.c.action_id == intents.c.action_id)
         .order_by(intents.c.position)
+    )
+
+
+def load_touch(row: Row[str, str, str]) -> Touch:
+    """Return who was touched at a provider, and how."""
+    return Touch(
+        provider=ProviderName(row.provider), principal_id=PrincipalId(row.principal_id), effect=Effect(row.effect)
     )
 
 

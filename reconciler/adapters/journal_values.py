@@ -135,6 +135,11 @@ def load_instant(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+def without_nul(text: str) -> str:
+    """Return the text without what PostgreSQL cannot hold; inside the JSON documents it is escaped anyway."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def _unreadable(what: str, error: ValidationError) -> JournalError:
     """Name the fields that do not fit, never their values: those may be personal."""
     places = (".".join(str(part) for part in entry["loc"]) for entry in error.errors())

@@ -25,6 +25,7 @@ from opa_client.opa import OpaClient
 
 from reconciler.adapters.opa_process import OpaProcess
 from reconciler.adapters.opa_replies import compact, evaluation_error, package_path, references
+from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError, SettingsError, Undecided
 from reconciler.core.metadata import policy_digest
@@ -32,10 +33,6 @@ from reconciler.core.model import EngineInfo, PolicySet
 
 OLDEST_VERSION: Final = (1, 21, 3)
 """Older servers accept a bundle whose signature was stripped (GHSA-g2pf-6v5v-qcc8)."""
-FORBIDDEN_BUILTINS: Final = frozenset(
-    {"time.now_ns", "http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "uuid.rfc4122"}
-)
-"""They make a decision depend on more than its input and data, or reach out of the server."""
 
 _DECIDE_PARAMETERS: Final = {"strict-builtin-errors": "true", "provenance": "true"}
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)")

@@ -8,39 +8,33 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.provider import Clock
-from inventory.regular_files import read_regular
-from inventory.roster.model import WorkerId
+from reconciler.adapters.policy_sources import TEST_SUFFIX, data_files, module_files, policy_text
+from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
-from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
-from reconciler.core.model import PolicySet, Rule, Waiver
-from reconciler.core.schemas import ConfigDocument, WaiverEntry
+from reconciler.core.metadata import package_of, policy_digest, refusal, rules_of
+from reconciler.core.model import PolicySet, Rule
+from reconciler.core.thresholds import config_problem
+from reconciler.core.waivers import WaiverSet
 
-MAX_FILE_BYTES = 1_000_000
-"""Largest file that is read; a rule is a few kilobytes."""
-MAX_WAIVER_DAYS = 90
-"""Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
 GIT_SECONDS = 60.0
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
 
-_WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
 _LONGEST_GIT_SECONDS = 10
 
 
 class PolicyFolder:
     """A policy folder that is looked at often: what has not changed is not read again."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, max_waiver_days: int = MAX_WAIVER_DAYS) -> None:
         self._path = path
+        self._max_waiver_days = max_waiver_days
         self._clock = clock
         self._known: tuple[_Stamps, float, PolicySet] | None = None
 
@@ -54,9 +48,9 @@ class PolicyFolder:
             self._known = stamps, now, load_policies(self._path)
         return self._known[2]
 
-    def waivers(self, now: datetime) -> tuple[Waiver, ...]:
-        """Return the waivers as they lie there now; raises as `load_waivers` does."""
-        return load_waivers(self._path, now)
+    def waivers(self, now: datetime) -> WaiverSet:
+        """Return the waivers as they lie there now, those that are refused by their reasons."""
+        return read_waivers(self._path, now, self._max_waiver_days).as_set()
 
 
 def _stamps(root: Path) -> _Stamps:
@@ -90,7 +84,9 @@ def load_policies(path: Path) -> PolicySet:
     rules = rules_of(modules)
     if not rules:
         raise PolicyError(f"{path}: no rule in access/rules", advice="nothing would ever be found: add a rule")
-    data = dumps(_data(path, rules)).decode()
+    document = policy_data(path)
+    _check_config(document, rules)
+    data = dumps(document).decode()
     return PolicySet(
         digest=policy_digest(modules, data),
         rules=rules,
@@ -101,32 +97,22 @@ def load_policies(path: Path) -> PolicySet:
 
 
 def _modules(root: Path) -> Iterator[tuple[str, str]]:
-    for file in sorted(root.rglob("*.rego")):
+    for file in module_files(root):
         name = file.relative_to(root).as_posix()
-        if name.endswith("_test.rego"):
+        if name.endswith(TEST_SUFFIX):
             continue
         if not name.startswith("access/"):
             raise refusal(name, 1, "policies lie below access/")
-        yield name, _text(root, file)
+        yield name, policy_text(root, file)
 
 
-def _text(root: Path, file: Path) -> str:
-    name = file.relative_to(root).as_posix()
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise refusal(name, 1, "the file is a link that leads out of the policy folder")
-    try:
-        return read_regular(file, MAX_FILE_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
-    except OSError as error:
-        raise refusal(name, 1, f"cannot be read: {error.strerror}") from error
+def policy_data(root: Path) -> dict[str, Json]:
+    """Return the data documents, each `data.json` at the path of its folder, as OPA places them.
 
-
-def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
-    """Return the data documents, each `data.json` at the path of its folder, as OPA places them."""
+    Raises `PolicyFileError` for a file that is no JSON object or contradicts another one.
+    """
     document: dict[str, Json] = {}
-    # As a pattern, for a plain name would pass over a link that leads nowhere, and with it what the link stood for.
-    for file in sorted((root / "access").rglob("data.jso[n]")):
+    for file in data_files(root):
         name = file.relative_to(root).as_posix()
         place = document
         for part in file.relative_to(root).parts[:-1]:
@@ -134,11 +120,10 @@ def _data(root: Path, rules: tuple[Rule, ...]) -> Json:
             if not isinstance(below, dict):
                 raise refusal(name, 1, f"another data.json already says what {part!r} is")
             place = below
-        content = _json_object(name, _text(root, file))
+        content = _json_object(name, policy_text(root, file))
         if place.keys() & content.keys():
             raise refusal(name, 1, "a data.json in a folder below says the same")
         place.update(content)
-    _check_config(document, rules)
     return document
 
 
@@ -172,15 +157,9 @@ def _check_config(document: dict[str, Json], rules: tuple[Rule, ...]) -> None:
     config = access.get("config") if isinstance(access, dict) else None
     if not isinstance(config, dict):
         raise refusal(name, 1, "the thresholds of the rules are missing")
-    try:
-        ConfigDocument.model_validate(config)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise refusal(name, 1, f"{place}: {first['msg']}") from error
-    for rule in rules:
-        if rule.rule_id in ConfigDocument.model_fields and not config.get(rule.rule_id):
-            raise refusal(name, 1, f"section {rule.rule_id!r}, which rule {rule.rule_id} looks at, is missing")
+    problem = config_problem(config, (rule.rule_id for rule in rules))
+    if problem:
+        raise refusal(name, 1, problem)
 
 
 def _git_commit(path: Path) -> str:
@@ -203,55 +182,3 @@ def _answer(command: list[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def load_waivers(path: Path, now: datetime) -> tuple[Waiver, ...]:
-    """Return the waivers of a policy folder (`waivers/*.yaml`), expired ones included, sorted by id.
-
-    An expired waiver is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Raises
-    `PolicyError` naming file and line when one is malformed, runs longer than 90 days, is approved by its owner, or
-    names nothing narrower than a rule.
-    """
-    folder = path / "waivers"
-    found: dict[str, Waiver] = {}
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        name = file.relative_to(path).as_posix()
-        outer = Fields.of(parse_yaml(_text(path, file), name), name, {"waivers"})
-        entries = outer.given.get("waivers")
-        if entries is None or not isinstance(entries.value, list):
-            raise refusal(name, outer.line, "field 'waivers' must be a list")
-        for entry in entries.value:
-            waiver = _waiver(entry, name, now)
-            if waiver.waiver_id in found:
-                raise refusal(name, entry.line, f"waiver {waiver.waiver_id!r} is given twice")
-            found[waiver.waiver_id] = waiver
-    return tuple(found[waiver_id] for waiver_id in sorted(found))
-
-
-def _waiver(entry: Located, name: str, now: datetime) -> Waiver:
-    fields = Fields.of(entry, name, _WAIVER_FIELDS)
-    access_id, principal_id, worker_id = (
-        fields.optional_text(field) for field in ("access_id", "principal_id", "worker_id")
-    )
-    provider = fields.optional_text("provider")
-    if access_id is None and principal_id is None and worker_id is None:
-        raise refusal(name, fields.line, "a waiver names an access_id, a principal_id or a worker_id")
-    if provider is None and (access_id or principal_id):
-        raise refusal(name, fields.line, "an access_id or a principal_id needs its provider")
-    waiver = Waiver(
-        waiver_id=fields.text("id"),
-        rule=fields.text("rule"),
-        provider=None if provider is None else ProviderName(provider),
-        access_id=None if access_id is None else AccessId(access_id),
-        principal_id=None if principal_id is None else PrincipalId(principal_id),
-        worker_id=None if worker_id is None else WorkerId(worker_id),
-        reason=fields.text("reason"),
-        owner=fields.text("owner"),
-        approved_by=fields.text("approved_by"),
-        expires_at=fields.instant("expires_at"),
-    )
-    if waiver.owner.casefold() == waiver.approved_by.casefold():
-        raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
-    if waiver.expires_at - now > timedelta(days=MAX_WAIVER_DAYS):
-        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {MAX_WAIVER_DAYS} days at most from now")
-    return waiver

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.adapters.durable_file import make_folder, replace_file
@@ -79,6 +78,8 @@ class SpoolFile:
     @contextmanager
     def alone(self, wait_seconds: float) -> Iterator[None]:
         """Be the only one who signs meanwhile; raises `SigningError` when somebody else is for longer."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - an auditor's installation reads stores without it
+
         lock = FileLock(self._lock, timeout=wait_seconds, mode=0o600, fallback_to_soft=False, preserve_lock_file=True)
         try:
             make_folder(self._lock.parent)

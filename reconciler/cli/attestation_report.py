@@ -20,7 +20,7 @@ WITH_GAPS: Final = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ _COLUMNS: Final = {
     "signed late (s)": "latest_signature_seconds",
 }
 """Columns of the table of months, and the counts that they show."""
-_SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
+SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
 def exit_code(answer: Answer) -> int:
@@ -131,7 +131,7 @@ def print_report(answer: Answer) -> None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
-        typer.echo(_SELF_CONSISTENT)
+        typer.echo(SELF_CONSISTENT)
 
 
 def _print_pack(manifest: Manifest | None) -> None:

@@ -36,6 +36,8 @@ from reconciler.cli.attestation_trust import (
 )
 from reconciler.cli.attestation_verdict import answer_of
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.replay import replay_command
+from reconciler.cli.unsigned import pending, retry
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 
@@ -120,6 +122,9 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("export")(export_command(locate))
     group.command("chain")(chain_command(locate))
     group.command("verify-leaf")(leaf_command(locate))
+    group.command("replay")(replay_command(locate))
+    group.command("pending")(pending)
+    group.command("retry")(retry)
     return group
 
 

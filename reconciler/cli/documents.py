@@ -10,7 +10,7 @@ from inventory.model import ReadState
 from reconciler.attestation import Attested
 from reconciler.core.canonical import Json, plain
 from reconciler.core.model import Action, ActionResult, Finding, OutcomeState, VerificationState, Withheld
-from reconciler.core.record import CycleRecord, InventoryFacts
+from reconciler.core.record import CycleRecord, InventoryFacts, WillApply
 
 _WORST_FIRST = (
     ReadState.PARTIAL,
@@ -49,9 +49,11 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "snapshot": _snapshot(record),
         "findings": [_finding(one) for one in record.findings],
         "withheld": [withheld_document(one) for one in record.plan.withheld] if record.plan else [],
+        "will_apply": [_coming(one) for one in record.will_apply],
         "actions": action_counts(record),
         "items": _items(record),
         "reverted": plain(record.reverted),
+        "waivers": plain(record.waivers),
         "leavers": plain(record.leavers),
         "armed": plain(record.armed),
         "errors": list(record.errors),
@@ -98,6 +100,17 @@ def _finding(finding: Finding) -> dict[str, Json]:
         "kind": finding.kind.value,
         "worker_id": finding.worker_id,
         "reason": finding.reason,
+        "applies_from": plain(finding.applies_from),
+    }
+
+
+def _coming(rule: WillApply) -> dict[str, Json]:
+    return {
+        "rule": rule.rule,
+        "effective_on": plain(rule.effective_on),
+        "findings": rule.findings,
+        "principals": rule.principals,
+        "by_effect": {effect.value: count for effect, count in rule.by_effect},
     }
 
 

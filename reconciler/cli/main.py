@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "roster": "Look at the HR roster.",
     "providers": "What can be read and taken away, and with which rights.",
     "explain": "Say what is known of a worker, a principal or an access item: whose it is, what was found and done.",
+    "policies": "Check, test and list policies before they decide anything.",
     "plan": "Show what would be taken away from whom, by which rule, and what the guard says. Nothing is changed.",
     "cycle": "Run one cycle: read, decide, guard, act, read again, attest.",
     "run": "Keep watch: a cycle at the start, at an interval, at each change of roster or policies, at an access end.",

@@ -44,25 +44,37 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
         "confidence",
         "leaver_ambiguous",
         "leaver_possible_rehire",
+        "leaver_due_in_doubt",
+        "contractor_ended_in_doubt",
     ),
     "Rotate it and hand it over": (
         *("shared_credential", "not_personal"),
-        *("leaver_shared_credential", "leaver_owned", "leaver_break_glass"),
+        *("leaver_shared_credential", "leaver_break_glass", "leaver_due_shared_credential", "leaver_due_break_glass"),
+        *("owner_left_credential", "owner_left_of_several"),
     ),
     "Settle what stays of this account first": ("account_needed",),
-    "Name another member or administrator first": ("last_member", "last_admins", "leaver_last_member"),
-    "Name an owner": ("orphan_service",),
+    "Name another member or administrator first": (
+        *("last_member", "last_admins", "leaver_last_member", "leaver_due_last_member"),
+    ),
+    "Name an owner": (
+        *("owner_left", "leaver_due_owned"),
+        *("unowned_service_account", "unowned_service_account_privileged"),
+    ),
     "Say what kind of principal it is": ("leaver_unknown_kind", "orphan_unknown_kind"),
-    "Decide whether it may stay": ("orphan", "stale_credential", "stale_credential_never_used"),
+    "Decide whether it may stay": (
+        *("orphan", "stale_credential", "stale_credential_never_used", "dormant", "contractor_ended"),
+    ),
     "Mend what could not be read or decided, and run again": (
         *("scope_incomplete", "not_whole", "undecided", "unknown_item", "last_member_unknown"),
     ),
     "Take it away by hand": ("no_capability", "leaver_key_elsewhere"),
     "Find out who changed the tag, and say whose it is": ("drift", "drift_leaver"),
+    "Account for it, and rotate what was used": ("break_glass_used", "break_glass_used_now"),
     "Raise the provider's mode once its plans are right": ("observe_mode",),
     "Nothing: it goes with something else, or is suspended already": (
         *("indirect", "already_contained", "contained_with_account"),
     ),
+    "Nothing yet: its rule is not in effect, or its day has not come": ("not_in_effect", "leaver_due"),
     "Nothing: it is kept on purpose": ("own_principal", "break_glass", "protected", "waived"),
 }
 """What a human is asked to do, by the code of what was withheld or of what a rule gave to review."""
@@ -128,6 +140,7 @@ def show_record(attested: Attested, *, verified: bool) -> None:
         print_line(f"  ! {error}")
     _show_items(record, names)
     _show_human(record, names)
+    _show_coming(record)
     _show_guard(record)
     counts = ", ".join(f"{name} {count}" for name, count in action_counts(record).items())
     print_line(f"actions: {counts}")
@@ -166,7 +179,7 @@ def _subject(provider: str, name: str, about: Action | Finding) -> str:
 def _show_human(record: CycleRecord, names: Names) -> None:
     if record.plan is None:
         return
-    waiting = [(one.code, one.finding, one.message) for one in record.plan.withheld]
+    waiting = [(one.code, one.finding, one.message) for one in record.plan.withheld if one.finding.applies_from is None]
     waiting += [(finding.code, finding, finding.reason) for finding in record.plan.reviews]
     by_task: dict[str, list[_Entry]] = {}
     for code, finding, message in waiting:
@@ -180,6 +193,16 @@ def _show_human(record: CycleRecord, names: Names) -> None:
     for task in (*TO_DO, _OTHER):
         if task in by_task:
             _show(f"For a human · {task}", by_task[task])
+
+
+def _show_coming(record: CycleRecord) -> None:
+    """Say what rules will ask for that are not in effect yet: in numbers, for it may be everything at once."""
+    for one in record.will_apply:
+        asked = ", ".join(f"{effect.value} {count}" for effect, count in one.by_effect)
+        print_line(
+            f"will apply: rule {one.rule} from {one.effective_on:%Y-%m-%d %H:%M} UTC, {one.findings} findings on "
+            f"{one.principals} principals ({asked}); nothing is done about them before"
+        )
 
 
 def _show(title: str, entries: Sequence[_Entry]) -> None:

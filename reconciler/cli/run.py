@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import typer
 
@@ -26,6 +27,7 @@ from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.passes import Passes, Workshop
 from reconciler.daemon.probes import HealthServer
 from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.signing import SigningDesk
 from reconciler.daemon.standby import Standby, watched
 from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
@@ -36,13 +38,13 @@ from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
 from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import assemble, open_sources, secret_files, takeover_wait
+from reconciler.wiring import assemble, build_attester, open_sources, secret_files, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0
 """Connections that take longer to close are left to the end of the process."""
-_LEFT_BEHIND = ("reading", "closing")
-"""Threads that may still wait for a provider when the daemon ends; they hold nothing that matters."""
+_LEFT_BEHIND = ("reading", "closing", "signing")
+"""Threads that may still wait for somebody when the daemon ends; they hold nothing that matters."""
 _SWITCH_SECONDS = 0.0005
 """How soon a thread that computes lets another one on: a leavers' pass must not wait for an inventory's parsing."""
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -87,7 +89,8 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         wakeups = Wakeups()
         watch = stack.enter_context(_watching(settings, wakeups))
         timer = stack.enter_context(_ticking(settings, wakeups))
-        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer)))
+        desk = SigningDesk(lambda: build_attester(settings).spool(clock), clock)
+        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer, desk)))
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
         standby = Standby(health)
@@ -95,6 +98,7 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         lease = _become_writer(settings, lease, standby, clock, stack)
         if lease is None:
             return Ended.DRAINED
+        stack.enter_context(desk.at_work())
         stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
         if settings.daemon.webhook is not None:
             stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
@@ -158,7 +162,8 @@ class _Workshops:
             assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made,
         ):
             self._health.assembled()
-            yield Workshop(house=made.house, rules=made.rules, quick=quick)
+            house = replace(made.house, attester=replace(made.house.attester, at_once=False))  # see SigningDesk
+            yield Workshop(house=house, rules=made.rules, quick=quick)
 
     def outdated(self) -> bool:
         """Say whether a secret file is another one now."""

@@ -13,6 +13,8 @@ from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.ports import CycleEntry, JournalEntry
 from reconciler.settings import load_settings
+from reconciler.spool import look
+from reconciler.wiring import open_store
 from reconciler.writer import open_journal
 
 LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the latest cycles are told.")]
@@ -23,12 +25,14 @@ _SHORT_ID = 12
 def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output: OutputOption = Output.TABLE) -> None:
     """Say what the last cycles came to, which plans are held, and which acts are not shown to have worked.
 
-    Takes no lease and asks no provider: it reads the journal, also while the daemon runs.
+    Takes no lease and asks no provider: it reads the journal and what is unsigned, also while the daemon runs.
 
     Example: access-reconciler status --last 5
     """
-    now = SystemClock().now()
-    with open_journal(load_settings(config)) as journal:
+    clock, settings = SystemClock(), load_settings(config)
+    now = clock.now()
+    backlog = look(open_store(settings), settings.signing.pace, clock)
+    with open_journal(settings) as journal:
         cycles = list(reversed(journal.cycles()[-last:]))
         held = [one for one in held_plans(journal.database, unexpired_at=now) if not one.carried_out]
         unsettled = journal.unsettled()
@@ -38,6 +42,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
                 "cycles": [_cycle(one) for one in cycles],
                 "held_plans": [one.plan.digest for one in held],
                 "unsettled": [_act(one) for one in unsettled],
+                "unsigned": {"statements": len(backlog.waiting), "since": plain(backlog.since)},
             }
         )
         return
@@ -45,6 +50,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
     print_table("Last cycles", columns, ([_cell(cell) for cell in list(_cycle(one).values())[:5]] for one in cycles))
     for one in held:
         print_line(f"held: {one.plan.digest}; see access-reconciler plans show")
+    if backlog.waiting:
+        print_line(f"unsigned: {len(backlog.waiting)} statements; see access-reconciler attestations pending")
     if unsettled:
         print_table("Not shown to have worked", _COLUMNS, map(_row, unsettled))
 

@@ -9,9 +9,11 @@ from inventory.provider import Clock
 from reconciler.adapters.notice_file import JsonNoticeFile
 from reconciler.adapters.notify import AppriseNotifier
 from reconciler.adapters.spans import Spans, TraceTarget, read_headers
+from reconciler.core.spooling import Backlog
 from reconciler.daemon.health import Health
 from reconciler.daemon.metrics import Metrics, Sources
 from reconciler.daemon.notifying import Notifications, Patience, Receiver
+from reconciler.daemon.signing import SigningDesk
 from reconciler.daemon.telling import Telling
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Wakeups
@@ -31,6 +33,7 @@ class Counted:
     wakeups: Wakeups
     watch: FileWatch
     timer: Timer
+    desk: SigningDesk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +62,14 @@ def open_streams(settings: Settings, clock: Clock, counted: Counted) -> Iterator
                 notices=lambda: notifications.counts,
             ),
         )
-        telling = Telling(clock, (counted.health,), (metrics, notifications, *spans))
+        counted.desk.tell = lambda backlog: _each_told(backlog, counted.health, notifications)
+        telling = Telling(clock, (counted.health,), (metrics, notifications, counted.desk, *spans))
         yield Streams(telling=telling, metrics=metrics)
+
+
+def _each_told(backlog: Backlog, health: Health, notifications: Notifications) -> None:
+    health.signing(backlog)
+    notifications.signing(backlog)
 
 
 def _spans(settings: Settings, clock: Clock, stack: ExitStack) -> tuple[Listener, ...]:

@@ -1,7 +1,7 @@
 """Two made-up workers who are asked about in every cycle, before anybody real is.
 
-The engine must ask to revoke the key of one who has left, and must not touch the one who stays. That proves that the
-policies in force are policies, which no status page and no digest does.
+The engine must ask to take the key of one who has left, for a while or for good, and must not touch the one who stays.
+That proves that the policies in force are policies, which no status page and no digest does.
 """
 
 from collections.abc import Mapping
@@ -130,13 +130,13 @@ def _correlation(owner: WorkerId) -> Correlation:
 
 
 def check_canaries(found: Mapping[str, tuple[FindingDocument, ...]], asked: tuple[Unit, ...]) -> None:
-    """Raise `PolicyError` unless the leaver's key is asked to be revoked and the other one's is left alone."""
+    """Raise `PolicyError` unless the leaver's key is asked to be taken and the other one's is left alone."""
     strongest = {
         unit.worker_id: max((finding.effect.rank for finding in found[unit.key]), default=Effect.KEEP.rank)
         for unit in asked
     }
-    if strongest[LEFT] != Effect.REVOKE.rank:
-        msg = "no rule asks to revoke the access key of a made-up worker who has left"
+    if strongest[LEFT] < Effect.QUARANTINE.rank:
+        msg = "no rule asks to take the access key of a made-up worker who has left"
         raise PolicyError(msg, advice="check that the `leaver` rule is loaded and that `opa test` passes")
     if strongest[STAYS] > Effect.REVIEW.rank:
         msg = "a rule asks to take access from a made-up worker who has not left"

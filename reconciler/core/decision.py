@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, Undecided
-from reconciler.core.schemas import CONFIG_SCHEMA, DecisionDocument, FindingDocument
+from reconciler.core.schemas import DecisionDocument, FindingDocument
+from reconciler.core.thresholds import CONFIG_SCHEMA
 
 _ADVICE = "nothing is done on this answer; look at the policies and at the engine's log"
 

@@ -20,6 +20,16 @@ class PolicyError(ReconcilerError):
     """The policy engine gave no answer that can be trusted. Neither clean nor a reason to revoke."""
 
 
+class PolicyFileError(PolicyError):
+    """A file of the policy folder says something that no policy set may; names the file and the line."""
+
+    def __init__(self, path: str, line: int, problem: str, *, advice: str) -> None:
+        super().__init__(f"{path}:{line}: {problem}", advice=advice)
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+
 class Undecided(PolicyError):
     """The engine works, yet gave no usable answer to this one request; a smaller request may tell who is at fault."""
 

@@ -122,7 +122,7 @@ def _state(
         return planned.value
     if record.plan is None:
         return UNDECIDED
-    asking = {finding.rule for finding in findings if finding.effect is not Effect.KEEP}
+    asking = {one.rule for one in findings if one.effect is not Effect.KEEP and one.applies_from is None}
     if not asking:
         return Effect.KEEP.value
     if asking <= {finding.rule for finding, code in withheld if code == WAIVED}:

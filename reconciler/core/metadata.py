@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import yaml
 
 from reconciler.core.canonical import digest_of, sha256_hex
-from reconciler.core.errors import PolicyError
+from reconciler.core.errors import PolicyFileError
 from reconciler.core.model import Need, Rule, Severity
 from reconciler.core.plain_yaml import check_plain
 
@@ -23,7 +23,7 @@ _PACKAGE = re.compile(r"^package\s+([A-Za-z_][\w.]*)\s*(?:#.*)?$")
 _MARK = re.compile(r"^#\s*METADATA\s*$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _REQUIRED = ("code", "severity", "needs", "controls", "remediation")
-_OPTIONAL = ("codes", "effective_on")
+_OPTIONAL = ("codes", "effective_on", "notes")
 _OPA_FIELDS = ("scope", "schemas", "related_resources", "authors", "organizations", "entrypoint")
 """Annotation fields that OPA defines and this project leaves alone (openpolicyagent.org, Policy Language: Metadata)."""
 
@@ -69,9 +69,9 @@ def _located(node: yaml.Node, path: str, first_line: int) -> Located:
     return Located(str(node.value), line)
 
 
-def refusal(path: str, line: int, problem: str) -> PolicyError:
+def refusal(path: str, line: int, problem: str) -> PolicyFileError:
     """Return the error for a policy file, by path and line."""
-    return PolicyError(f"{path}:{line}: {problem}", advice="correct the file; docs/policies.md describes its fields")
+    return PolicyFileError(path, line, problem, advice="correct the file; docs/policies.md describes its fields")
 
 
 def package_of(path: str, source: str) -> str:
@@ -203,20 +203,38 @@ def _rule(rule_id: str, path: str, node: Located) -> Rule:
     custom = Fields.of(outer.given["custom"], path, {*_REQUIRED, *_OPTIONAL})
     if not _NAME.match(rule_id):
         raise refusal(path, node.line, f"a rule's folder is named in snake_case, not {rule_id!r}")
-    codes = (custom.text("code"), *(custom.texts("codes") if "codes" in custom.given else ()))
-    if any(not _NAME.match(code) for code in codes) or len(set(codes)) != len(codes):
-        raise refusal(path, custom.given["code"].line, "codes are different names in snake_case")
+    codes = _codes(custom, path)
     return Rule(
         rule_id=rule_id,
         title=outer.text("title"),
         description=outer.text("description"),
-        code=codes[0],
+        code=custom.text("code"),
+        codes=codes,
+        notes=custom.optional_text("notes") or "",
         severity=Severity(custom.one_of("severity", [level.value for level in Severity])),
         needs=Need(custom.one_of("needs", [need.value for need in Need])),
         controls=custom.texts("controls"),
         remediation=custom.text("remediation"),
         effective_on=custom.instant("effective_on") if "effective_on" in custom.given else None,
     )
+
+
+def _codes(custom: Fields, path: str) -> tuple[tuple[str, str], ...]:
+    """Return every code of a rule and when it is given, which `codes` says of all of them or of none."""
+    main, given = custom.text("code"), custom.given.get("codes")
+    if given is not None and isinstance(given.value, dict):
+        told = Fields(path, given.line, given.value)
+        codes = {code: told.text(code) for code in given.value}
+        if main not in codes:
+            raise refusal(path, given.line, f"'codes' says nothing of {main!r}, the main code")
+    else:
+        others = custom.texts("codes") if given is not None else ()
+        if main in others:
+            raise refusal(path, custom.given["code"].line, f"code {main!r} is given twice")
+        codes = dict.fromkeys((main, *others), "")
+    if any(not _NAME.match(code) for code in codes):
+        raise refusal(path, custom.given["code"].line, "codes are different names in snake_case")
+    return tuple(codes.items())
 
 
 def policy_digest(modules: Iterable[tuple[str, str]], data: str) -> str:

@@ -1,7 +1,4 @@
-"""The values that travel through a cycle: findings, plans, actions, outcomes, and the record of it all.
-
-Frozen, with whole numbers only: confidence in percent, durations in seconds; instants are timezone-aware UTC.
-"""
+"""The values that travel through a cycle, frozen: whole percents and seconds, and instants in timezone-aware UTC."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,6 +123,9 @@ class Rule:
     controls: tuple[str, ...]
     remediation: str
     effective_on: datetime | None = None
+    codes: tuple[tuple[str, str], ...] = ()
+    """Every code of its findings, as declared, and when it is given; empty where the METADATA does not say."""
+    notes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +161,8 @@ class Finding:
     needs: Need
     reason: str
     controls: tuple[str, ...] = ()
+    applies_from: datetime | None = None
+    """When the rule takes effect, while that is still to come: it will apply, and nothing is done about it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ The plan does not depend on the order of its input, and its digest covers what i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from inventory.model import AccessId, ArtefactKind, Credential, PrincipalId, ProviderName
 from reconciler.core.canonical import digest_of, sha256_hex
@@ -55,6 +56,9 @@ def make_plan(world: PlanningWorld) -> Plan:
     for finding in sorted(world.findings, key=_finding_order):
         if finding.effect is Effect.KEEP:
             continue
+        if finding.applies_from is not None:
+            withheld.append(_not_yet(finding, finding.applies_from))
+            continue
         if finding.effect is Effect.REVIEW:
             reviews.append(finding)
             continue
@@ -88,6 +92,11 @@ def _finding_order(finding: Finding) -> tuple[str, ...]:
 def _action_order(action: Action) -> tuple[str, str, str, int, str]:
     item = action.item
     return (action.provider, item.scope, item.principal_id, action.phase, item.access_id)
+
+
+def _not_yet(finding: Finding, applies_from: datetime) -> Withheld:
+    message = f"will apply from {applies_from:%Y-%m-%d %H:%M} UTC, when the rule takes effect"
+    return Withheld(finding=finding, code="not_in_effect", message=message)
 
 
 def _propose(finding: Finding, tables: Tables) -> Action | Withheld:

@@ -18,6 +18,7 @@ from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, Le
 ERROR_CODES = {
     "interrupted": "interrupted",
     "Rehearsal": "rehearsal",
+    "Waiver refused": "waiver_refused",
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
     "JournalError": "journal",
@@ -291,6 +292,17 @@ def _missing(text: str) -> str:
     if match is None or match["kind"] not in _KINDS or match["state"] not in _STATES:
         return UNCLASSIFIED
     return f"{match['provider']}/{match['kind']}: {match['state']}"
+
+
+def waivers(record: CycleRecord) -> dict[str, Json]:
+    """Return how many waivers were in force, how many of them end soon, their digest, and how many were malformed."""
+    facts = record.waivers
+    return {
+        "inForce": facts.in_force,
+        "expiringWithin30d": facts.expiring_soon,
+        "refused": facts.refused,
+        "setDigest": digest_set(facts.digest),
+    }
 
 
 def slo(record: CycleRecord) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 `cycle --output json` prints it and the attestation states it, each leaving out what it must.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from reconciler.core.model import (
     ActionResult,
     Approval,
     CycleId,
+    Effect,
     EngineInfo,
     Finding,
     HoldReason,
@@ -141,6 +143,31 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverFacts:
+    """The waivers that a cycle went by, in numbers."""
+
+    in_force: int = 0
+    expiring_soon: int = 0
+    """Of those in force, how many end within 30 days."""
+    refused: int = 0
+    """Malformed ones, which waive nothing."""
+    digest: str = ""
+    """Of all that those in force say; empty where no waivers were looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WillApply:
+    """A rule that is not in effect yet, and what it finds already."""
+
+    rule: str
+    effective_on: datetime
+    findings: int
+    principals: int
+    by_effect: tuple[tuple[Effect, int], ...]
+    """How many findings ask for what, strongest last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CycleRecord:
     """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
 
@@ -169,7 +196,7 @@ class CycleRecord:
     leavers: tuple[LeaverVerdict, ...]
     armed: tuple[Armed, ...] = ()
     """Who leaves next, soonest first; of a whole pass."""
-    waivers: int
+    waivers: WaiverFacts
     reverted: Reverted = Reverted()
     errors: tuple[str, ...] = ()
     """One line each: what failed, without personal data."""
@@ -178,3 +205,21 @@ class CycleRecord:
     def snapshot_complete(self) -> bool:
         """Say whether every configured scope was read to its end."""
         return bool(self.inventories) and all(facts.complete for facts in self.inventories)
+
+    @property
+    def will_apply(self) -> tuple[WillApply, ...]:
+        """Return what rules find that are not in effect yet, by rule; nothing of it is done or asked now."""
+        coming: dict[tuple[str, datetime], list[Finding]] = {}
+        for finding in self.findings:
+            if finding.applies_from is not None:
+                coming.setdefault((finding.rule, finding.applies_from), []).append(finding)
+        return tuple(
+            WillApply(
+                rule=rule,
+                effective_on=effective_on,
+                findings=len(found),
+                principals=len({(one.provider, one.principal_id) for one in found}),
+                by_effect=tuple(sorted(Counter(one.effect for one in found).items(), key=lambda pair: pair[0].rank)),
+            )
+            for (rule, effective_on), found in sorted(coming.items())
+        )

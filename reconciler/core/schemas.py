@@ -5,19 +5,18 @@ before it is sent and every decision that comes back.
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictInt, StrictStr
 
 from inventory.model import ArtefactKind, PrincipalKind
 from inventory.roster.model import EmploymentStatus, WorkerKind
 from reconciler.core.model import CorrelationState, Effect, Severity
+from reconciler.core.thresholds import ConfigDocument
 
 REQUEST_SCHEMA = "access.request/v1"
 DECISION_SCHEMA = "access.decision/v1"
-CONFIG_SCHEMA = "access.config/v1"
 
-_Effect = Annotated[Effect, Field(strict=False)]
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
 
 
@@ -111,53 +110,6 @@ class WorkerDocument(_Document):
     manager: str | None
     department: str | None
     possible_rehire: bool
-
-
-class LeaverConfig(_Document):
-    """`data.access.config.leaver`."""
-
-    account_effect: _Effect
-    """What is asked for the account itself; everything else of a leaver is asked to be revoked."""
-
-
-class OrphanConfig(_Document):
-    """`data.access.config.orphan`."""
-
-    effect: _Effect
-    """For people without a worker."""
-    service_effect: _Effect
-    """For machines without an owner."""
-
-
-class StaleCredentialConfig(_Document):
-    """`data.access.config.stale_credential`."""
-
-    effect: _Effect
-    max_idle_days: Annotated[StrictInt, Field(ge=1)]
-    kinds: Annotated[list[Annotated[ArtefactKind, Field(strict=False)]], Field(min_length=1)]
-
-
-def _without_null(schema: dict[str, Any]) -> None:
-    """Publish the type without null, which blinds OPA's check of references."""
-    schema.update(schema.pop("anyOf")[0])
-    schema.pop("default", None)
-
-
-_NEVER_NULL = Field(json_schema_extra=_without_null)
-
-
-class ConfigDocument(BaseModel):
-    """`data.access.config`: the thresholds of the rules. Rules of your own add sections of their own.
-
-    A section may be missing together with its rule.
-    """
-
-    model_config = ConfigDict(extra="allow", title="Thresholds of the rules, data.access.config")
-
-    schema_: Literal["access.config/v1"] = Field(alias="schema")
-    leaver: Annotated[LeaverConfig | None, _NEVER_NULL] = None
-    orphan: Annotated[OrphanConfig | None, _NEVER_NULL] = None
-    stale_credential: Annotated[StaleCredentialConfig | None, _NEVER_NULL] = None
 
 
 class FindingDocument(BaseModel):

@@ -14,6 +14,7 @@ from typing import Final
 from inventory.model import ProviderName
 from inventory.provider import Clock
 from reconciler.core.record import Breadth, CycleOutcome
+from reconciler.core.spooling import Backlog
 from reconciler.ports import Progress
 
 IDLE_SECONDS: Final = 60.0
@@ -75,6 +76,10 @@ class HealthSnapshot:
     """Since the last cycle that read a provider whole; None when there was none since the start."""
     held_plan: str
     unsettled: int
+    unsigned: int
+    """Statements that wait for their signature."""
+    unsigned_age_seconds: float
+    """Since the cycle of the oldest of them ended; 0 while none waits."""
 
 
 class Health:
@@ -94,6 +99,7 @@ class Health:
         self._started = False
         self._draining = False
         self._standby = False
+        self._backlog = Backlog()
 
     def progress(self, step: Progress) -> None:
         """Take a step of the running cycle for a sign of life."""
@@ -146,6 +152,11 @@ class Health:
             failures = self._failures
         self._status(f"{failures} cycles in a row failed")
 
+    def signing(self, backlog: Backlog) -> None:
+        """Take note of what waits for its signature."""
+        with self._lock:
+            self._backlog = backlog
+
     def started(self) -> None:
         """Tell the service manager that the loop is about to run."""
         self._notify({"READY": "1", "STATUS": "the first cycle is about to begin"})
@@ -182,6 +193,8 @@ class Health:
                 },
                 held_plan=last.held_plan if last else "",
                 unsettled=last.unsettled if last else 0,
+                unsigned=len(self._backlog.waiting),
+                unsigned_age_seconds=self._backlog.age_seconds(at),
             )
 
     def _beat(self, allowed: float) -> None:

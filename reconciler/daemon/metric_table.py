@@ -103,8 +103,11 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
             labels=("provider",),
         ),
         "unsigned_age_seconds": Row(
-            kind="gauge", help="For how long cycles have not been signed; 0 while signing is in step."
+            kind="gauge",
+            help="Age of the oldest statement that waits for its signature, or since when no cycle could be stated; "
+            "0 while signing is in step.",
         ),
+        "unsigned_statements": Row(kind="gauge", help="Statements that are stored and wait for their signature."),
         "audit_lag_records": Row(
             kind="gauge", help="Audit records that a stream lacks after the last cycle.", labels=("stream",)
         ),

@@ -25,8 +25,8 @@ from reconciler.told import CycleTold
 
 Labelled = Mapping[str, float]
 """Numbers by the value of the one label that they have."""
-_UNSIGNED: Final = frozenset(one.__name__ for one in (SigningError, EvidenceError, JournalError))
-"""Errors that leave a cycle without its signed statement."""
+_UNSTATED: Final = frozenset(one.__name__ for one in (SigningError, EvidenceError, JournalError))
+"""Errors that leave a cycle without its statement."""
 _CYCLE_SECONDS: Final = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _REVOKE_SECONDS: Final = (0.25, 0.5, 0.8, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 14_400, 86_400)
 
@@ -76,7 +76,8 @@ class Metrics:
         """Held for reading and writing what follows."""
         self.held: tuple[str, datetime] | None = None
         """Digest of the plan that is held, and since when as far as this process knows."""
-        self.unsigned_since: datetime | None = None
+        self.unstated_since: datetime | None = None
+        """Since when no cycle could be recorded or stated."""
         self.lease_held = True
         self.waiting: Mapping[str, tuple[int, datetime | None]] = {}
         """Records that each stream of the audit trail lacks, and since when the oldest waits."""
@@ -94,7 +95,7 @@ class Metrics:
         for stage in told.stages:
             self._stages.labels(stage.stage).observe(stage.seconds)
         with self.lock:
-            self.unsigned_since = None
+            self.unstated_since = None
         if told.gave_way:
             return
         self._seconds.labels(breadth).observe(_seconds(record.started_at, record.finished_at))
@@ -109,12 +110,12 @@ class Metrics:
                 self._leavers.labels(state.value).set(sum(one.state is state for one in record.leavers))
 
     def cycle_broke(self, error: str) -> None:
-        """Count a cycle without a record, and note from when on signing is behind."""
+        """Count a cycle without a record, and note from when on none could be stated."""
         self._broken.inc()
         with self.lock:
             self.lease_held = error != LeaseLost.__name__
-            if error in _UNSIGNED:
-                self.unsigned_since = self.unsigned_since or self._clock.now()
+            if error in _UNSTATED:
+                self.unstated_since = self.unstated_since or self._clock.now()
 
     def _note_providers(self, told: CycleTold) -> None:
         for provider, share in told.caps.items():
@@ -228,10 +229,12 @@ class _Now(Collector):
     def _standing(self) -> Iterator[Metric]:
         now = self._clock.now()
         with self._metrics.lock:
-            held, unsigned, waiting = self._metrics.held, self._metrics.unsigned_since, self._metrics.waiting
+            held, unstated, waiting = self._metrics.held, self._metrics.unstated_since, self._metrics.waiting
+        health = self._sources.health()
         yield _gauge("held_plans", 1 if held else 0)
         yield _gauge("held_plan_age_seconds", _age(held[1] if held else None, now))
-        yield _gauge("unsigned_age_seconds", _age(unsigned, now))
+        yield _gauge("unsigned_age_seconds", max(_age(unstated, now), health.unsigned_age_seconds))
+        yield _gauge("unsigned_statements", health.unsigned)
         yield _gauge_by("audit_lag_records", ((name, records) for name, (records, _) in waiting.items()))
         yield _gauge_by("audit_lag_seconds", ((name, _age(since, now)) for name, (_, since) in waiting.items()))
 

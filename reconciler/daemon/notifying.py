@@ -29,6 +29,7 @@ from reconciler.core.notices import (
     over,
 )
 from reconciler.core.record import Breadth, CycleOutcome
+from reconciler.core.spooling import Backlog
 from reconciler.ports import Notifier
 from reconciler.told import CycleTold
 
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 MOST_OWED: Final = 100
 """Single events that wait to be told; beyond it the oldest is dropped and counted."""
-_UNSIGNED: Final = frozenset(one.__name__ for one in (SigningError, EvidenceError, JournalError))
+_BREAKS: Final = frozenset(one.__name__ for one in (SigningError, EvidenceError, JournalError))
 _WHOLE: Final = frozenset({CycleOutcome.COMPLETE, CycleOutcome.HELD})
 """Outcomes of cycles that saw everything: a held one waits for a human, of which its own event tells."""
 _TURN_SECONDS: Final = 5.0
@@ -109,7 +110,8 @@ class Notifications:
         self._of_cycle: tuple[Condition, ...] = ()
         self._owed: dict[str, tuple[Condition, frozenset[str]]] = {}
         self._lease_lost = False
-        self._unsigned_since: datetime | None = None
+        self._unstated_since: datetime | None = None
+        self._backlog = Backlog()
         self._turns = tuple(_Turns(receiver=one, news=threading.Event()) for one in receivers)
         self._threads: tuple[threading.Thread, ...] = ()
         self._closing = threading.Event()
@@ -153,7 +155,7 @@ class Notifications:
                     **{key: at for key, at in uses.items() if at or key not in before.break_glass},
                 },
             )
-            self._ended, self._unsigned_since = True, None
+            self._ended, self._unstated_since = True, None
             # A pass over a few leavers says nothing of what a whole one found: that stays as it is.
             kept = {} if broad else {one.key: one for one in self._of_cycle}
             self._of_cycle = tuple((kept | {one.key: one for one in of_cycle(record)}).values())
@@ -166,9 +168,14 @@ class Notifications:
         """Take note of a cycle that could not be recorded or attested."""
         with self._lock:
             self._lease_lost = error == LeaseLost.__name__
-            if error in _UNSIGNED:
-                self._unsigned_since = self._unsigned_since or self._clock.now()
+            if error in _BREAKS:
+                self._unstated_since = self._unstated_since or self._clock.now()
         self._wake()
+
+    def signing(self, backlog: Backlog) -> None:
+        """Take note of what waits for its signature; that a limit is passed is seen when a receiver looks."""
+        with self._lock:
+            self._backlog = backlog
 
     def turn(self, number: int) -> bool:
         """Tell one receiver what is due, if anything is and it may be told now; say whether a message was sent."""
@@ -248,8 +255,10 @@ class Notifications:
         patience, found = self._patience, []
         if self._lease_lost:
             found.append(_LEASE_LOST)
-        if self._unsigned_since and (now - self._unsigned_since).total_seconds() >= patience.unsigned_seconds:
-            found.append(_UNSIGNED_BACKLOG)
+        if self._unstated_since and (now - self._unstated_since).total_seconds() >= patience.unsigned_seconds:
+            found.append(_UNSTATED)
+        elif self._backlog.age_seconds(now) >= patience.unsigned_seconds:
+            found.append(_unsigned(self._backlog))
         # What was long ago before a restart is not told before the first cycle had its chance.
         since = self._memory.whole_cycle_at or self._started_at
         if self._late(since, now, patience.overdue_seconds):
@@ -271,12 +280,22 @@ _LEASE_LOST: Final = Condition(
     text="The lease is lost: another process writes, or the lock file was replaced. This daemon ends",
     advice="find out which process holds the state folder, then start one daemon",
 )
-_UNSIGNED_BACKLOG: Final = Condition(
+_UNSTATED: Final = Condition(
     event=Event.UNSIGNED_BACKLOG,
-    state="behind",
+    state="unstated",
     text="Cycles cannot be recorded or signed",
     advice="access-reconciler doctor",
 )
+
+
+def _unsigned(backlog: Backlog) -> Condition:
+    return Condition(
+        event=Event.UNSIGNED_BACKLOG,
+        state="behind",
+        text=f"{len(backlog.waiting)} statements wait for their signature, the oldest since "
+        f"{backlog.since:%Y-%m-%d %H:%M} UTC. What is taken away is not affected",
+        advice="access-reconciler attestations pending",
+    )
 
 
 def _overdue(since: datetime) -> Condition:

@@ -57,7 +57,7 @@ COMPANY = {
     ("alice/access_key/1", "leaver", "revoke"),
     ("alice/group_membership/developers", "leaver", "revoke"),
     ("alice/group_membership/admins", "leaver_last_member", "review"),
-    ("backup/access_key/1", "leaver_owned", "review"),
+    ("backup/access_key/1", "owner_left_credential", "review"),
     ("ghost/account/1", "orphan", "review"),
     ("twin/account/1", "leaver_ambiguous", "review"),
 }

@@ -7,8 +7,9 @@ from typing import Any
 
 from inventory.model import Principal, PrincipalReading, ProviderInventory
 from inventory.provider import Interest
+from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX
 from reconciler.adapters.evidence_log import FileEvidenceLog
-from reconciler.adapters.evidence_store import BUNDLE_SUFFIX, STATEMENT_SUFFIX, FileEvidenceStore
+from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.canonical import dumps, sha256_hex

@@ -174,7 +174,7 @@ def test_what_went_to_review_is_named(cleaned: Cleaned) -> None:
     """What leavers still hold stands in the cycle's document: withheld or for review, with the worker, and why."""
     asked = {(one["code"], one["worker_id"]) for one in cleaned.cycle["findings"] if one["effect"] == "review"}
     assert {
-        ("leaver_owned", "E1011"),
+        ("owner_left_credential", "E1011"),
         ("leaver_key_elsewhere", "E1011"),
         ("leaver_last_member", "E1011"),
         ("leaver_unknown_kind", "E1003"),

@@ -77,6 +77,10 @@ def test_the_commands_that_act(configuration: str, capsys: pytest.CaptureFixture
     listed = printed(capsys, "attestations", "list", *config)
     assert problems("attestations-list", listed) == []
     assert problems("attestations-verify", printed(capsys, "attestations", "verify", *config)) == []
+    waiting = printed(capsys, "attestations", "pending", *config)
+    assert problems("attestations-pending", waiting) == []
+    assert waiting["waiting"] == []
+    assert problems("attestations-retry", printed(capsys, "attestations", "retry", *config)) == []
     pack = Path(configuration).with_name("attestations.zip")
     exported = printed(capsys, "attestations", "export", "--out", str(pack), *config)
     assert problems("attestations-export", exported) == []

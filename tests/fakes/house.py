@@ -19,6 +19,7 @@ from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import Effect, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -82,6 +83,7 @@ class House:
             random_bytes=os.urandom,
         )
         self.version = "1"
+        self.waivers = WaiverSet()
         self.own_names: frozenset[tuple[ProviderName, str]] = frozenset()
         self.engine = FakeEngine()
         self._numbers = count(1)
@@ -103,7 +105,7 @@ class House:
             engine=self.engine,
             roster=self.feed,
             load_policies=lambda: POLICIES,
-            load_waivers=lambda _: (),
+            load_waivers=lambda _: self.waivers,
             sources={
                 name: Source(provider=name, provider_type="aws_iam", collector=one)
                 for name, one in self.providers.items()

@@ -12,7 +12,7 @@ from reconciler.adapters.attestations import Head, verify
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
-from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
+from reconciler.core.record import CycleOutcome, CycleRecord, Reverted, WaiverFacts
 from tests.builders import NOW
 from tests.record_builders import (
     Chain,
@@ -204,7 +204,9 @@ def test_a_rewritten_chain_differs_from_the_journal(chain: Chain, tmp_path: Path
     key_file.parent.mkdir(parents=True)
     for name in ("attestation.pem", "log.pem"):
         shutil.copy(chain.store.root / "keys" / name, key_file.with_name(name))
-    forged = attested_chain(tmp_path / "other", cycle_record(), cycle_record(sequence=2, waivers=9))
+    forged = attested_chain(
+        tmp_path / "other", cycle_record(), cycle_record(sequence=2, waivers=WaiverFacts(in_force=9))
+    )
     journal = journal_of(chain)[:2]
     assert verified(forged).verified
     assert blamed(verify(forged.store.root, chain.key, journal=journal)) == {(cycle_id(2), "not_as_recorded")}
@@ -238,7 +240,9 @@ def test_a_cycle_of_another_installation_is_found(chain: Chain, tmp_path: Path) 
     key_file = tmp_path / "other" / "keys" / "attestation.pem"
     key_file.parent.mkdir(parents=True)
     shutil.copy(chain.store.root / "keys" / "attestation.pem", key_file)
-    other = attested_chain(tmp_path / "other", *(cycle_record(sequence=one, waivers=7) for one in range(1, 4)))
+    other = attested_chain(
+        tmp_path / "other", *(cycle_record(sequence=one, waivers=WaiverFacts(in_force=7)) for one in range(1, 4))
+    )
     for mine, theirs in zip(chain.files(3), other.files(3), strict=True):
         mine.write_bytes(theirs.read_bytes())
     assert (cycle_id(3), "forked") in blamed(verified(chain))

@@ -1,7 +1,9 @@
 """Every fault of a provider, at every step of a cycle: nobody but the leaver is touched, and nothing is claimed."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache
 from itertools import product
 
 import pytest
@@ -83,26 +85,29 @@ def opa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="module")
-def houses(
+def house_of(
     opa: RunningServer, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[dict[str, House]]:
-    """Open the company of a provider when its first case comes, with a leaver for every case of this run."""
+) -> Iterator[Callable[[str, str], House]]:
+    """Open companies of a provider, one for each phase, with a leaver for every case: everybody is asked for often."""
     cases = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    chosen = [str(item.callspec.params["site"]) for item in cases if "houses" in item.fixturenames]
-    made: dict[str, House] = {}
+    params = [item.callspec.params for item in cases if "house_of" in item.fixturenames]
+    chosen = Counter((str(one["site"]), str(one["phase"])) for one in params)
     with ExitStack() as stack:
-        for name in dict.fromkeys(chosen):
-            directory, engine = tmp_path_factory.mktemp(name), {"kind": "url", "url": opa.url}
-            made[name] = stack.enter_context(opened(SITES[name](), directory, chosen.count(name), engine))
-        yield made
+
+        @cache
+        def house(site: str, phase: str) -> House:
+            directory, engine = tmp_path_factory.mktemp(f"{site}-{phase}"), {"kind": "url", "url": opa.url}
+            return stack.enter_context(opened(SITES[site](), directory, chosen[site, phase], engine))
+
+        yield house
 
 
 @pytest.mark.parametrize(("site", "phase", "fault"), CASES)
 def test_a_fault_takes_nothing_from_others_claims_nothing_and_is_made_good_for(
-    houses: dict[str, House], site: str, phase: str, fault: str
+    house_of: Callable[[str, str], House], site: str, phase: str, fault: str
 ) -> None:
     """Under a fault no bystander changes and no item is called gone that is there; the next cycle ends the work."""
-    case = houses[site].case()
+    case = house_of(site, phase).case()
     cause = {**faults_of(site), **PAGES.get(site, {})}[fault]
     record = case.faulty(phase, cause).record
     assert case.others_changed() == set()

@@ -17,6 +17,7 @@ from reconciler.adapters.journal_schema import METADATA
 from reconciler.adapters.lease_postgresql import PostgresLease
 from reconciler.core.errors import JournalError, LeaseLost
 from reconciler.core.model import BeforeImage, CycleId, Mode, OutcomeState, PlanDigest
+from reconciler.core.record import CycleOutcome
 from reconciler.demo.process import free_port
 from reconciler.ports import Intent
 from tests.audit_history import live_cycle, trail
@@ -201,7 +202,7 @@ def test_a_writer_that_stops_in_the_middle_writes_nothing(url: URL, monkeypatch:
 
 
 def test_nothing_that_leads_to_an_act_is_written_without_the_lease(url: URL) -> None:
-    """Epoch, cycle, intent and undo are refused once the lease is lost; the outcome of a call that was made is kept."""
+    """Once the lease is lost nothing is begun, undone, remembered or ended; the outcome of a made call is kept."""
     with PostgresLease(url, purpose="run") as lease, SqlJournal(url, check_lease=lease.check) as journal:
         journal.take_over(NOW)
         journal.begin_cycle(CycleId("c"), Mode.ENFORCE, NOW)
@@ -213,6 +214,9 @@ def test_nothing_that_leads_to_an_act_is_written_without_the_lease(url: URL) -> 
             lambda: journal.begin_cycle(CycleId("d"), Mode.ENFORCE, NOW),
             lambda: journal.record_intent(an_intent(2)),
             lambda: journal.record_undo_intent(intent.action.action_id, NOW),
+            lambda: journal.use_approval(intent.plan_digest, CycleId("c"), NOW),
+            lambda: journal.remember_observed("policy", "sha256:p", CycleId("c"), NOW),
+            lambda: journal.finish_cycle(CycleId("c"), CycleOutcome.COMPLETE, "sha256:d", NOW),
         ):
             with pytest.raises(LeaseLost):
                 write()

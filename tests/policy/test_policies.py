@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from reconciler.adapters.embedded_rego import ALLOWED_BUILTINS
-from reconciler.adapters.opa import FORBIDDEN_BUILTINS
-from reconciler.adapters.policy_files import load_waivers
+from reconciler.adapters.waiver_files import load_waivers
+from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.metadata import RULES
 from reconciler.core.schemas import published_schemas
+from scripts.rule_pages import CATALOGUE, catalogue, pages
 from tests import peers
 from tests.builders import NOW
+from tests.policy.write_capabilities import written
 from tests.worlds import POLICIES, starter
 
 PAGES = POLICIES.parent / "docs" / "rules"
@@ -59,16 +61,27 @@ def test_policies_are_formatted() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_policies_need_no_forbidden_builtin(tmp_path: Path) -> None:
-    """The policies compile where clock, network, environment and dice do not exist."""
-    capabilities = json.loads(opa("capabilities", "--current").stdout)
-    assert {builtin["name"] for builtin in capabilities["builtins"]} >= FORBIDDEN_BUILTINS
-    kept = [builtin for builtin in capabilities["builtins"] if builtin["name"] not in FORBIDDEN_BUILTINS]
-    file = tmp_path / "capabilities.json"
-    file.write_text(json.dumps(capabilities | {"builtins": kept}))
-    done = opa("check", "--bundle", "policies", "--capabilities", str(file))
+def test_policies_need_no_forbidden_builtin() -> None:
+    """The policies compile where clock, network, environment and dice do not exist, and so does the embedded engine."""
+    done = opa("check", "--bundle", "policies", "--capabilities", "policies/capabilities.json")
     assert done.returncode == 0, done.stderr
     assert not ALLOWED_BUILTINS & FORBIDDEN_BUILTINS
+
+
+def test_the_capabilities_are_those_of_the_pinned_opa() -> None:
+    """`policies/capabilities.json` is what tests/policy/write_capabilities.py writes from OPA's own list."""
+    assert (POLICIES / "capabilities.json").read_text(encoding="utf-8") == written()
+
+
+def test_everything_that_depends_on_more_than_its_input_is_forbidden() -> None:
+    """What OPA calls nondeterministic, and all of network, dice, clock and environment, exists and is left out."""
+    builtins = {one["name"]: one for one in json.loads(opa("capabilities", "--current").stdout)["builtins"]}
+    assert set(builtins) >= FORBIDDEN_BUILTINS
+    apart = ("http.", "net.", "rand.", "uuid.", "opa.", "time.now")
+    doubtful = {name for name, one in builtins.items() if one.get("nondeterministic") or name.startswith(apart)}
+    assert doubtful - FORBIDDEN_BUILTINS == set()
+    left = {one["name"] for one in json.loads((POLICIES / "capabilities.json").read_text())["builtins"]}
+    assert left == set(builtins) - FORBIDDEN_BUILTINS
 
 
 def test_schemas_are_those_of_the_types() -> None:
@@ -96,6 +109,24 @@ def test_every_code_is_declared_and_explained(rule: str) -> None:
     source = dict(starter().modules)[f"{RULES}{rule}/{rule}.rego"].split("\npackage ")[1]
     named = set(re.findall(rf'"({rule}(?:_[a-z_]+)?)"', source))
     assert named == declared
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_page_is_what_its_rule_says(name: str) -> None:
+    """Each page is written from METADATA and thresholds: write them anew by `python scripts/rule_pages.py`."""
+    assert (PAGES / name).read_text() == pages()[name]
+
+
+def test_the_pages_are_those_of_the_rules() -> None:
+    """No page is left of a rule that is gone, and the catalogue lists every rule."""
+    assert {page.name for page in PAGES.iterdir()} == set(pages())
+    assert CATALOGUE.read_text() == catalogue(CATALOGUE.read_text())
+
+
+def test_every_code_says_when_it_is_given() -> None:
+    """The METADATA of the rules that come with the product explains every code."""
+    silent = [code for rule in starter().rules for code, when in rule.codes if not when]
+    assert silent == []
 
 
 def test_the_starter_waives_nothing() -> None:

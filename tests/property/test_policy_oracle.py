@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Principal, PrincipalKind
-from inventory.roster.model import Worker, WorkerId
+from inventory.roster.model import EmploymentStatus, Worker, WorkerId
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.opa import ManagedOpa
 from reconciler.core.document import EvaluationWorld, Unit, batches, unit_key, units
@@ -22,7 +22,12 @@ from tests.builders import NOW, credential, grant, principal, roster, worker
 from tests.worlds import correlation, starter, world
 
 POLICIES = starter()
+JUDGED = {
+    *("leaver", "contractor_ended", "owner_left", "orphan", "unowned_service_account", "stale_credential"),
+}
+"""The rules that the second opinion knows."""
 IDLE_KINDS = {"access_key", "password", "service_credential", "signing_certificate", "ssh_key"}
+MACHINES = {PrincipalKind.SERVICE, PrincipalKind.SHARED}
 DAY = timedelta(days=1)
 
 
@@ -89,6 +94,8 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
         worker(
             worker_id,
             access_end_at=draw(instants()),
+            access_end_rule=draw(st.sampled_from(["last_day_inclusive:UTC", "contract_end_inclusive:UTC"])),
+            status=draw(st.sampled_from(list(EmploymentStatus))),
             possible_rehire_of=draw(st.sampled_from([(), (WorkerId("E9"),)])),
         )
         for worker_id in WORKER_IDS
@@ -98,7 +105,8 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
     matched: list[Correlation] = []
     for number in range(draw(st.integers(1, 4))):
         name = f"p{number}"
-        principals.append(principal(name, kind=draw(st.sampled_from(list(PrincipalKind)))))
+        kind = draw(st.sampled_from(list(PrincipalKind)))
+        principals.append(principal(name, kind=kind, privileged=draw(st.booleans()), last_used_at=draw(instants())))
         items.extend(draw(items_of(name)))
         candidates = draw(st.lists(st.sampled_from(WORKER_IDS), min_size=2, max_size=2, unique=True))
         state = draw(st.sampled_from(list(CorrelationState)))
@@ -122,6 +130,18 @@ def left(person: Worker) -> bool:
     return person.access_end_at is not None and person.access_end_at <= NOW
 
 
+def lapsed(person: Worker) -> bool:
+    """Say whether nothing but the end of a contract says that somebody has left."""
+    return person.status is not EmploymentStatus.TERMINATED and person.access_end_rule.startswith("contract_end")
+
+
+def owned(owner: Principal, match: Correlation) -> bool:
+    """Say whether the worker only answers for the principal."""
+    if owner.kind in MACHINES:
+        return True
+    return not match.identity and owner.kind in {PrincipalKind.HUMAN, PrincipalKind.EXTERNAL}
+
+
 def is_account(item: AccessItem) -> bool:
     """Say whether the item is the account itself."""
     return item.kind is ArtefactKind.ACCOUNT
@@ -135,13 +155,12 @@ def spokesmen(items: list[AccessItem]) -> list[AccessItem]:
     return sorted(items, key=lambda item: item.access_id)[:1]
 
 
-def leaver_code(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> str:
+def leaver_code(owner: Principal, item: AccessItem, person: Worker) -> str:
     """Decide a leaver's item from top to bottom."""
     member = isinstance(item, Grant) and item.kind is ArtefactKind.GROUP_MEMBERSHIP
     reasons = (
         ("leaver_break_glass", owner.kind is PrincipalKind.BREAK_GLASS),
         ("leaver_unknown_kind", owner.kind is PrincipalKind.UNKNOWN),
-        ("leaver_owned", owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} or not match.identity),
         ("leaver_possible_rehire", bool(person.possible_rehire_of)),
         ("leaver_shared_credential", isinstance(item, Credential) and item.shared),
         ("leaver_last_member", member and isinstance(item, Grant) and item.holders == 1),
@@ -150,14 +169,20 @@ def leaver_code(owner: Principal, item: AccessItem, match: Correlation, person: 
 
 
 def leaver_opinion(owner: Principal, item: AccessItem, match: Correlation, person: Worker) -> Verdict | None:
-    """Say what the leaver rule should find on one item."""
+    """Say what the rules about those who have left should find on one item."""
     if isinstance(item, Grant) and not item.direct:
         return None
     if is_account(item) and isinstance(item, Credential) and item.enabled is False:
         return None
-    code = leaver_code(owner, item, match, person)
-    plain = "quarantine" if is_account(item) else "revoke"
-    return Verdict(item.access_id, "leaver", code, plain if code == "leaver" else "review")
+    if owned(owner, match):
+        secret = isinstance(item, Credential) and not is_account(item)
+        return Verdict(item.access_id, "owner_left", "owner_left_credential" if secret else "owner_left", "review")
+    code = leaver_code(owner, item, person)
+    effect = "review" if code != "leaver" else "quarantine" if is_account(item) else "revoke"
+    if lapsed(person):
+        code = "contractor_ended" if code == "leaver" else "contractor_ended_in_doubt"
+        return Verdict(item.access_id, "contractor_ended", code, effect)
+    return Verdict(item.access_id, "leaver", code, effect)
 
 
 def idle_opinion(owner: Principal, item: AccessItem) -> Verdict | None:
@@ -171,13 +196,14 @@ def idle_opinion(owner: Principal, item: AccessItem) -> Verdict | None:
     return Verdict(item.access_id, "stale_credential", code, "review")
 
 
-def orphan_code(owner: Principal) -> str | None:
-    """Say which code the orphan rule has for a principal."""
+def orphan_code(owner: Principal) -> tuple[str, str] | None:
+    """Say which rule finds a principal of nobody, with which code."""
     if owner.kind is PrincipalKind.BREAK_GLASS:
         return None
-    if owner.kind is PrincipalKind.UNKNOWN:
-        return "orphan_unknown_kind"
-    return "orphan_service" if owner.kind in {PrincipalKind.SERVICE, PrincipalKind.SHARED} else "orphan"
+    if owner.kind in MACHINES:
+        code = "unowned_service_account"
+        return code, f"{code}_privileged" if owner.privileged else code
+    return "orphan", "orphan_unknown_kind" if owner.kind is PrincipalKind.UNKNOWN else "orphan"
 
 
 def foreign_opinion(sample: EvaluationWorld, item: AccessItem, own: WorkerId | None) -> Verdict | None:
@@ -208,10 +234,12 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
             found += [Verdict(item.access_id, "orphan", "orphan_name_only", "review") for item in spokesmen(items)]
         doubtful = match.worker_id is None and any(left(people[candidate.worker_id]) for candidate in match.candidates)
         if doubtful:
-            found += [Verdict(item.access_id, "leaver", "leaver_ambiguous", "review") for item in spokesmen(items)]
-        code = orphan_code(owner)
-        if match.state is CorrelationState.ORPHAN and code is not None:
-            found += [Verdict(item.access_id, "orphan", code, "review") for item in spokesmen(items)]
+            machine = owner.kind in MACHINES
+            verdict = ("owner_left", "owner_left_of_several") if machine else ("leaver", "leaver_ambiguous")
+            found += [Verdict(item.access_id, *verdict, "review") for item in spokesmen(items)]
+        nobodys = orphan_code(owner)
+        if match.state is CorrelationState.ORPHAN and nobodys is not None:
+            found += [Verdict(item.access_id, *nobodys, "review") for item in spokesmen(items)]
     return {verdict for verdict in found if verdict is not None}
 
 
@@ -221,7 +249,7 @@ def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: Eval
     """Engine and second opinion agree on every item, and everybody was decided on."""
     result = evaluate(engine, sample)
     verdicts = [Verdict(one.access_id, one.rule, one.code, one.effect.value) for one in result.findings]
-    assert set(verdicts) == opinion(sample)
+    assert {one for one in verdicts if one.rule in JUDGED} == opinion(sample)
     assert len(verdicts) == len(set(verdicts))
     assert (result.unknown, result.evaluated) == ((), len(list(sample.snapshot.items())))
 

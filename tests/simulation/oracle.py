@@ -1,4 +1,4 @@
-"""A policy engine in a few lines of Python that says what the three starter rules say.
+"""A policy engine in a few lines of Python that says what the rules about leavers and orphans say.
 
 It is the majority's engine here because the real one starts a process each cycle; a sample of the histories runs on
 the real policies in the real in-process engine instead.

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from inventory.roster.model import WorkerId
-from reconciler.core.model import BeforeImage, HoldCode, HoldReason, OutcomeState, VerificationState
+from reconciler.core.model import BeforeImage, CycleId, HoldCode, HoldReason, OutcomeState, VerificationState
 from reconciler.core.record import Breadth, CycleOutcome, LeaverState, LeaverVerdict
+from reconciler.core.spooling import Backlog, Waiting
 from reconciler.daemon.health import Health, Silence
 from reconciler.daemon.metric_table import PREFIX, TABLE
 from reconciler.daemon.metrics import Metrics, Sources
@@ -24,6 +25,8 @@ from tests.record_builders import action_result, cycle_record, guard_facts, inve
 LEAVER = LeaverVerdict(
     worker_id=WorkerId("E1001"), state=LeaverState.CLEAN, access_end_at=NOW - timedelta(minutes=2), remaining=0
 )
+
+WAITING = tuple(Waiting(sequence=number, cycle_id=CycleId(f"c{number}")) for number in (7, 8))
 
 
 def told(**changes: Any) -> CycleTold:
@@ -167,7 +170,12 @@ def test_ages_grow_between_cycles() -> None:
     assert shown.value("held_plan_age_seconds") == 92
     assert shown.value("unsigned_age_seconds") == 0
     assert shown.value("audit_lag_seconds", stream="jsonl") is None
+    shown.health.signing(Backlog(waiting=WAITING, since=shown.clock.now() - timedelta(minutes=20)))
+    assert (shown.value("unsigned_statements"), shown.value("unsigned_age_seconds")) == (2, 1200)
     shown.metrics.cycle_ended(told())
+    assert shown.value("unsigned_age_seconds") == 1200
+    shown.health.signing(Backlog())
+    assert (shown.value("unsigned_statements"), shown.value("unsigned_age_seconds")) == (0, 0)
     assert (shown.value("held_plans"), shown.value("held_plan_age_seconds")) == (0, 0)
 
 

@@ -141,14 +141,14 @@ def test_other_policies_than_ours_fail_the_cycle() -> None:
     assert engine.requests == []
 
 
-def test_a_rule_not_yet_in_effect_is_for_review() -> None:
-    """Until `effective_on`, a rule shows what it would do and asks for review only; from then on it counts."""
+def test_a_finding_of_a_rule_not_yet_in_effect_says_so() -> None:
+    """Until `effective_on`, a finding says from when it counts, and what it will ask for; from then on it counts."""
     policies = starter()
-    for days, effect in ((1, Effect.REVIEW), (0, Effect.REVOKE)):
-        rules = tuple(replace(rule, effective_on=NOW + timedelta(days=days)) for rule in policies.rules)
+    for ahead in (timedelta(microseconds=1), timedelta(0)):
+        rules = tuple(replace(rule, effective_on=NOW + ahead) for rule in policies.rules)
         one = evaluate(FakeEngine(), crowd(1, policies=replace(policies, rules=rules))).findings[0]
-        assert one.effect is effect
-        assert ("for review until" in one.reason) is (effect is Effect.REVIEW)
+        assert one.effect is Effect.REVOKE
+        assert one.applies_from == (NOW + ahead if ahead else None)
 
 
 def unknown_in(changed: EvaluationWorld) -> list[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.adapters.attestation_names import parse_name
 from reconciler.adapters.durable_file import create_file
-from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, evidence_path, parse_name
+from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, evidence_path
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId

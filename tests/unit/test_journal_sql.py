@@ -6,7 +6,7 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NewType, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Session
+from inventory.roster.model import AcceptedRoster
 from reconciler.adapters import journal_database
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import Database, sqlite_url
@@ -32,8 +33,9 @@ from reconciler.adapters.journal_values import (
     load_roster,
 )
 from reconciler.core.canonical import rfc3339
-from reconciler.core.errors import JournalError
-from reconciler.core.model import Action, BeforeImage, CycleId, Mode, Plan
+from reconciler.core.errors import JournalError, LeaseLost
+from reconciler.core.model import Action, ActionId, Approval, BeforeImage, CycleId, HoldCode, Mode, Plan
+from reconciler.core.record import CycleOutcome
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, grant, principal
 from tests.fakes.world import plan_of
 
@@ -142,6 +144,49 @@ def test_reopening_keeps_everything(path: Path) -> None:
     with SqlJournal(sqlite_url(path)) as journal:
         assert [entry.cycle_id for entry in journal.cycles()] == ["c"]
         assert journal.take_over(NOW) == 2
+
+
+def test_who_was_taken_over_decides_nothing_more(path: Path) -> None:
+    """After a take-over the former writer begins, ends, plans, releases, remembers and undoes nothing, but its heir."""
+    plan, cycle = plan_of(action(principal(), credential())), CycleId("c")
+    approval = Approval(
+        plan_digest=plan.digest,
+        approved_by="sam",
+        approved_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        lifts=(HoldCode.CAP_COUNT,),
+    )
+    roster = AcceptedRoster(digest="sha256:" + "1" * 64, as_of=NOW, workers=1, open_workers=1)
+
+    def writes(journal: SqlJournal) -> list[Callable[[], object]]:
+        return [
+            lambda: journal.record_plan(plan, (), NOW),
+            lambda: journal.use_approval(plan.digest, cycle, NOW),
+            lambda: journal.remember_roster(roster, NOW),
+            lambda: journal.remember_observed("policy", "sha256:p", cycle, NOW),
+            lambda: journal.remember_all_observed("key", ("k",), cycle, NOW),
+            lambda: journal.finish_cycle(cycle, CycleOutcome.COMPLETE, "sha256:d", NOW),
+            lambda: journal.begin_cycle(CycleId("d"), Mode.ENFORCE, NOW),
+        ]
+
+    with SqlJournal(sqlite_url(path)) as old, SqlJournal(sqlite_url(path)) as heir:
+        old.take_over(NOW)
+        old.begin_cycle(cycle, Mode.ENFORCE, NOW)
+        old.record_approval(approval)
+        heir.take_over(NOW)
+        begin_undo: Callable[[], object] = lambda: old.record_undo_intent(ActionId("a"), NOW)  # noqa: E731 - one of many
+        for write in [*writes(old), begin_undo]:
+            with pytest.raises(LeaseLost, match="holds epoch 1 of the journal, the writer now holds 2"):
+                write()
+        assert heir.pending_approvals(NOW) == (approval,)
+        assert heir.last_roster() is None
+        assert heir.all_observed("policy") | heir.all_observed("key") == set()
+        assert [(one.cycle_id, one.outcome) for one in heir.cycles()] == [(cycle, None)]
+        for write in writes(heir):
+            write()
+        assert heir.pending_approvals(NOW) == ()
+        assert heir.all_observed("policy") == {"sha256:p"}
+        assert [one.outcome for one in heir.cycles()] == [CycleOutcome.COMPLETE, None]
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:

@@ -14,9 +14,10 @@ from inventory.model import PrincipalKind
 from reconciler.adapters.notice_file import JsonNoticeFile
 from reconciler.adapters.notify import AppriseNotifier
 from reconciler.core.errors import NotifyError
-from reconciler.core.model import HoldCode, HoldReason, OutcomeState
+from reconciler.core.model import CycleId, HoldCode, HoldReason, OutcomeState
 from reconciler.core.notices import MOST_IDS, Event, Include, Memory
 from reconciler.core.record import Breadth, CycleOutcome, CycleRecord
+from reconciler.core.spooling import Backlog, Waiting
 from reconciler.daemon.notifying import MOST_OWED, Notifications, Patience, Receiver
 from tests import builders
 from tests.builders import NOW, PROVIDER
@@ -265,6 +266,21 @@ def test_signing_that_stays_behind_is_told(desk: Desk) -> None:
     assert desk.later(60) == []
     assert "unsigned_backlog" in desk.later(900)[0]
     assert desk.ended(QUIET) == ["Resolved: unsigned_backlog"]
+
+
+def test_statements_that_wait_too_long_are_told(desk: Desk) -> None:
+    """Past the limit the oldest statement without a signature is told once, with how many wait; its end is told too."""
+    desk.ended(QUIET)
+    waiting = (Waiting(sequence=7, cycle_id=CycleId("c7")), Waiting(sequence=8, cycle_id=CycleId("c8")))
+    desk.notifications.signing(Backlog(waiting=waiting, since=desk.clock.now()))
+    assert desk.later(890) == []
+    (body,) = desk.later(20)
+    assert body.startswith("unsigned_backlog: 2 statements wait for their signature, the oldest since 2026-03-02 ")
+    assert "access-reconciler attestations pending" in body
+    desk.notifications.signing(Backlog(waiting=waiting[1:], since=desk.clock.now() - timedelta(seconds=901)))
+    assert desk.later(120) == []
+    desk.notifications.signing(Backlog())
+    assert desk.later(60) == ["Resolved: unsigned_backlog"]
 
 
 def test_refused_policies_are_told(desk: Desk) -> None:

@@ -19,6 +19,7 @@ from reconciler.cli.documents import cycle_document
 from reconciler.cli.main import run
 from reconciler.core import model
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState
+from reconciler.core.spooling import StatementState
 from reconciler.settings import settings_schema
 from tests.architecture import tree
 from tests.output_schemas import FOLDER, OUTPUTS, problems, published
@@ -39,6 +40,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "principal_kind": PrincipalKind,
     "read_state": ReadState,
     "severity": model.Severity,
+    "statement_state": StatementState,
     "verification": model.VerificationState,
     "worker_kind": WorkerKind,
 }

@@ -197,7 +197,12 @@ def test_the_beginning_of_a_digest_is_enough_when_it_is_one(
 
 def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     """The latest cycle comes first, an unfinished one has no outcome, and an act without proof is named."""
-    assert here.ask(capsys, "status") == {"cycles": [], "held_plans": [], "unsettled": []}
+    assert here.ask(capsys, "status") == {
+        "cycles": [],
+        "held_plans": [],
+        "unsettled": [],
+        "unsigned": {"statements": 0, "since": None},
+    }
     plan = here.cycle(plan_for("alice"))
     here.act(plan, "cycle-1")
     with here.journal() as journal:

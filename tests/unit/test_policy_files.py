@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.waiver_files import load_waivers
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import policy_digest
 from reconciler.core.schemas import published_schemas
@@ -30,9 +31,11 @@ def folder(tmp_path: Path) -> Path:
 def test_the_starter_policies(folder: Path) -> None:
     """Rules, sources without tests, thresholds and a digest that can be computed from them."""
     policies = load_policies(folder)
-    assert [rule.rule_id for rule in policies.rules] == ["drift", "leaver", "orphan", "stale_credential"]
+    rules = [rule.rule_id for rule in policies.rules]
+    assert rules == sorted(folder.name for folder in (POLICIES / "access/rules").iterdir())
+    assert {"contractor_ended", "leaver", "orphan", "stale_credential"} <= set(rules)
     assert not [name for name, _ in policies.modules if "test" in name]
-    assert json.loads(policies.data)["access"]["config"]["leaver"] == {"account_effect": "quarantine"}
+    assert json.loads(policies.data)["access"]["config"]["leaver"]["account_effect"] == "quarantine"
     assert policies.digest == policy_digest(policies.modules, policies.data)
     assert policies.git_commit == ""
 
@@ -62,6 +65,11 @@ def spoil_config(change: Callable[[dict[str, object]], object]) -> Callable[[Pat
         file.write_text(json.dumps(config))
 
     return spoil
+
+
+def others(sections: dict[str, object]) -> Callable[[Path], None]:
+    """Give a provider instance thresholds of its own."""
+    return spoil_config(lambda config: config.update(providers={"corp-aws": sections}))
 
 
 def write(name: str, text: str) -> Callable[[Path], None]:
@@ -96,7 +104,7 @@ def leave_bytes(folder: Path) -> None:
     (folder / "access/lib/lib.rego").write_bytes(b"\xff\xfe")
 
 
-SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (remove("."), "no such folder"),
     "no driver": (remove("access/driver.rego"), "access/driver.rego is missing"),
     "no rule": (remove("access/rules"), "no rule"),
@@ -112,12 +120,33 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "said twice": (write("access/data.json", '{"config": {}}'), "data.json"),
     "no schema": (spoil_config(lambda config: config.pop("schema")), "data.json:1: schema"),
     "a section missing": (spoil_config(lambda config: config.pop("orphan")), "'orphan'"),
-    "a section null": (spoil_config(lambda config: config.update(orphan=None)), "'orphan'"),
+    "a section null": (spoil_config(lambda config: config.update(orphan=None)), "orphan: .*dictionary"),
     "an effect nobody knows": (
-        spoil_config(lambda config: config.update(leaver={"account_effect": "erase"})),
-        "leaver",
+        spoil_config(lambda config: config.update(orphan={"effect": "erase"})),
+        "orphan.effect: .*'keep', 'review', 'quarantine' or 'revoke'",
     ),
-    "a key misspelt": (spoil_config(lambda config: config.update(leaver={"acount_effect": "keep"})), "leaver"),
+    "a key misspelt": (
+        spoil_config(lambda config: config.update(orphan={"effect": "keep", "efect": "keep"})),
+        "orphan.efect: there is no such threshold; did you mean 'effect'",
+    ),
+    "a key nobody knows": (
+        spoil_config(lambda config: config.update(orphan={"effect": "keep", "colour": "red"})),
+        "orphan.colour: there is no such threshold; known are effect",
+    ),
+    "a key missing": (spoil_config(lambda config: config.update(leaver_due={})), "leaver_due.days_ahead: .*required"),
+    "another provider's null": (others({"orphan": {"effect": None}}), "providers.corp-aws.orphan.effect: "),
+    "another provider's misspelt key": (
+        others({"dormant": {"max_idle_day": 3}}),
+        "providers.corp-aws.dormant.max_idle_day: .*did you mean 'max_idle_days'",
+    ),
+    "another provider's misspelt section": (others({"orphans": {"effect": "keep"}}), "no section 'orphans'"),
+    "another provider's own key": (
+        lambda folder: (
+            spoil_config(lambda config: config.update(mine={"limit": 3}))(folder),
+            others({"mine": {"limits": 4}})(folder),
+        ),
+        "section 'mine' has no 'limits'",
+    ),
     "zero days": (
         spoil_config(
             lambda config: config.update(stale_credential={"effect": "keep", "max_idle_days": 0, "kinds": ["password"]})
@@ -128,7 +157,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "says"), SPOILT.values(), ids=list(SPOILT))
-def test_a_spoilt_folder_is_refused(folder: Path, spoil: Callable[[Path], None], says: str) -> None:
+def test_a_spoilt_folder_is_refused(folder: Path, spoil: Callable[[Path], object], says: str) -> None:
     """Nothing is loaded from a folder with anything wrong in it, and the error says where."""
     spoil(folder)
     with pytest.raises(PolicyError, match=says):
@@ -138,7 +167,9 @@ def test_a_spoilt_folder_is_refused(folder: Path, spoil: Callable[[Path], None],
 def test_a_section_of_ones_own(folder: Path) -> None:
     """Thresholds of further rules are data like the others."""
     spoil_config(lambda config: config.update(mine={"limit": 3}))(folder)
-    assert json.loads(load_policies(folder).data)["access"]["config"]["mine"] == {"limit": 3}
+    others({"mine": {"limit": 4}, "orphan": {"effect": "keep"}})(folder)
+    config = json.loads(load_policies(folder).data)["access"]["config"]
+    assert (config["mine"], config["providers"]["corp-aws"]["mine"]) == ({"limit": 3}, {"limit": 4})
 
 
 def test_the_commit_is_told_only_when_it_is_what_is_read(folder: Path) -> None:

@@ -70,7 +70,10 @@ def test_what_waits_for_a_human_goes_by_name(capsys: pytest.CaptureFixture[str])
 
 def test_people_are_asked_by_what_they_must_do(capsys: pytest.CaptureFixture[str]) -> None:
     """Findings of two rules that ask for the same stand together, and those of an unknown code are not lost."""
-    one, two = finding(credential("alice"), code="leaver_owned"), finding(credential("bob"), code="leaver_owned")
+    one, two = (
+        finding(credential("alice"), code="leaver_shared_credential"),
+        finding(credential("bob"), code="leaver_shared_credential"),
+    )
     held_back = Withheld(finding=finding(credential("carol")), code="not_personal", message="handed over")
     other = finding(credential("dave"), code="a_rule_of_your_own")
     out = shown(capsys, observed(actions=(), reviews=(one, other, two), withheld=(held_back,)))

@@ -43,7 +43,60 @@ workers := {
 		"department": null,
 		"possible_rehire": true,
 	},
+	"E5": {
+		"status": "active",
+		"kind": "contractor",
+		"access_end_at": "2026-02-16T15:00:00.000000Z",
+		"access_end_rule": "contract_end_inclusive:UTC",
+		"manager": "E1",
+		"department": "sales",
+		"possible_rehire": false,
+	},
+	"E6": {
+		"status": "notice",
+		"kind": "employee",
+		"access_end_at": "2026-03-16T09:00:00.000000Z",
+		"access_end_rule": "last_day_inclusive:UTC",
+		"manager": "E1",
+		"department": "sales",
+		"possible_rehire": false,
+	},
 }
+
+# Thresholds of their own, so that a change of the real ones changes no test.
+config := {
+	"break_glass_used": {"window_days": 7},
+	"contractor_ended": {
+		"account_effect": "quarantine",
+		"item_effect": "quarantine",
+		"grace_days": 30,
+		"account_effect_after_grace": "revoke",
+		"item_effect_after_grace": "revoke",
+	},
+	"dormant": {
+		"effect": "review",
+		"max_idle_days": 60,
+		"effect_after_grace": "quarantine",
+		"grace_days": 30,
+		"kinds": ["human", "external"],
+		"statuses_left_out": ["leave"],
+	},
+	"leaver": {
+		"account_effect": "quarantine",
+		"item_effect": "revoke",
+		"grace_days": 30,
+		"account_effect_after_grace": "quarantine",
+		"item_effect_after_grace": "revoke",
+	},
+	"leaver_due": {"days_ahead": 14},
+	"orphan": {"effect": "quarantine"},
+	"stale_credential": {"effect": "review", "max_idle_days": 90, "kinds": ["access_key", "password"]},
+	"unowned_service_account": {"effect": "review"},
+	"providers": {},
+}
+
+# The thresholds with other ones for the sample provider.
+differing(section, values) := object.union(config, {"providers": {"corp-aws": {section: values}}})
 
 # An access item of any type with every key present.
 item(changes) := object.union(
@@ -117,6 +170,10 @@ unit_of_nobody(kind, access) := {
 
 given(unit) := {"unit": unit, "now_ns": now_ns}
 
+changed(unit, path, value) := json.patch(unit, [{"op": "replace", "path": path, "value": value}])
+
+session(changes) := item(object.union({"type": "session", "kind": "session", "enabled": null, "shared": null}, changes))
+
 test_worker_of_a_matched_principal if {
 	lib.worker.department == "sales" with input as given(unit_of("E2", {})) with data.roster.workers as workers
 }
@@ -139,6 +196,40 @@ test_only_an_ended_access_has_left if {
 	lib.left(workers.E2) with input as given({})
 	not lib.left(workers.E1) with input as given({})
 	not lib.left(workers.E3) with input as given({})
+}
+
+test_exactly_so_many_days_are_not_more if {
+	not lib.older("2026-02-23T09:00:00.000000Z", 7) with input as given({})
+	lib.older("2026-02-23T08:59:59.999999Z", 7) with input as given({})
+	not lib.older(null, 7) with input as given({})
+}
+
+test_only_a_contracts_end_lapses if {
+	lib.lapsed(workers.E5)
+	not lib.lapsed(workers.E1)
+	not lib.lapsed(workers.E2)
+	not lib.lapsed(object.union(workers.E5, {"status": "terminated"}))
+	not lib.lapsed(object.union(workers.E2, {"status": "active"}))
+}
+
+test_a_threshold_may_differ_by_provider if {
+	lib.setting("orphan", "effect", "review") == "review" with input as given(unit_of("E1", {}))
+		with data.access.config as config
+	lib.setting("orphan", "effect", "review") == "keep" with input as given(unit_of("E1", {}))
+		with data.access.config as differing("orphan", {"effect": "keep"})
+	elsewhere := changed(unit_of("E1", {}), "/principal/provider", "corp-ldap")
+	lib.setting("orphan", "effect", "review") == "review" with input as given(elsewhere)
+		with data.access.config as differing("orphan", {"effect": "keep"})
+}
+
+test_every_use_that_is_known_counts if {
+	unit := unit_of("E1", {
+		"a": item({"last_used_at": "2026-02-01T00:00:00.000000Z"}),
+		"b": item({"last_used_at": null}),
+	})
+	lib.uses == {"2026-02-01T00:00:00.000000Z"} with input as given(unit)
+	seen := changed(unit, "/principal/last_used_at", "2026-02-02T00:00:00.000000Z")
+	lib.uses == {"2026-02-01T00:00:00.000000Z", "2026-02-02T00:00:00.000000Z"} with input as given(seen)
 }
 
 test_day_of_an_instant if lib.day("2026-02-16T15:00:00.000000Z") == "2026-02-16"

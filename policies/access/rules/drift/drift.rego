@@ -10,12 +10,30 @@
 #   - data.access.config: schema["config.schema"]
 # custom:
 #   code: drift
-#   codes: [drift_leaver]
+#   codes:
+#     drift: a principal has drifted; review, once
+#     drift_leaver: and one of the workers whom it was has left; review, critical, once
 #   severity: high
 #   needs: item
 #   controls: ["SOC2 CC6.1", "ISO 27001 A.5.16", "NIST AC-2(3)"]
 #   remediation: >-
-#     Find out who changed the tag or attribute. Change it back, or say whose the principal is in the explicit map.
+#     Find out who changed the tag (CloudTrail `TagUser` and `UntagUser`, the directory's audit log) and change it
+#     back; or, where a person's principal did become something else, name the worker who answers for it in
+#     `correlation.explicit`. Better still, let nobody tag themselves.
+#   notes: |-
+#     Kind, employee id and e-mail of a principal stand in tags and attributes. Whoever may change their own could
+#     call themselves a service account, or drop the id by which they are known, and would be left alone when they
+#     leave. So every cycle remembers which principals were persons and surely whose. A principal is found when it was
+#     such a one and now is of a kind that is no person's (`service`, `shared`, `break_glass`, `unknown`), or is not
+#     matched to that worker any more: to nobody, to several, or to somebody else.
+#
+#     **Nothing is acted upon** on the ground of what a principal was: [why](../decisions/0007-drifted-principals.md).
+#     The verdict on the leaver is `cannot_conclude` or `violation`, never `clean`, until a human has settled it.
+#
+#     **No finding:** what the explicit map says, a worker known under a former id, and a principal that was never
+#     seen as a person.
+#
+#     On AWS, deny `iam:TagUser` and `iam:UntagUser` to everybody but whoever administers users.
 #   effective_on: "2026-01-01T00:00:00Z"
 package access.rules.drift
 

@@ -1,8 +1,9 @@
 # METADATA
 # title: Leavers keep no access
 # description: >-
-#   A worker whose access has ended holds no live access. What the worker only owned, what others depend on, and
-#   whatever leaves a doubt about the person goes to a human instead.
+#   A worker whose access has ended holds no live access. What others depend on, and whatever leaves a doubt about the
+#   person, goes to a human instead. What the worker only owned is the rule owner_left's, and a contract that merely
+#   ran out is contractor_ended's.
 # schemas:
 #   - input: schema["rule_input.schema"]
 #   - data.roster.workers: schema["workers.schema"]
@@ -10,40 +11,70 @@
 # custom:
 #   code: leaver
 #   codes:
-#     - leaver_ambiguous
-#     - leaver_break_glass
-#     - leaver_key_elsewhere
-#     - leaver_last_member
-#     - leaver_owned
-#     - leaver_possible_rehire
-#     - leaver_shared_credential
-#     - leaver_unknown_kind
+#     leaver: nothing below applies; the effect is that of the settings
+#     leaver_break_glass: the principal is emergency access; review
+#     leaver_unknown_kind: nobody has said what the principal is; review
+#     leaver_possible_rehire: another roster record may be the same person; review
+#     leaver_shared_credential: others depend on the credential; review
+#     leaver_last_member: the group would lose its last member; review
+#     leaver_ambiguous: several workers match, or only a name does, and one has left; review, once
+#     leaver_key_elsewhere: a public key of a worker who has left, on a principal that is not theirs; review
 #   severity: critical
 #   needs: item
 #   controls: ["SOC2 CC6.2", "ISO 27001 A.5.18", "NIST AC-2(3)"]
 #   remediation: >-
-#     Take the access away. Rotate and hand over what the worker owned or shared; name a new member before the last
-#     one goes.
+#     Let the daemon take the access away, or do it by hand. Rotate and hand over what others depend on; name a new
+#     member before the last one goes.
+#   notes: |-
+#     **Who is a leaver.** A worker whose `access_end_at` in the roster has come, to the microsecond. The instant is
+#     computed when the roster is read, from the last day and its time zone. A status of `terminated` without an end
+#     is no leaver, and neither is anybody who is missing from the roster.
+#
+#     Of the codes, the first that applies wins, from top to bottom after `leaver`: doubts about the principal come
+#     before doubts about the item.
+#
+#     **At once, and after the grace.** The settings say what is asked from the end of access on, and what from
+#     `grace_days` later. An account that is suspended at once can so be deleted a month later, without anybody
+#     remembering it: set `account_effect_after_grace` to `revoke`. As it comes, no account is ever deleted.
+#
+#     **One key, many copies.** A public key that stands on a leaver's principal and elsewhere is not shared: each
+#     copy is an object of its own. The leaver's copy goes, and each copy on a principal of somebody else is a
+#     `leaver_key_elsewhere` until it is gone. Who held which key is remembered from every cycle, because whoever
+#     takes a key off a principal keeps its private half. Until then the verdict on that leaver is `violation`. One
+#     object with several holders, and whatever the provider marks as shared, is for a human.
+#
+#     **No finding:** a grant held through something else (it goes with the direct one), and a disabled account unless
+#     `revoke` is asked for it. Disabled keys are found: they can be enabled again.
 #   effective_on: "2026-01-01T00:00:00Z"
 package access.rules.leaver
 
 import data.access.lib
+import data.access.lib.leaving
 
 id := "leaver"
 
-account_effect := data.access.config.leaver.account_effect
+effects := {
+	"account": lib.setting("leaver", "account_effect", data.access.config.leaver.account_effect),
+	"item": lib.setting("leaver", "item_effect", data.access.config.leaver.item_effect),
+	"grace_days": lib.setting("leaver", "grace_days", data.access.config.leaver.grace_days),
+	"account_after_grace": lib.setting("leaver", "account_effect_after_grace", data.access.config.leaver.account_effect_after_grace),
+	"item_after_grace": lib.setting("leaver", "item_effect_after_grace", data.access.config.leaver.item_effect_after_grace),
+}
 
 finding contains {
 	"access_id": access_id,
-	"code": verdict,
+	"code": codes[doubt],
 	"severity": "critical",
-	"effect": effect(item, verdict),
-	"reason": sprintf("access ended on %s: %s", [lib.day(lib.worker.access_end_at), explanations[verdict]]),
+	"effect": effect,
+	"reason": sprintf("access ended on %s: %s", [lib.day(lib.worker.access_end_at), leaving.explanations[doubt]]),
 } if {
 	lib.left(lib.worker)
+	not lib.lapsed(lib.worker)
+	not leaving.owned
 	some access_id, item in input.unit.access
-	not settled(item)
-	verdict := code(item)
+	doubt := leaving.doubt(item)
+	not leaving.settled(item, leaving.asked(item, effects))
+	effect := wanted(item, doubt)
 }
 
 # Several workers match, or only a name does, and one of those has left: one finding for the principal.
@@ -55,6 +86,7 @@ finding contains {
 	"reason": sprintf("may belong to a worker who has left (%s): decide whose it is", [concat(", ", suspects)]),
 } if {
 	input.unit.worker_id == null
+	not input.unit.principal.kind in lib.machine_kinds
 	count(suspects) > 0
 	some access_id in lib.representatives
 }
@@ -74,51 +106,15 @@ finding contains {
 
 suspects := {candidate | some candidate in input.unit.candidates; lib.left(data.roster.workers[candidate])}
 
-# A grant held through something else goes away with the direct one.
-settled(item) if {
-	item.type == "grant"
-	item.direct == false
-}
+wanted(item, "none") := leaving.asked(item, effects)
 
-# A disabled account is where quarantine leads; only `revoke` goes on to delete it.
-settled(item) if {
-	lib.is_account(item)
-	item.enabled == false
-	account_effect != "revoke"
-}
+wanted(_, doubt) := "review" if doubt != "none"
 
-# The first that holds: doubts about the principal and the person come before doubts about the item.
-code(item) := "leaver_break_glass" if {
-	input.unit.principal.kind == "break_glass"
-} else := "leaver_unknown_kind" if {
-	input.unit.principal.kind == "unknown"
-} else := "leaver_owned" if {
-	input.unit.principal.kind in {"service", "shared"}
-} else := "leaver_owned" if {
-	input.unit.correlation.identity == false
-} else := "leaver_possible_rehire" if {
-	lib.worker.possible_rehire == true
-} else := item_code(item)
-
-item_code(item) := "leaver_shared_credential" if {
-	item.shared == true
-} else := "leaver_last_member" if {
-	item.kind == "group_membership"
-	item.holders == 1
-} else := "leaver"
-
-effect(item, "leaver") := account_effect if lib.is_account(item)
-
-effect(item, "leaver") := "revoke" if not lib.is_account(item)
-
-effect(_, verdict) := "review" if verdict != "leaver"
-
-explanations := {
-	"leaver": "the worker has left and still holds this",
-	"leaver_break_glass": "emergency access of a worker who has left: hand it over",
-	"leaver_last_member": "the worker who has left is the last member: name another one before it goes",
-	"leaver_owned": "owned by a worker who has left: rotate it and hand it over",
-	"leaver_possible_rehire": "the worker has left, yet another record may be the same person: decide first",
-	"leaver_shared_credential": "others depend on this credential of a worker who has left: rotate and hand it over",
-	"leaver_unknown_kind": "nobody has said what this principal of a worker who has left is: classify it first",
+codes := {
+	"none": "leaver",
+	"break_glass": "leaver_break_glass",
+	"last_member": "leaver_last_member",
+	"possible_rehire": "leaver_possible_rehire",
+	"shared_credential": "leaver_shared_credential",
+	"unknown_kind": "leaver_unknown_kind",
 }

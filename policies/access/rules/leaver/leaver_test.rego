@@ -3,20 +3,18 @@ package access.rules.leaver_test
 import data.access.lib_test as sample
 import data.access.rules.leaver
 
-config(effect) := {"account_effect": effect}
+config(effect) := object.union(sample.config, {"leaver": {"account_effect": effect}})
 
 found(unit, account_effect) := result if {
 	result := leaver.finding with input as sample.given(unit)
 		with data.roster.workers as sample.workers
-		with data.access.config.leaver as config(account_effect)
+		with data.access.config as config(account_effect)
 }
 
 # What was found, as access id -> [code, effect].
 verdicts(unit) := {finding.access_id: [finding.code, finding.effect] | some finding in found(unit, "quarantine")}
 
 alive := {"account": sample.account(true), "key": sample.item({}), "team": sample.membership({})}
-
-changed(unit, path, value) := json.patch(unit, [{"op": "replace", "path": path, "value": value}])
 
 test_everything_of_a_leaver_is_asked_for if {
 	verdicts(sample.unit_of("E2", alive)) == {
@@ -56,7 +54,7 @@ test_termination_without_an_end_is_no_leaver if {
 	workers := {"E9": object.union(sample.workers.E1, {"status": "terminated"})}
 	result := leaver.finding with input as sample.given(sample.unit_of("E9", alive))
 		with data.roster.workers as workers
-		with data.access.config.leaver as config("quarantine")
+		with data.access.config as config("quarantine")
 	result == set()
 }
 
@@ -91,25 +89,46 @@ test_the_only_holder_of_a_policy_is_no_last_member if {
 
 test_kinds_that_are_no_person_go_to_review if {
 	expected := {
-		"service": "leaver_owned",
-		"shared": "leaver_owned",
 		"break_glass": "leaver_break_glass",
 		"unknown": "leaver_unknown_kind",
 	}
 	every kind, code in expected {
-		unit := changed(sample.unit_of("E2", alive), "/principal/kind", kind)
+		unit := sample.changed(sample.unit_of("E2", alive), "/principal/kind", kind)
 		verdicts(unit) == {"account": [code, "review"], "key": [code, "review"], "team": [code, "review"]}
 	}
 }
 
 test_an_external_person_leaves_like_any_other if {
-	unit := changed(sample.unit_of("E2", {"key": sample.item({})}), "/principal/kind", "external")
+	unit := sample.changed(sample.unit_of("E2", {"key": sample.item({})}), "/principal/kind", "external")
 	verdicts(unit) == {"key": ["leaver", "revoke"]}
 }
 
-test_what_a_leaver_only_owned_goes_to_review if {
-	unit := changed(sample.unit_of("E2", {"key": sample.item({})}), "/correlation/identity", false)
-	verdicts(unit) == {"key": ["leaver_owned", "review"]}
+test_what_a_leaver_only_owned_is_another_rules if {
+	owned := sample.changed(sample.unit_of("E2", alive), "/correlation/identity", false)
+	found(owned, "quarantine") == set()
+	found(sample.changed(sample.unit_of("E2", alive), "/principal/kind", "service"), "quarantine") == set()
+}
+
+test_a_contract_that_ran_out_is_another_rules if {
+	found(sample.unit_of("E5", alive), "quarantine") == set()
+}
+
+after(days, unit) := {finding.access_id: finding.effect |
+	some finding in leaver.finding with input as sample.given(unit)
+		with data.roster.workers as sample.workers
+		with data.access.config as sample.differing("leaver", {
+			"account_effect": "review",
+			"item_effect": "quarantine",
+			"grace_days": days,
+			"account_effect_after_grace": "revoke",
+			"item_effect_after_grace": "review",
+		})
+}
+
+test_a_provider_may_have_effects_and_a_grace_of_its_own if {
+	unit := sample.unit_of("E2", {"account": sample.account(true), "key": sample.item({})})
+	after(14, unit) == {"account": "review", "key": "quarantine"}
+	after(13, unit) == {"account": "revoke", "key": "review"}
 }
 
 test_a_possible_rehire_goes_to_review if {
@@ -144,6 +163,7 @@ test_one_case_for_a_principal_that_might_be_a_leaver if {
 		{"op": "replace", "path": "/candidates", "value": ["E1", "E2"]},
 	])
 	verdicts(unit) == {"account": ["leaver_ambiguous", "review"]}
-	verdicts(changed(unit, "/correlation/state", "orphan")) == {"account": ["leaver_ambiguous", "review"]}
-	found(changed(unit, "/candidates", ["E1", "E3"]), "quarantine") == set()
+	verdicts(sample.changed(unit, "/correlation/state", "orphan")) == {"account": ["leaver_ambiguous", "review"]}
+	found(sample.changed(unit, "/candidates", ["E1", "E3"]), "quarantine") == set()
+	found(sample.changed(unit, "/principal/kind", "service"), "quarantine") == set()
 }

@@ -6,7 +6,7 @@ import data.access.rules.orphan
 found(unit) := result if {
 	result := orphan.finding with input as sample.given(unit)
 		with data.roster.workers as sample.workers
-		with data.access.config.orphan as {"effect": "quarantine", "service_effect": "review"}
+		with data.access.config as sample.config
 }
 
 verdicts(unit) := {finding.access_id: [finding.code, finding.effect] | some finding in found(unit)}
@@ -30,10 +30,17 @@ test_the_first_item_stands_for_an_account_that_is_not_shown if {
 	]}
 }
 
-test_machines_have_an_effect_of_their_own if {
+test_machines_are_another_rules if {
 	every kind in ["service", "shared"] {
-		verdicts(sample.unit_of_nobody(kind, alive)) == {"account": ["orphan_service", "review"]}
+		found(sample.unit_of_nobody(kind, alive)) == set()
 	}
+}
+
+test_a_provider_may_have_an_effect_of_its_own if {
+	result := orphan.finding with input as sample.given(sample.unit_of_nobody("human", alive))
+		with data.roster.workers as sample.workers
+		with data.access.config as sample.differing("orphan", {"effect": "revoke"})
+	{finding.effect | some finding in result} == {"revoke"}
 }
 
 test_a_principal_of_unknown_kind_goes_to_review if {

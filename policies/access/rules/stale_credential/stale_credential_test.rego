@@ -3,11 +3,9 @@ package access.rules.stale_credential_test
 import data.access.lib_test as sample
 import data.access.rules.stale_credential
 
-config := {"effect": "review", "max_idle_days": 90, "kinds": ["access_key", "password"]}
-
 found(unit) := result if {
 	result := stale_credential.finding with input as sample.given(unit)
-		with data.access.config.stale_credential as config
+		with data.access.config as sample.config
 }
 
 verdicts(changes) := {[finding.code, finding.reason] |
@@ -62,4 +60,15 @@ test_break_glass_is_idle_on_purpose if {
 		[{"op": "replace", "path": "/principal/kind", "value": "break_glass"}],
 	)
 	found(unit) == set()
+}
+
+test_a_provider_may_have_limits_of_its_own if {
+	unit := sample.unit_of("E1", {"key": sample.item({}), "ssh": sample.item({"kind": "ssh_key", "last_used_at": limit})})
+	result := stale_credential.finding with input as sample.given(unit)
+		with data.access.config as sample.differing("stale_credential", {
+			"effect": "revoke",
+			"max_idle_days": 30,
+			"kinds": ["ssh_key"],
+		})
+	{[finding.access_id, finding.effect] | some finding in result} == {["ssh", "revoke"]}
 }

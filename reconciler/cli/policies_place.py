@@ -1,0 +1,54 @@
+"""Which policy folder a command is about, and what to check it with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.adapters.regal import find_regal
+from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS
+from reconciler.cli.exits import DEFAULT_CONFIG
+from reconciler.core.errors import SettingsError
+from reconciler.engines import find_opa
+from reconciler.policies.check import Tools
+from reconciler.settings import EngineSettings, load_settings
+from reconciler.wiring import starter_policies
+
+FolderArgument = Annotated[
+    Path | None, typer.Argument(metavar="[DIR]", help="Policy folder; without it, that of the configuration.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyPlace:
+    """A policy folder, and where `opa` is looked for."""
+
+    folder: Path
+    engine: EngineSettings
+    max_waiver_days: int = MAX_WAIVER_DAYS
+
+
+def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
+    """Return the folder that is named, or that of the configuration.
+
+    A named folder needs no configuration, so that a pull request can be checked without one; where one is named or lies
+    in the current folder, it is heeded. Raises `SettingsError` for a configuration that cannot be used.
+    """
+    if folder is not None and config == DEFAULT_CONFIG and not config.exists():
+        return PolicyPlace(folder=folder, engine=EngineSettings())
+    settings = load_settings(config)
+    return PolicyPlace(
+        folder=folder or settings.policies, engine=settings.engine, max_waiver_days=settings.waiver_max_days
+    )
+
+
+def find_tools(place: PolicyPlace) -> Tools:
+    """Return what policies are checked with. Raises `SettingsError` without OPA: nothing else knows Rego as well."""
+    opa = find_opa(place.engine)
+    if opa is None:
+        raise SettingsError(
+            "`opa` was not found on PATH or in .tools/bin", advice="install OPA 1.21.3 or later: it checks and tests"
+        )
+    capabilities = (starter_policies() / "capabilities.json").read_text(encoding="utf-8")
+    return Tools(opa=opa, regal=find_regal(), capabilities=capabilities)

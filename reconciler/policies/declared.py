@@ -1,0 +1,137 @@
+"""What is wrong with what policy files declare, before any engine sees them: places, METADATA, thresholds, schemas."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from reconciler.adapters.policy_files import load_policies, policy_data
+from reconciler.adapters.policy_sources import PolicySources, policy_text
+from reconciler.core.canonical import Json
+from reconciler.core.errors import PolicyError, PolicyFileError
+from reconciler.core.metadata import package_of, rules_of
+from reconciler.core.model import PolicySet, Rule
+from reconciler.core.schemas import published_schemas
+from reconciler.policies.problems import Level, Problem, from_error
+from reconciler.policies.rule_form import rule_of
+
+INPUT_SCHEMA: Final = 'schema["rule_input.schema"]'
+_MOVE: Final = "name the package after the folder, or move the file there"
+_DESCRIBE: Final = "write the METADATA block right above the package line; docs/policies.md lists its fields"
+
+_T = TypeVar("_T")
+
+
+class Declared:
+    """What a folder declares, gathered leniently: whatever is refused becomes a problem and the rest is read."""
+
+    def __init__(self, folder: Path, sources: PolicySources) -> None:
+        self.problems = [from_error(error, "unreadable") for error in sources.unreadable]
+        self._sources = sources
+        self.by_rule: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._place_modules()
+        self.rules: tuple[Rule, ...] = tuple(self._rules())
+        self._compare_codes()
+        self.config: Mapping[str, Json] = self._config(folder)
+        self.policies: PolicySet | None = self._load(folder)
+        self.problems += schema_files(folder)
+
+    def _try(self, act: Callable[[], _T], code: str, advice: str = "") -> _T | None:
+        try:
+            return act()
+        except PolicyFileError as error:
+            self.problems.append(from_error(error, code, advice))
+            return None
+
+    def _place_modules(self) -> None:
+        for path, source in self._sources.modules:
+            placed = self._try(lambda path=path, source=source: package_of(path, source), "place", _MOVE)  # type: ignore[misc]  # bound early
+            rule = rule_of(path)
+            if placed is not None and rule:
+                self.by_rule[rule].append((path, source))
+
+    def _rules(self) -> Iterator[Rule]:
+        tested = {rule_of(path) for path, _ in self._sources.tests}
+        for name, modules in sorted(self.by_rule.items()):
+            found = self._try(lambda modules=modules: rules_of(modules), "metadata", _DESCRIBE)  # type: ignore[misc]  # bound early
+            yield from found or ()
+            if name not in tested:
+                advice = f"add {name}_test.rego beside it: package access.rules.{name}_test"
+                self._say(modules, "no_test", f"rule {name} has no tests", advice)
+            if not any(INPUT_SCHEMA in source for _, source in modules):
+                message = f"rule {name} names no schema of its input: a misspelt field would be silent"
+                self._say(
+                    modules,
+                    "no_schema",
+                    message,
+                    f"add to its METADATA, below `schemas:`, the line `- input: {INPUT_SCHEMA}`",
+                )
+
+    def _say(self, modules: Sequence[tuple[str, str]], code: str, message: str, advice: str) -> None:
+        self.problems.append(Problem(path=modules[0][0], line=1, code=code, message=message, advice=advice))
+
+    def _compare_codes(self) -> None:
+        owners: dict[str, str] = {}
+        for rule in self.rules:
+            for code, _ in rule.codes:
+                owner = owners.setdefault(code, rule.rule_id)
+                if owner != rule.rule_id:
+                    modules = self.by_rule[rule.rule_id]
+                    path, line = _line_of(code, modules)
+                    self.problems.append(
+                        Problem(
+                            path=path,
+                            line=line,
+                            code="duplicate_code",
+                            message=f"code {code!r} belongs to rule {owner}",
+                            advice=f"name it otherwise, such as {rule.rule_id}_{code}: waivers and reports go by code",
+                        )
+                    )
+
+    def _config(self, folder: Path) -> Mapping[str, Json]:
+        document = self._try(lambda: policy_data(folder), "config", "correct the file: thresholds are one JSON object")
+        access = (document or {}).get("access")
+        config = access.get("config") if isinstance(access, dict) else None
+        return config if isinstance(config, dict) else {}
+
+    def _load(self, folder: Path) -> PolicySet | None:
+        """Read the folder as the daemon would: whatever it refuses and nothing above has named is a problem too."""
+        try:
+            return load_policies(folder)
+        except PolicyFileError as error:
+            named = {(one.path, one.line, one.message) for one in self.problems}
+            if (error.path, error.line, error.problem) not in named:
+                code = "config" if error.path.endswith("data.json") else "metadata"
+                self.problems.append(from_error(error, code))
+        except PolicyError as error:
+            self.problems.append(
+                Problem(
+                    path=".", line=1, code="place", message=str(error), advice=error.advice or "add what is missing"
+                )
+            )
+        return None
+
+
+def _line_of(code: str, modules: Sequence[tuple[str, str]]) -> tuple[str, int]:
+    """Return where a code is declared: the first comment that holds it as a word."""
+    for path, source in modules:
+        for number, line in enumerate(source.splitlines(), start=1):
+            words = line.replace(",", " ").replace("[", " ").replace("]", " ").replace(":", " ").replace('"', " ")
+            if line.startswith("#") and code in words.split():
+                return path, number
+    return modules[0][0], 1
+
+
+def schema_files(folder: Path) -> Iterator[Problem]:
+    """Yield each schema beside the policies that is not this version's: editors would go by it."""
+    for name, text in published_schemas().items():
+        file = folder / "schemas" / name
+        if file.exists() and policy_text(folder, file) != text:
+            yield Problem(
+                path=f"schemas/{name}",
+                line=1,
+                code="schema_file",
+                level=Level.WARNING,
+                message="is not the schema of this version",
+                advice="copy it from a folder that `access-reconciler init` makes; the check itself used the right one",
+            )

@@ -1,0 +1,164 @@
+"""Made-up principals on which every rule is tried: each value that may be unknown is unknown, each kind occurs.
+
+They are made from the published schema of a rule's input, so a field that is added is tried at once. A rule must give a
+set of whole findings for each of them: an error would leave a real principal undecided.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from reconciler.adapters.opa_tool import Complaint, OpaTool
+from reconciler.core.metadata import RULES
+from reconciler.core.model import Rule
+from reconciler.core.schemas import FindingDocument, RuleInput, WorkerDocument
+from reconciler.policies.problems import Problem
+
+_LONG_AGO: Final = "2001-01-01T00:00:00.000000Z"
+_FAR_AWAY: Final = "2101-01-01T00:00:00.000000Z"
+_NOW_NS: Final = 1_772_442_000_000_000_000
+"""2026-03-02T09:00:00Z: between the two."""
+_EVERYBODY: Final = ("left", "stays", "unknown")
+_SILENT: Final = (
+    "ask `!= null` before you compute with a value that may be unknown (schemas/rule_input.schema.json says which may)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes values of a JSON Schema."""
+
+    definitions: Mapping[str, Any]
+    unknown: bool
+    """Whether what may be null is null."""
+    instant: str = _LONG_AGO
+
+    def value(self, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+        """Return a value that the schema allows: null where that is allowed and asked for, else a plain one."""
+        if "$ref" in schema:
+            return self.value(self.definitions[schema["$ref"].rpartition("/")[2]])
+        if "anyOf" in schema:
+            nullable = any(one.get("type") == "null" for one in schema["anyOf"])
+            return None if nullable and self.unknown else self.value(schema["anyOf"][0])
+        if "enum" in schema:
+            return schema["enum"][0]
+        if schema["type"] == "object":
+            return {name: self.value(one) for name, one in schema.get("properties", {}).items()}
+        return self._plain(schema)
+
+    def _plain(self, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+        if schema["type"] == "string":
+            return self.instant if "pattern" in schema else "probe"
+        return {"integer": 1, "boolean": False, "array": []}[schema["type"]]
+
+
+def probe_inputs() -> list[dict[str, Any]]:
+    """Return inputs of a rule: every kind of principal and item, everything unknown or known, matched or not."""
+    schema = RuleInput.model_json_schema(by_alias=True)
+    definitions = schema["$defs"]
+    unknown, known = _Maker(definitions, unknown=True), _Maker(definitions, unknown=False)
+    coming = _Maker(definitions, unknown=False, instant=_FAR_AWAY)
+    return [
+        {"unit": unit, "now_ns": _NOW_NS} for maker in (unknown, known, coming) for unit in _units(maker, definitions)
+    ]
+
+
+def _units(maker: _Maker, definitions: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    access = dict(_items(maker, definitions))
+    for kind in definitions["PrincipalKind"]["enum"]:
+        for state, worker_id in (*(("matched", one) for one in _EVERYBODY), ("orphan", None), ("ambiguous", None)):
+            unit = maker.value(definitions["UnitDocument"])
+            unit["principal"]["kind"] = kind
+            unit["correlation"]["state"] = state
+            unit["worker_id"] = worker_id
+            unit["candidates"] = [] if state == "orphan" else list(_EVERYBODY)
+            unit["access"] = access
+            yield unit
+
+
+def _items(maker: _Maker, definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    document = definitions["AccessDocument"]
+    for kind in definitions["ArtefactKind"]["enum"]:
+        for form in document["properties"]["type"]["enum"]:
+            yield f"{form}/{kind}", maker.value(document) | {"type": form, "kind": kind}
+
+
+def probe_workers() -> dict[str, Any]:
+    """Return three made-up workers: who left long ago, who stays, and of whom nothing is known that may be unknown."""
+    schema = WorkerDocument.model_json_schema(by_alias=True)
+    known, unknown = (_Maker(schema.get("$defs", {}), unknown=one) for one in (False, True))
+    return {"left": known.value(schema), "stays": unknown.value(schema), "unknown": unknown.value(schema)}
+
+
+def probe(tool: OpaTool, rules: Sequence[Rule]) -> tuple[Problem, ...]:
+    """Ask every rule about the made-up principals and return what is wrong with its answers."""
+    if not rules:
+        return ()
+    document = {"inputs": probe_inputs(), "workers": probe_workers()}
+    found, failed = tool.evaluate(_query([rule.rule_id for rule in rules]), document)
+    if failed is None:
+        return tuple(problem for rule in rules for problem in _judge(rule, found[rule.rule_id]))
+    if len(rules) == 1:
+        return (_failure(rules[0], failed),)
+    return tuple(problem for rule in rules for problem in probe(tool, (rule,)))
+
+
+def _query(names: Sequence[str]) -> str:
+    """Return a query for the findings of rules, by rule and input."""
+    asked = ", ".join(f'"{name}": {_asked(name)}' for name in names)
+    return f"{{{asked}}}"
+
+
+def _asked(name: str) -> str:
+    given = "with input as one with data.roster.workers as input.workers"
+    return f"[found | some one in input.inputs; found := data.access.rules.{name}.finding {given}]"
+
+
+def _failure(rule: Rule, failed: Complaint) -> Problem:
+    path = failed.path or f"{RULES}{rule.rule_id}/{rule.rule_id}.rego"
+    message = f"rule {rule.rule_id} fails where a value is unknown: {failed.message}"
+    return Problem(
+        path=path, line=failed.line, column=failed.column, code="unknown_value", message=message, advice=_SILENT
+    )
+
+
+def _judge(rule: Rule, answers: Sequence[Any]) -> Iterator[Problem]:
+    """Yield each different thing that is wrong with what a rule answered, once."""
+    known = {code for code, _ in rule.codes}
+    told: set[str] = set()
+    for answer in answers:
+        for finding in answer if isinstance(answer, list) else ():
+            for code, message, advice in _wrong(rule, finding, known):
+                if message not in told:
+                    told.add(message)
+                    yield Problem(path=rule_path(rule), line=1, code=code, message=message, advice=advice)
+
+
+def rule_path(rule: Rule) -> str:
+    """Return the module that a rule is found in, by its name."""
+    return f"{RULES}{rule.rule_id}/{rule.rule_id}.rego"
+
+
+def _wrong(rule: Rule, finding: object, known: set[str]) -> Iterator[tuple[str, str, str]]:
+    name = rule.rule_id
+    try:
+        told = FindingDocument.model_validate({**finding, "rule": name} if isinstance(finding, dict) else finding)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "finding"
+        code = "effect" if field == "effect" else "rule_form"
+        yield code, f"rule {name} gives a finding that is refused, {field}: {first['msg']}", _WHOLE
+        return
+    if told.code not in known:
+        advice = "add it to `codes` in the METADATA, or correct it"
+        yield "undeclared_code", f"rule {name} gives code {json.dumps(told.code)}, which it does not declare", advice
+    if told.access_id.partition("/")[2] == "" or told.access_id.split("/")[0] not in _FORMS:
+        advice = "take access_id from input.unit.access"
+        yield "rule_form", f"rule {name} speaks of an access item that is not of the unit", advice
+
+
+_FORMS: Final = frozenset({"credential", "grant", "session"})
+_WHOLE: Final = "give access_id, code, severity, effect and reason, as schemas/finding.schema.json says"

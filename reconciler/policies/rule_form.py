@@ -1,0 +1,131 @@
+"""Rules about rules: what OPA accepts and would be silent, forged or unreadable here.
+
+Each looks at one module, or at all modules of one rule's folder, and names the line.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from reconciler.core.builtins import FORBIDDEN_BUILTINS
+from reconciler.core.canonical import Json
+from reconciler.core.metadata import RULES
+from reconciler.core.model import Effect
+from reconciler.policies.problems import Problem
+from reconciler.policies.syntax import Module, Node, fields, literals, path_of, place, references, text
+
+_CONFIG: Final = ("data", "access", "config")
+_INPUT: Final = ("unit", "now_ns")
+_EFFECTS: Final = tuple(effect.value for effect in Effect)
+
+
+def rule_of(path: str) -> str:
+    """Return the rule in whose folder a module lies, or nothing."""
+    parts = path.removeprefix(RULES).split("/")
+    return parts[0] if path.startswith(RULES) and len(parts) > 1 else ""
+
+
+def module_problems(module: Module, config: Mapping[str, Json]) -> Iterator[Problem]:
+    """Yield what is wrong with a module by itself; `config` is `data.access.config`."""
+    yield from _banned(module)
+    yield from _missing_thresholds(module, config)
+    if rule_of(module.path):
+        yield from _unknown_effects(module)
+        yield from _foreign(module)
+
+
+def rule_problems(rule: str, modules: Sequence[Module]) -> Iterator[Problem]:
+    """Yield what is wrong with the modules of one rule together."""
+    first = modules[0]
+    ids = [one for module in modules for one in module.named("id")]
+    findings = [(module, one) for module in modules for one in module.named("finding")]
+    if not ids:
+        yield _at(first, None, "rule_form", "the rule has no `id`: the driver would skip it", f'add: id := "{rule}"')
+    for module in modules:
+        for one in module.named("id"):
+            if text(one["head"].get("value")) != rule:
+                yield _at(module, one, "rule_form", "`id` is not the name of the folder", f'write: id := "{rule}"')
+    if not findings:
+        yield _at(first, None, "rule_form", "the rule has no `finding`: it would find nothing", _WRITE_A_SET)
+    for module, one in findings:
+        if not _is_set(one):
+            yield _at(module, one, "rule_form", "`finding` is no set: where it is undefined nobody knows", _WRITE_A_SET)
+
+
+_WRITE_A_SET: Final = "write: finding contains {…} if {…}"
+
+
+def _is_set(rule: Node) -> bool:
+    head = rule["head"]
+    return "key" in head and "value" not in head and "args" not in head and len(head.get("ref", ())) == 1
+
+
+def _banned(module: Module) -> Iterator[Problem]:
+    for path, node in references(module.tree):
+        name = ".".join(path)
+        if name in FORBIDDEN_BUILTINS:
+            yield _at(module, node, "banned_builtin", f"calls {name}, which no policy may", banned_advice(name))
+
+
+def banned_advice(name: str) -> str:
+    """Return what to write instead of a forbidden builtin."""
+    if name == "time.now_ns":
+        return "use input.now_ns: a decision can then be made again"
+    return "take the call out: a decision rests on its input and data alone"
+
+
+def _unknown_effects(module: Module) -> Iterator[Problem]:
+    for value in fields(module.tree.get("rules", []), "effect"):
+        for literal in literals(value, module):
+            effect = text(literal)
+            if effect not in _EFFECTS:
+                yield _at(
+                    module, literal, "effect", f"effect {effect!r} is unknown", f"write one of {', '.join(_EFFECTS)}"
+                )
+
+
+def _foreign(module: Module) -> Iterator[Problem]:
+    for path, node in references(module.tree):
+        if path[:3] == ("data", "access", "driver"):
+            yield _at(module, node, "rule_form", "a rule refers to the driver that asks it", "take the reference out")
+        if path[:1] == ("input",) and len(path) > 1 and path[1] not in _INPUT:
+            near = get_close_matches(path[1], _INPUT, n=1)
+            advice = f"write input.{near[0]}" if near else "a rule sees input.unit and input.now_ns"
+            yield _at(module, node, "undefined_field", f"input.{path[1]} does not exist", advice)
+
+
+def _missing_thresholds(module: Module, config: Mapping[str, Json]) -> Iterator[Problem]:
+    """Yield each reference to a threshold that no data.json gives: the rule would never fire, without an error."""
+    aliases = {
+        str(rule["head"]["name"]): path_of(rule["head"].get("value"))
+        for rule in module.rules
+        if "name" in rule["head"] and path_of(rule["head"].get("value"))[:3] == _CONFIG
+    }
+    for path, node in references(module.tree):
+        whole = (*aliases[path[0]], *path[1:]) if path and path[0] in aliases else path
+        if whole[:3] == _CONFIG and not _given(whole[3:], config):
+            name = ".".join(whole[3:])
+            yield _at(
+                *(module, node, "undefined_field", f"threshold {name} is not given: the rule would be silent"),
+                f"add {name} to access/config/data.json",
+            )
+
+
+def _given(path: Sequence[str], config: Mapping[str, Json]) -> bool:
+    found: Json = dict(config)
+    for part in path:
+        if not isinstance(found, dict):
+            return True
+        if part not in found:
+            return False
+        found = found[part]
+    return True
+
+
+def _at(module: Module, node: Node | None, code: str, message: str, advice: str) -> Problem:
+    line, column = (1, 1) if node is None else _start(node)
+    return Problem(path=module.path, line=line, column=column, code=code, message=message, advice=advice)
+
+
+def _start(node: Node) -> tuple[int, int]:
+    return place(node if "location" in node else node.get("head", {}))

@@ -1,0 +1,298 @@
+"""`policies check`: mistakes that people make in rule files are each refused with a line that says where and what."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.adapters.regal import lint
+from reconciler.cli.main import run
+from reconciler.core.errors import PolicyError
+from reconciler.policies.check import CheckReport, Tools, check
+from reconciler.policies.probes import probe_inputs, probe_workers
+from reconciler.policies.problems import CODES
+from tests import peers
+from tests.builders import NOW
+from tests.output_schemas import problems as schema_problems
+from tests.worlds import POLICIES, emit, rule_source
+
+SCHEMAS = '# schemas:\n#   - input: schema["rule_input.schema"]\n'
+
+
+def write(folder: Path, name: str, source: str, *, tested: bool = True) -> None:
+    """Put a rule, and a test module that tests nothing, into a policy folder."""
+    place = folder / "access" / "rules" / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.rego").write_text(source)
+    if tested:
+        (place / f"{name}_test.rego").write_text(f"package access.rules.{name}_test\n")
+
+
+def rule(name: str, body: str, **fields: str) -> str:
+    """Write a rule with METADATA that names the schema of its input."""
+    return rule_source(name, body, **fields).replace("# custom:", f"{SCHEMAS}# custom:", 1)
+
+
+def checked(folder: Path, regal: Path | None = None) -> CheckReport:
+    """Check a folder with the installed OPA."""
+    capabilities = (POLICIES / "capabilities.json").read_text()
+    return check(folder, Tools(opa=Path(peers.require("opa")), regal=regal, capabilities=capabilities), NOW)
+
+
+def copy(folder: Path) -> Path:
+    """Return a copy of the policies of this repository."""
+    return Path(shutil.copytree(POLICIES, folder / "policies"))
+
+
+def told(report: CheckReport, rule_name: str) -> list[tuple[int, str, str]]:
+    """Return line, code and text of what was said of a rule's module, formatting aside."""
+    path = f"access/rules/{rule_name}/{rule_name}.rego"
+    return [(one.line, one.code, str(one)) for one in report.problems if one.path == path and one.code != "format"]
+
+
+def test_the_policies_of_this_repository_are_accepted() -> None:
+    """Nothing is wrong with them, no warning either."""
+    report = checked(POLICIES)
+    assert [str(one) for one in report.problems] == []
+    assert not report.refused
+    assert report.policies is not None
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
+    """Check one folder with everything that is seen without compiling, a module of Rego v0 among it."""
+    folder = copy(tmp_path_factory.mktemp("declared"))
+    finding = emit('item.kind == "session"')
+    write(folder, "misplaced", rule("elsewhere", finding))
+    write(folder, "bare", 'package access.rules.bare\n\nid := "bare"\n\n' + finding + "\n")
+    write(folder, "untested", rule("untested", finding), tested=False)
+    write(folder, "schemaless", rule_source("schemaless", finding))
+    write(folder, "twice", rule("twice", finding, codes="[leaver_unknown_kind]"))
+    write(folder, "old", rule("old", "finding[x] {\n\tx := input.unit.access[_]\n}\n"))
+    write(folder, "clock", rule("clock", emit("time.now_ns() > 0")))
+    write(folder, "network", rule("network", emit('http.send({"url": "https://x.example"}).status_code == 200')))
+    write(folder, "delete", rule("delete", emit('item.kind == "session"', effect='"delete"')))
+    chosen = 'asked(item) := "destroy" if item.live\n\n' + emit("item.live", effect="asked(item)")
+    write(folder, "chosen", rule("chosen", chosen))
+    write(folder, "nameless", rule("nameless", finding).replace('id := "nameless"', ""))
+    write(folder, "renamed", rule("renamed", finding).replace('id := "renamed"', 'id := "other"'))
+    write(folder, "complete", rule("complete", 'finding := {"code": "complete"} if input.now_ns > 0'))
+    write(folder, "silent", rule("silent", emit("item.holders == data.access.config.silent.most")))
+    aliased = "config := data.access.config.orphan\n\n" + emit("item.holders == config.most")
+    write(folder, "aliased", rule("aliased", aliased))
+    write(folder, "levels", rule("levels", finding, severity="awful"))
+    return checked(folder)
+
+
+EXPECTED = {
+    "misplaced": ("place", "package access.rules.elsewhere does not belong in this folder", "name the package after"),
+    "bare": ("metadata", "has no METADATA", "write the METADATA block right above"),
+    "levels": ("metadata", "'severity' must be one of", "write the METADATA block"),
+    "untested": ("no_test", "rule untested has no tests", "add untested_test.rego"),
+    "schemaless": ("no_schema", "names no schema of its input", "add to its METADATA"),
+    "twice": ("duplicate_code", "code 'leaver_unknown_kind' belongs to rule leaver", "name it otherwise"),
+    "old": ("syntax", "keyword is required", "this is Rego v0"),
+    "clock": ("banned_builtin", "calls time.now_ns", "use input.now_ns"),
+    "network": ("banned_builtin", "calls http.send", "take the call out"),
+    "delete": ("effect", "effect 'delete' is unknown", "keep, review, quarantine, revoke"),
+    "chosen": ("effect", "effect 'destroy' is unknown", "keep, review, quarantine, revoke"),
+    "nameless": ("rule_form", "has no `id`", 'id := "nameless"'),
+    "renamed": ("rule_form", "`id` is not the name of the folder", 'id := "renamed"'),
+    "complete": ("rule_form", "`finding` is no set", "finding contains"),
+    "silent": ("undefined_field", "threshold silent.most is not given", "access/config/data.json"),
+    "aliased": ("undefined_field", "threshold orphan.most is not given", "access/config/data.json"),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_mistake_is_refused_with_place_and_advice(name: str, declared: CheckReport) -> None:
+    """Each is named by file and line with what is wrong and what to do, whatever else is wrong beside it."""
+    code, message, advice = EXPECTED[name]
+    found = [text for _, kind, text in told(declared, name) if kind == code and message in text]
+    assert len(found) >= 1, told(declared, name)
+    assert found[0].startswith(f"access/rules/{name}/{name}.rego:")
+    assert advice in found[0].split("; ", 1)[1]
+    assert declared.refused
+    assert declared.policies is None
+
+
+def test_a_mistake_is_found_on_its_line(declared: CheckReport) -> None:
+    """The line is the one that has to be changed."""
+    twice = rule("twice", "", codes="[leaver_unknown_kind]").splitlines().index("#   codes: [leaver_unknown_kind]") + 1
+    assert [line for line, code, _ in told(declared, "twice") if code == "duplicate_code"] == [twice]
+    clock = rule("clock", emit("time.now_ns() > 0")).splitlines()
+    assert ("\ttime.now_ns() > 0", "banned_builtin") in [
+        (clock[line - 1], code) for line, code, _ in told(declared, "clock")
+    ]
+
+
+def test_whatever_is_right_beside_it_is_left_alone(declared: CheckReport) -> None:
+    """The rules of this repository, which lie in the same folder, are not spoken of."""
+    own = {path.name for path in (POLICIES / "access/rules").iterdir()}
+    assert [str(one) for one in declared.problems if one.path.split("/")[2] in own] == []
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
+    """Check one folder with what only the compiler sees."""
+    folder = copy(tmp_path_factory.mktemp("compiled"))
+    write(folder, "unused", rule("unused", emit("other := item.kind")))
+    return checked(folder)
+
+
+def test_the_compiler_is_quoted_with_advice(compiled: CheckReport) -> None:
+    """A variable that is not used is named by line."""
+    assert [(code, text.split("; ", 1)[1]) for _, code, text in told(compiled, "unused")] == [
+        ("syntax", "use it or take it out; a value that must only exist is written `_ = …`")
+    ]
+    assert compiled.refused
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
+    """Check one folder with rules that compile, and fail on made-up principals."""
+    folder = copy(tmp_path_factory.mktemp("tried"))
+    young = "time.parse_rfc3339_ns(item.last_used_at) < input.now_ns"
+    write(folder, "unknown_age", rule("unknown_age", emit(young, code='"unknown_age"')))
+    write(folder, "other_code", rule("other_code", emit('item.kind == "session"')))
+    strange = emit('item.kind == "session"', code='"strange"', access_id='"somebody/else"')
+    write(folder, "strange", rule("strange", strange))
+    joined = emit('item.kind == "session"', code='"joined"', effect='concat("", ["dele", "te"])')
+    write(folder, "joined", rule("joined", joined))
+    return checked(folder)
+
+
+TRIED = {
+    "unknown_age": ("unknown_value", "fails where a value is unknown", "ask `!= null`"),
+    "other_code": ("undeclared_code", 'gives code "probe"', "add it to `codes`"),
+    "strange": ("rule_form", "is not of the unit", "take access_id from input.unit.access"),
+    "joined": ("effect", "refused, effect", "give access_id, code"),
+}
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_rule_is_tried_on_what_may_be_unknown(name: str, tried: CheckReport) -> None:
+    """A rule that compiles, and fails or gives nonsense for a principal that can exist, is refused."""
+    code, message, advice = TRIED[name]
+    assert [(kind, message in text, advice in text) for _, kind, text in told(tried, name)] == [(code, True, True)]
+
+
+def test_a_misspelt_field_is_found(tmp_path: Path) -> None:
+    """A field that the schema does not know would make a rule silent: it is refused, and the nearest one is named."""
+    folder = copy(tmp_path)
+    write(folder, "misspelt", rule("misspelt", emit("input.unit.principals.enabled")))
+    write(folder, "item", rule("item", emit("item.last_use_at != null")))
+    write(folder, "handed", rule("handed", "old(thing) if thing.expire_at != null\n\n" + emit("old(item)")))
+    report = checked(folder)
+    codes = [code for name in ("misspelt", "item", "handed") for _, code, _ in told(report, name)]
+    assert codes == ["undefined_field"] * 3
+    assert "did you mean 'expires_at'?" in told(report, "handed")[0][2]
+    assert "did you mean 'principal'?" in told(report, "misspelt")[0][2]
+    assert "did you mean 'last_used_at'?" in told(report, "item")[0][2]
+
+
+def test_probes_know_every_field_and_every_kind() -> None:
+    """The made-up principals have all fields of the published schema, and every kind of principal and item occurs."""
+    inputs = probe_inputs()
+    assert {one["unit"]["principal"]["kind"] for one in inputs} >= {"human", "service", "unknown"}
+    kinds = {item["kind"] for one in inputs for item in one["unit"]["access"].values()}
+    assert {"access_key", "group_membership", "session"} <= kinds
+    assert {item["last_used_at"] is None for one in inputs for item in one["unit"]["access"].values()} == {True, False}
+    assert {one["access_end_at"] is None for one in probe_workers().values()} == {True, False}
+
+
+def test_files_that_are_no_files_are_named(tmp_path: Path) -> None:
+    """A link out of the folder and a text that is no UTF-8 are problems; nothing is read through them."""
+    folder = copy(tmp_path)
+    (tmp_path / "secret").write_text("package access.rules.leaver\n")
+    (folder / "access/rules/leaver/more.rego").symlink_to(tmp_path / "secret")
+    (folder / "access/lib/latin.rego").write_bytes(b"package access.lib\n# \xe9\n")
+    found = {(one.path, one.code) for one in checked(folder).problems}
+    assert {("access/rules/leaver/more.rego", "unreadable"), ("access/lib/latin.rego", "unreadable")} <= found
+
+
+def test_a_wrong_threshold_and_an_old_schema_are_named(tmp_path: Path) -> None:
+    """A threshold is refused where the daemon would refuse it; a schema of another version only warns."""
+    folder = copy(tmp_path)
+    data = folder / "access/config/data.json"
+    data.write_text(data.read_text().replace("access.config/v1", "access.config/v9"))
+    (folder / "schemas/workers.schema.json").write_text("{}\n")
+    report = checked(folder)
+    assert [(one.path, one.code, one.level.value) for one in report.problems] == [
+        ("access/config/data.json", "config", "error"),
+        ("schemas/workers.schema.json", "schema_file", "warning"),
+    ]
+
+
+def regal(folder: Path, script: str) -> Path:
+    """Write a program that stands for Regal."""
+    program = folder / "regal"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_regal_is_heard_where_it_is_there(tmp_path: Path) -> None:
+    """What Regal reports stands among the problems, at its own level; a Regal that breaks is an error, not silence."""
+    violation = {
+        "title": "line-length",
+        "category": "style",
+        "description": "Line too long",
+        "level": "warning",
+        "location": {"file": "access/driver.rego", "row": 7, "col": 1},
+    }
+    report = json.dumps({"violations": [violation], "summary": {"num_violations": 1}})
+    found = lint(regal(tmp_path, f"echo '{report}'; exit 2"), POLICIES)
+    assert [(one.path, one.line, one.rule, one.error) for one in found] == [
+        ("access/driver.rego", 7, "style/line-length", False)
+    ]
+    with pytest.raises(PolicyError, match="gave no report"):
+        lint(regal(tmp_path, "echo broken >&2; exit 1"), POLICIES)
+
+
+def test_the_command_answers_in_three_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For people a line each, JSON as its schema says, SARIF with a place for each; exit code 2 when refused."""
+    folder = copy(tmp_path)
+    write(folder, "bare", "package access.rules.bare\n")
+    assert run(["policies", "check", str(folder)]) == 2
+    assert "error: access/rules/bare/bare.rego:1: rule bare has no METADATA" in capsys.readouterr().out
+    assert run(["policies", "check", str(folder), "--output", "json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert schema_problems("policies-check", document) == []
+    assert not document["accepted"]
+    assert run(["policies", "check", str(folder), "--output", "sarif"]) == 2
+    log = json.loads(capsys.readouterr().out)
+    assert_is_sarif(log)
+    places = [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in log["runs"][0]["results"]]
+    assert len(places) == len(document["problems"])
+    assert places[0].endswith("policies/access/rules/bare/bare.rego")
+
+
+def assert_is_sarif(log: dict[str, Any]) -> None:
+    """Hold a log against what sections 3.13 to 3.30 of SARIF 2.1.0 require of the objects that are used."""
+    assert log["version"] == "2.1.0"
+    (one,) = log["runs"]
+    driver = one["tool"]["driver"]
+    assert driver["name"]
+    rules = [entry["id"] for entry in driver["rules"]]
+    assert rules == list(CODES)
+    assert all(entry["shortDescription"]["text"] for entry in driver["rules"])
+    assert one["columnKind"] in {"utf16CodeUnits", "unicodeCodePoints"}
+    for result in one["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] in {"none", "note", "warning", "error"}
+        assert result["message"]["text"]
+        assert all(isinstance(value, str) for value in result["partialFingerprints"].values())
+        for location in result["locations"]:
+            place = location["physicalLocation"]
+            assert " " not in place["artifactLocation"]["uri"]
+            assert place["region"]["startLine"] >= 1
+            assert place["region"]["startColumn"] >= 1
+
+
+def test_what_cannot_be_checked_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there ends with exit code 1, unlike one that is refused."""
+    assert run(["policies", "check", str(tmp_path / "nowhere")]) == 1
+    assert "no such folder" in capsys.readouterr().err
