@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_document import StatementDocument, parsed_statement
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
 from reconciler.adapters.durable_file import OWNER_ONLY, append_to_file, create_file, make_folder
 from reconciler.adapters.evidence_store import ATTESTATIONS, attestation_stem, evidence_path
@@ -151,7 +151,7 @@ class FileEvidenceLog:
         parsed = (parse_name(name) for name in names if name.endswith(STATEMENT_SUFFIX))
         for sequence, cycle_id, suffix in sorted(name for name in parsed if name is not None):
             stem = attestation_stem(sequence, cycle_id)
-            yield stem, read_statement((folder / (stem + suffix)).read_bytes())
+            yield stem, parsed_statement((folder / (stem + suffix)).read_bytes())
 
     def _same_key(self, stem: str, section: LogSection) -> None:
         ours = self._key.verifier

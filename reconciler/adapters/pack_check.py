@@ -91,7 +91,7 @@ class PackCheck:
         self._found.problems.append(Problem(cycle_id=cycle.claim.cycle_id, code=code, message=named))
 
     def _cycle(self, cycle: PackCycle, log: PackLog) -> None:
-        for code, text in log.follow(cycle.document, cycle.stem):
+        for code, text in log.follow(cycle.document):
             self._say(cycle, code, text)
         for name in ALWAYS:
             digest = cycle.evidence(name)

@@ -13,9 +13,8 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.adapters.attestation_document import StatementDocument
-from reconciler.adapters.log_files import LEAF_HASHES, HashFile, checkpoint_path
+from reconciler.adapters.log_files import LEAF_HASHES, HashFile
 from reconciler.core.canonical import dumps
-from reconciler.core.checkpoint import VerifierKey, read_checkpoint
 from reconciler.core.errors import EvidenceError
 from reconciler.core.merkle import HASH_BYTES, Frontier
 from reconciler.core.running_log import LogHead, head_of
@@ -80,7 +79,7 @@ class PackLog:
         section = document.predicate.log.section
         return self.source.hashes(max(0, section.before.size - self.base), max(0, section.after.size - self.base))
 
-    def follow(self, document: StatementDocument, stem: str) -> Iterator[tuple[str, str]]:
+    def follow(self, document: StatementDocument) -> Iterator[tuple[str, str]]:
         """Yield a code and a text for each thing that is wrong with a cycle's part of the log."""
         section = document.predicate.log.section
         expected = head_of(self.frontier) if self.last is None else self.last
@@ -91,17 +90,3 @@ class PackLog:
             self.frontier = self.frontier.extended(self.hashes(document))
             if head_of(self.frontier) != section.after:
                 yield "log_root", "the leaf hashes do not have the root over the log that the statement tells"
-        yield from self._checkpoint(document, stem)
-
-    def _checkpoint(self, document: StatementDocument, stem: str) -> Iterator[tuple[str, str]]:
-        path = checkpoint_path(self.folder, stem)
-        if not path.is_file():
-            return
-        section = document.predicate.log.section
-        try:
-            read = read_checkpoint(path.read_bytes(), VerifierKey.parse(section.verifier_key))
-        except EvidenceError as error:
-            yield "checkpoint", f"its checkpoint is not good: {error}"
-            return
-        if read != section.checkpoint:
-            yield "checkpoint", "its checkpoint is of another state of the log than the statement tells"

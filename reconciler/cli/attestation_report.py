@@ -12,6 +12,7 @@ from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_order import Manifest
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
 from reconciler.core.canonical import rfc3339
@@ -88,7 +89,18 @@ def document(answer: Answer) -> dict[str, object]:
             "seed": manifest.seed,
             "after": None if manifest.after is None else f"{manifest.after.sequence}:{manifest.after.digest}",
         },
+        "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(answer.period),
+    }
+
+
+def _log_document(log: LogState) -> dict[str, object]:
+    return {
+        "origin": log.section.origin,
+        "verifier_key": log.section.verifier_key,
+        "size": log.section.after.size,
+        "root": log.section.after.root,
+        "recomputed": log.recomputed,
     }
 
 
@@ -118,6 +130,19 @@ def print_report(answer: Answer) -> None:
     _print_when(period)
     _print_months(period)
     _print_not_covered(period)
+    _print_lacks(answer)
+    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    if report.log is not None:
+        typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
+    if report.head is not None:
+        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
+    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
+    if source is KeySource.STORE:
+        typer.echo(SELF_CONSISTENT)
+
+
+def _print_lacks(answer: Answer) -> None:
+    report = answer.report
     if report.gaps:
         typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
     if report.incomplete:
@@ -126,12 +151,6 @@ def print_report(answer: Answer) -> None:
             typer.echo(f"  {cycle_id}")
     for note in answer.notes:
         typer.echo(f"not shown: {note}")
-    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
-    if report.head is not None:
-        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
-    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
-    if source is KeySource.STORE:
-        typer.echo(SELF_CONSISTENT)
 
 
 def _print_pack(manifest: Manifest | None) -> None:
@@ -142,6 +161,12 @@ def _print_pack(manifest: Manifest | None) -> None:
     if manifest.after is not None:
         before = f"{manifest.after.sequence}:{manifest.after.digest}"
         typer.echo(f"begins with cycle {manifest.first.sequence}, in the middle of the chain, after {before}")
+
+
+def _how_far(log: LogState) -> str:
+    if log.recomputed:
+        return "its root recomputed (keep a checkpoint elsewhere: --expect-checkpoint finds a log rewritten since)"
+    return "its root as the statements tell it: neither all hashes nor all records are here to recompute it"
 
 
 def _print_when(period: Period) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from reconciler.adapters.attestations import Checked, Head, Problem, Report, attestations_in, verify
+from reconciler.adapters.attestation_head import Head
+from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
 from reconciler.adapters.pack_period import Period, following
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -18,6 +19,7 @@ def answer_of(
     source: KeySource,
     *,
     head: Head | None = None,
+    checkpoint: bytes | None = None,
     each: Callable[[Checked], None] = lambda _: None,
 ) -> Answer:
     """Verify all attestations of a place and, of a pack, all that it promises beside them.
@@ -33,10 +35,20 @@ def answer_of(
 
     manifest = place.manifest
     since = 1 if manifest is None or manifest.after is None else manifest.first.sequence
-    report = verify(place.root, trusted, expected_head=head, journal=place.journal, since=since, each=both)
+    report = verify(
+        place.root,
+        trusted,
+        expected_head=head,
+        expected_checkpoint=checkpoint,
+        journal=place.journal,
+        since=since,
+        each=both,
+    )
     found = _pack(place, trusted, report)
     if found.problems:
         report = replace(report, verified=False, head=None, problems=(*report.problems, *found.problems))
+    elif manifest is not None and report.log is not None:
+        report = replace(report, log=replace(report.log, recomputed=True))  # from the hashes that the pack has of it
     return Answer(report=report, source=source, period=period, manifest=manifest, notes=tuple(found.notes))
 
 

@@ -20,6 +20,7 @@ from reconciler.cli.attestation_export import export_command
 from reconciler.cli.attestation_leaf import leaf_command
 from reconciler.cli.attestation_report import document, exit_code, print_report
 from reconciler.cli.attestation_trust import (
+    CheckpointOption,
     ConfigOption,
     Given,
     HeadOption,
@@ -30,6 +31,7 @@ from reconciler.cli.attestation_trust import (
     PackOption,
     RootOption,
     configured_place,
+    expected_checkpoint,
     expected_head,
     opened_place,
     trusted_of,
@@ -58,6 +60,7 @@ class _Commands:
         identity: IdentityOption = None,
         issuer: IssuerOption = None,
         expect_head: HeadOption = None,
+        expect_checkpoint: CheckpointOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
@@ -67,7 +70,13 @@ class _Commands:
         given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
         with opened_place(self._locate, config, pack) as place:
             trusted, source = trusted_of(place, given, from_store=config is None and pack is not None)
-            answer = answer_of(place, trusted, source, head=expected_head(expect_head))
+            answer = answer_of(
+                place,
+                trusted,
+                source,
+                head=expected_head(expect_head),
+                checkpoint=expected_checkpoint(expect_checkpoint),
+            )
         if output is Output.JSON:
             typer.echo(json.dumps(document(answer), indent=2))
         else:
