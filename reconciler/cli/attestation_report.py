@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestations import Report
+from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_order import Manifest
 from reconciler.adapters.pack_period import Period
@@ -35,6 +36,8 @@ class Answer:
     """None for a state folder."""
     notes: tuple[str, ...]
     """What a pack should show and does not."""
+    erased: ErasedCount
+    """What was destroyed, and is on record as destroyed."""
 
 
 _COLUMNS: Final = {
@@ -89,6 +92,7 @@ def document(answer: Answer) -> dict[str, object]:
             "seed": manifest.seed,
             "after": None if manifest.after is None else f"{manifest.after.sequence}:{manifest.after.digest}",
         },
+        "erased": answer.erased.told(),
         "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(answer.period),
     }
@@ -132,6 +136,7 @@ def print_report(answer: Answer) -> None:
     _print_not_covered(period)
     _print_lacks(answer)
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    _print_erased(answer.erased)
     if report.log is not None:
         typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
     if report.head is not None:
@@ -161,6 +166,16 @@ def _print_pack(manifest: Manifest | None) -> None:
     if manifest.after is not None:
         before = f"{manifest.after.sequence}:{manifest.after.digest}"
         typer.echo(f"begins with cycle {manifest.first.sequence}, in the middle of the chain, after {before}")
+
+
+def _print_erased(erased: ErasedCount) -> None:
+    if erased.cycles:
+        parts = f"{erased.keys} keys, {erased.disclosures} disclosures, {erased.logs} logs"
+        typer.echo(f"erased on record: {parts} of {erased.cycles} cycles")
+    if erased.unfinished:
+        typer.echo(f"cycles whose erasure is recorded and not finished: {erased.unfinished} (erase them again)")
+    if erased.erasures.unreadable:
+        typer.echo(f"unreadable lines in the record of erasures: {erased.erasures.unreadable}")
 
 
 def _how_far(log: LogState) -> str:

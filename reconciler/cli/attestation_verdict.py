@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
+from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
 from reconciler.adapters.pack_period import Period, following
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -28,10 +29,13 @@ def answer_of(
     """
     period = Period()
     follow = following(period, trusted)
+    erased = ErasedCount(place.root, recorded_erasures(place.root))
 
     def both(checked: Checked) -> None:
         follow(checked)
         each(checked)
+        if checked.document is not None:
+            erased.count(checked.document)
 
     manifest = place.manifest
     since = 1 if manifest is None or manifest.after is None else manifest.first.sequence
@@ -49,7 +53,9 @@ def answer_of(
         report = replace(report, verified=False, head=None, problems=(*report.problems, *found.problems))
     elif manifest is not None and report.log is not None:
         report = replace(report, log=replace(report.log, recomputed=True))  # from the hashes that the pack has of it
-    return Answer(report=report, source=source, period=period, manifest=manifest, notes=tuple(found.notes))
+    return Answer(
+        report=report, source=source, period=period, manifest=manifest, notes=tuple(found.notes), erased=erased
+    )
 
 
 def _pack(place: Place, trusted: Trusted, report: Report) -> PackFindings:

@@ -37,6 +37,7 @@ from reconciler.cli.attestation_trust import (
     trusted_of,
 )
 from reconciler.cli.attestation_verdict import answer_of
+from reconciler.cli.erase import erase
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.cli.replay import replay_command
 from reconciler.cli.unsigned import pending, retry
@@ -132,6 +133,7 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("chain")(chain_command(locate))
     group.command("verify-leaf")(leaf_command(locate))
     group.command("replay")(replay_command(locate))
+    group.command("erase")(erase)
     group.command("pending")(pending)
     group.command("retry")(retry)
     return group
