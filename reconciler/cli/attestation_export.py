@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.adapters.evidence_pack import write_pack
-from reconciler.adapters.pack_order import Disclosing, PackOrder, Profile, instant
+from reconciler.adapters.pack_order import Disclosing, Manifest, PackOrder, Profile, instant
 from reconciler.cli.attestation_trust import (
     ConfigOption,
     Given,
@@ -71,19 +71,23 @@ def export_command(locate: Locate) -> Callable[..., None]:
             for problem in report.problems:
                 typer.echo(problem.message, err=True)
             manifest = write_pack(place.root, trusted, report, order, out)
-        head = f"{manifest.last.sequence}:{manifest.last.digest}"
-        if output is Output.JSON:
-            written = {
-                "out": str(out),
-                "cycles": manifest.cycles,
-                "signer": manifest.signer,
-                "head": head,
-                "profile": manifest.profile,
-                "disclose": manifest.disclose,
-                "seed": manifest.seed,
-            }
-            typer.echo(json.dumps(written, indent=2))
-            return
-        typer.echo(f"{manifest.cycles} attestations written to {out}; signer {manifest.signer}; head {head}")
+        _tell(out, manifest, output)
 
     return export
+
+
+def _tell(out: Path, manifest: Manifest, output: Output) -> None:
+    head = f"{manifest.last.sequence}:{manifest.last.digest}"
+    if output is Output.JSON:
+        written = {
+            "out": str(out),
+            "cycles": manifest.cycles,
+            "signer": manifest.signer,
+            "head": head,
+            "profile": manifest.profile,
+            "disclose": manifest.disclose,
+            "seed": manifest.seed,
+        }
+        typer.echo(json.dumps(written, indent=2))
+        return
+    typer.echo(f"{manifest.cycles} attestations written to {out}; signer {manifest.signer}; head {head}")
