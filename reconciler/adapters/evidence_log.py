@@ -57,10 +57,13 @@ def hashes_of(root: Path, document: StatementDocument) -> Mapping[str, tuple[byt
     """
     found = {}
     for subject in document.subject:
-        path = evidence_path(root, subject.digest.sha256)
-        if subject.name not in LOGGED or not path.exists():
+        if subject.name not in LOGGED:
             continue
-        content = path.read_bytes()
+        path = evidence_path(root, subject.digest.sha256)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # erased: its hashes stay
+            continue
         if sha256_hex(content) != subject.digest.sha256:
             msg = f"the {subject.name} of cycle {document.predicate.sequence} was changed after it was written"
             raise EvidenceError(msg, advice=f"{path}: {_RESTORE}")

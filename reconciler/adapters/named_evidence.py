@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.adapters.attestation_document import Predicate, StatementDocument, Subject
-from reconciler.adapters.evidence_store import evidence_path
+from reconciler.adapters.disclosures import CycleLeaves
+from reconciler.adapters.evidence_store import disclosures_path, evidence_path
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import leaves_of
@@ -47,6 +48,21 @@ class NamedEvidence:
                 yield "evidence_changed", f"the evidence {subject.name} is not what the statement signed: {path.name}"
             elif subject.name in LOGGED:
                 yield from self._records(subject.name, path.read_bytes(), document.predicate)
+        yield from self._check_disclosures(document)
+
+    def _check_disclosures(self, document: StatementDocument) -> Iterator[tuple[str, str]]:
+        """Yield a problem for each line beside the leaves that none of them commits to."""
+        told = document.predicate
+        path = disclosures_path(self._root, told.sequence, told.cycle_id)
+        if not path.is_file():
+            return
+        try:
+            strays = CycleLeaves.open(self._root, document).lines.strays
+        except EvidenceError as error:
+            yield "disclosure_changed", f"its disclosures cannot be held against its leaves: {error}"
+            return
+        for number in strays:
+            yield "disclosure_changed", f"line {number} of {path.name} has a digest that no leaf commits to"
 
     def _is_good(self, subject: Subject, path: Path) -> bool:
         digest = subject.digest.sha256

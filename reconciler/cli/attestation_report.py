@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestations import Problem, Report
+from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
@@ -58,7 +59,7 @@ def exit_code(report: Report, source: KeySource) -> int:
     return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
 
 
-def document(report: Report, source: KeySource, period: Period) -> dict[str, object]:
+def document(report: Report, source: KeySource, period: Period, erased: ErasedCount) -> dict[str, object]:
     """Return the report as the schema `attestations-verify` has it."""
     return {
         "verified": report.verified,
@@ -72,6 +73,7 @@ def document(report: Report, source: KeySource, period: Period) -> dict[str, obj
         "self_consistent_only": source is KeySource.STORE,
         "head": None if report.head is None else str(report.head),
         "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
+        "erased": erased.told(),
         "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(period),
     }
@@ -101,7 +103,7 @@ def _period_document(period: Period) -> dict[str, object]:
     return told | period.coverage()
 
 
-def print_report(report: Report, source: KeySource, period: Period) -> None:
+def print_report(report: Report, source: KeySource, period: Period, erased: ErasedCount) -> None:
     """Print the report for people, problems first."""
     for problem in report.problems:
         typer.echo(f"{problem.code}: {problem.message}")
@@ -118,6 +120,7 @@ def print_report(report: Report, source: KeySource, period: Period) -> None:
         for cycle_id in report.incomplete:
             typer.echo(f"  {cycle_id}")
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    _print_erased(erased)
     if report.log is not None:
         typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
     if report.head is not None:
@@ -125,6 +128,16 @@ def print_report(report: Report, source: KeySource, period: Period) -> None:
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
         typer.echo(SELF_CONSISTENT)
+
+
+def _print_erased(erased: ErasedCount) -> None:
+    if erased.cycles:
+        parts = f"{erased.keys} keys, {erased.disclosures} disclosures, {erased.logs} logs"
+        typer.echo(f"erased on record: {parts} of {erased.cycles} cycles")
+    if erased.unfinished:
+        typer.echo(f"cycles whose erasure is recorded and not finished: {erased.unfinished} (erase them again)")
+    if erased.erasures.unreadable:
+        typer.echo(f"unreadable lines in the record of erasures: {erased.erasures.unreadable}")
 
 
 def _how_far(log: LogState) -> str:

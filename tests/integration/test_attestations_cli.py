@@ -94,6 +94,7 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
         "self_consistent_only": False,
         "head": f"2:{chain.links[1].digest}",
         "evidence": {"checked": 11, "absent": 0},
+        "erased": dict.fromkeys(("cycles", "keys", "disclosures", "logs", "unfinished", "unreadable"), 0),
     }
 
 
