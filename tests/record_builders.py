@@ -331,6 +331,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
                 digest=digest,
                 outcome=record.outcome.value,
                 signing_mode=signer.mode,
+                genesis=chain_genesis("test-installation", signer.identity),
             )
         )
         log.commit(logged, links[-1])
