@@ -146,7 +146,9 @@ class FileEvidenceStore:
         """Return what a statement that waits says of its signing; raises `EvidenceError` when it cannot be read."""
         predicate = read_statement(self.statement(waiting)).predicate
         return Stated(
-            signing_mode=predicate.reconciler.signing_mode, finished_at=datetime.fromisoformat(predicate.finished_at)
+            signing_mode=predicate.reconciler.signing_mode,
+            genesis=predicate.chain_genesis.sha256,
+            finished_at=datetime.fromisoformat(predicate.finished_at),
         )
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
@@ -269,6 +271,7 @@ def _link(statement: Path) -> Link:
         digest=_digest(content),
         outcome=predicate.outcome,
         signing_mode=predicate.reconciler.signing_mode,
+        genesis=predicate.chain_genesis.sha256,
     )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from enum import StrEnum
@@ -18,10 +19,11 @@ from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_place import find_tools, policy_place
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Waiver
-from reconciler.policies.difference import Difference, Revision, compare, decide, difference_document
+from reconciler.policies.difference import Difference, Revision, Side, compare, decide, difference_document
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder
+from reconciler.settings import EngineSettings
 
 _LONGEST_WAIVER_DAYS: Final = 366
 """A recording may be older than the waivers, so how long they may still run is left to `policies check`."""
@@ -62,20 +64,26 @@ def diff(
 
 
 def differ(base: str, head: str, snapshot: Path, folder: Path | None, config: Path) -> Difference:
-    """Decide a recording by two revisions with one OPA, and compare."""
+    """Decide a recording by two revisions side by side, each with an OPA of its own, and compare."""
     place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     recording = read_recording(snapshot)
     revisions = [_revision(name, place.folder, recording) for name in (base, head)]
+    opa = find_tools(place).opa
+    with ThreadPoolExecutor(max_workers=len(revisions)) as pool:
+        before, after = pool.map(lambda revision: _decided(recording, revision, opa, place.engine), revisions)
+    return compare(recording, before, after)
+
+
+def _decided(recording: Recording, revision: Revision, opa: Path, settings: EngineSettings) -> Side:
     with tempfile.TemporaryDirectory(prefix="access-reconciler-diff-") as state:
         engine = ManagedOpa(
-            find_tools(place).opa,
+            opa,
             directory=Path(state),
-            decide_timeout_seconds=place.engine.decide_timeout_seconds,
-            control_timeout_seconds=place.engine.control_timeout_seconds,
+            decide_timeout_seconds=settings.decide_timeout_seconds,
+            control_timeout_seconds=settings.control_timeout_seconds,
         )
         with closing(engine):
-            before, after = (decide(recording, revision, engine) for revision in revisions)
-    return compare(recording, before, after)
+            return decide(recording, revision, engine)
 
 
 def _revision(name: str, folder: Path, recording: Recording) -> Revision:
