@@ -44,6 +44,8 @@ class Standby:
     def pause(self, seconds: float) -> bool:
         """Wait as alive, and say whether to go on."""
         self._health.idle()
+        if self._stopped:
+            return False
         try:
             self._orders.get(timeout=seconds)
         except queue.Empty:

@@ -330,6 +330,11 @@ def test_a_journal_from_before_the_trail_is_brought_up(tmp_path: Path) -> None:
         "DROP TABLE audit_cursors",
         "ALTER TABLE approvals DROP COLUMN uid",
         "ALTER TABLE approvals DROP COLUMN login",
+        "DROP INDEX ix_epochs_boot",
+        "DROP INDEX ix_intents_epoch",
+        "ALTER TABLE epochs DROP COLUMN boot",
+        "ALTER TABLE epochs DROP COLUMN uptime_seconds",
+        "ALTER TABLE plans DROP COLUMN breadth",
         "UPDATE alembic_version SET version_num='0001'",
     ):
         raw.execute(statement)
