@@ -13,6 +13,7 @@ from reconciler.core.errors import PolicyError
 from reconciler.core.guard import Population
 from reconciler.core.model import Action, HoldCode, HoldReason, Plan, PolicySet, Waiver
 from reconciler.core.verdicts import leavers_of
+from reconciler.core.waivers import WaiverSet
 from reconciler.ports import Journal
 
 RELEASABLE_ROSTER_CODES = frozenset({"roster_shrunken", "mass_termination"})
@@ -88,9 +89,11 @@ class Ground:
     roster: RosterSource
     last_roster: AcceptedRoster | None
     load_policies: Callable[[], PolicySet]
-    load_waivers: Callable[[datetime], tuple[Waiver, ...]]
+    load_waivers: Callable[[datetime], WaiverSet]
     policy_digest: str
     roster_digest: str
+    refused: tuple[str, ...] = ()
+    """The waivers that were refused when the plan was made."""
 
 
 _LOOK_AGAIN_SECONDS = 1.0
@@ -141,9 +144,13 @@ class _Rules:
     def _look(self, now: datetime) -> None:
         try:
             digest = self._ground.load_policies().digest
-            self._waivers = self._ground.load_waivers(now)
+            waivers = self._ground.load_waivers(now)
         except PolicyError as error:
             self._moved = f"the policies cannot be read now: {error}"
+            return
+        self._waivers = waivers.whole
+        if set(waivers.refused) - set(self._ground.refused):
+            self._moved = "a waiver that was written since cannot be read: it may be about this"
             return
         self._moved = "" if digest == self._ground.policy_digest else "the policy revision has changed"
 

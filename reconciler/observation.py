@@ -37,12 +37,12 @@ from reconciler.core.model import (
     Mode,
     Plan,
     PolicySet,
-    Waiver,
 )
 from reconciler.core.planning import make_plan
 from reconciler.core.record import Breadth, CycleRecord
 from reconciler.core.standing import Standing, standing_of
 from reconciler.core.verdicts import leavers_of
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.evaluation import evaluate
 from reconciler.ports import (
@@ -114,7 +114,7 @@ class CycleHouse:
     engine: PolicyEngine
     roster: RosterSource
     load_policies: Callable[[], PolicySet]
-    load_waivers: Callable[[datetime], tuple[Waiver, ...]]
+    load_waivers: Callable[[datetime], WaiverSet]
     sources: Mapping[ProviderName, Source]
     revokers: Mapping[ProviderName, Revoker]
     observer: Observer
@@ -123,6 +123,8 @@ class CycleHouse:
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
     audit: AuditLog = field(default_factory=NoAuditLog)
+    boot: str = ""
+    """Names the start of the machine that the clock's monotonic seconds belong to; empty where nobody knows it."""
     urgent: Callable[[], bool] = lambda: False
     """Says that something waits which cannot wait; a cycle that has not begun to act then gives way."""
 
@@ -147,7 +149,7 @@ class Notes:
     correlations: tuple[Correlation, ...] = ()
     standing: Standing | None = None
     policies: PolicySet | None = None
-    waivers: tuple[Waiver, ...] = ()
+    waivers: WaiverSet | None = None
     memory: Memory = NOTHING
     evaluation: Evaluation | None = None
     grounds: GroundsKeeper = field(default_factory=GroundsKeeper)
@@ -174,6 +176,7 @@ class Picture:
     evaluation: Evaluation
     plan: Plan
     sight: Sight
+    refused_waivers: tuple[str, ...] = ()
 
 
 def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = everything) -> Picture:
@@ -193,7 +196,8 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = ev
     give_way(house)
     plan = _plan(notes, house, rules, world, evaluation)
     give_way(house)
-    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight)
+    refused = notes.waivers.refused if notes.waivers else ()
+    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight, refused_waivers=refused)
 
 
 def give_way(house: CycleHouse) -> None:
@@ -282,6 +286,7 @@ def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[Provider
 def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
+    notes.errors += waivers.errors()
     notes.memory = Memory(
         keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
     )
@@ -292,7 +297,7 @@ def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> Eva
         correlations=notes.correlations,
         roster=roster,
         policies=policies,
-        waivers=waivers,
+        waivers=waivers.whole,
         asked=sight.asked,
         memory=notes.memory,
     )

@@ -223,6 +223,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = Field(default=JournalSettings(), description="Where the record is kept.")
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
+    waiver_max_days: int = Field(default=90, ge=1, le=366, description="Longest time, from now, a waiver may run.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Instances by name.")
     guard: GuardSettings = Field(default=GuardSettings(), description="How much one cycle may take.")

@@ -39,6 +39,13 @@ def require_account(name: str) -> str:
     return _present(name if known else None, f"the account {name}")
 
 
+def require_node_verifier() -> list[str]:
+    """Do the same for the verifier in JavaScript, and return the command that runs it."""
+    script = ROOT / "tests" / "node-verifier" / "verify.mjs"
+    program = find("node") if (script.parent / "node_modules" / "@sigstore" / "verify").is_dir() else None
+    return [_present(program, "@sigstore/verify, or node to run it,"), str(script)]
+
+
 def _present(found: str | None, name: str) -> str:
     if found is None:
         message = f"{name} is not installed: run `make setup`"

@@ -215,12 +215,10 @@ class CycleLeaves:
                 raise EvidenceError(msg, advice=_ADVICE)
             logs[log] = leaves_of(content)
         content = _read(disclosures_path(root, told.sequence, told.cycle_id), "disclosures")
-        lines = leaves_of(content) if content else ()
-        return cls(
-            document=document,
-            logs=logs,
-            lines=committed(lines, (leaf for log in logs.values() for leaf in log)),
-        )
+        lines = committed(leaves_of(content) if content else (), (leaf for log in logs.values() for leaf in log))
+        if not {LEAVER_LOG, DECISION_LOG} <= logs.keys():
+            lines = Lines(lines.by_digest)  # what leaves that were destroyed committed to is no stray
+        return cls(document=document, logs=logs, lines=lines)
 
     def everything(self) -> tuple[Place, ...]:
         """Choose every leaf that is here."""

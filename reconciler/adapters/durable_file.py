@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 OWNER_ONLY = 0o600
@@ -70,6 +71,16 @@ def remove_file(path: Path) -> None:
     """Remove a file durably. Raises FileNotFoundError when there is none."""
     path.unlink()
     _sync_folder(path.parent)
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files durably, each folder synced once; what is not there is as good as removed."""
+    folders = set()
+    for path in paths:
+        path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in sorted(folders):
+        _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Self
 
-from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_document import StatementDocument, parsed_statement
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
 from reconciler.adapters.durable_file import OWNER_ONLY, append_to_file, create_file, make_folder
 from reconciler.adapters.evidence_store import ATTESTATIONS, attestation_stem, evidence_path
@@ -57,10 +57,13 @@ def hashes_of(root: Path, document: StatementDocument) -> Mapping[str, tuple[byt
     """
     found = {}
     for subject in document.subject:
-        path = evidence_path(root, subject.digest.sha256)
-        if subject.name not in LOGGED or not path.exists():
+        if subject.name not in LOGGED:
             continue
-        content = path.read_bytes()
+        path = evidence_path(root, subject.digest.sha256)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # erased: its hashes stay
+            continue
         if sha256_hex(content) != subject.digest.sha256:
             msg = f"the {subject.name} of cycle {document.predicate.sequence} was changed after it was written"
             raise EvidenceError(msg, advice=f"{path}: {_RESTORE}")
@@ -155,7 +158,7 @@ class FileEvidenceLog:
         parsed = (parse_name(name) for name in names if name.endswith(STATEMENT_SUFFIX))
         for sequence, cycle_id, suffix in sorted(name for name in parsed if name is not None):
             stem = attestation_stem(sequence, cycle_id)
-            yield stem, read_statement((folder / (stem + suffix)).read_bytes())
+            yield stem, parsed_statement((folder / (stem + suffix)).read_bytes())
 
     def _same_key(self, stem: str, section: LogSection) -> None:
         ours = self._key.verifier

@@ -8,36 +8,33 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.provider import Clock
-from inventory.roster.model import WorkerId
 from reconciler.adapters.policy_sources import TEST_SUFFIX, data_files, module_files, policy_text
+from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
-from reconciler.core.metadata import Fields, Located, package_of, parse_yaml, policy_digest, refusal, rules_of
-from reconciler.core.model import PolicySet, Rule, Waiver
-from reconciler.core.schemas import WaiverEntry
+from reconciler.core.metadata import package_of, policy_digest, refusal, rules_of
+from reconciler.core.model import PolicySet, Rule
 from reconciler.core.thresholds import config_problem
+from reconciler.core.waivers import WaiverSet
 
-MAX_WAIVER_DAYS = 90
-"""Longest time a waiver may still run: it is renewed by a decision, not by being forgotten."""
 DRIVER = "access/driver.rego"
 GIT_SECONDS = 60.0
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
 
-_WAIVER_FIELDS = frozenset(WaiverEntry.model_fields)
 _LONGEST_GIT_SECONDS = 10
 
 
 class PolicyFolder:
     """A policy folder that is looked at often: what has not changed is not read again."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, max_waiver_days: int = MAX_WAIVER_DAYS) -> None:
         self._path = path
+        self._max_waiver_days = max_waiver_days
         self._clock = clock
         self._known: tuple[_Stamps, float, PolicySet] | None = None
 
@@ -51,9 +48,9 @@ class PolicyFolder:
             self._known = stamps, now, load_policies(self._path)
         return self._known[2]
 
-    def waivers(self, now: datetime) -> tuple[Waiver, ...]:
-        """Return the waivers as they lie there now; raises as `load_waivers` does."""
-        return load_waivers(self._path, now)
+    def waivers(self, now: datetime) -> WaiverSet:
+        """Return the waivers as they lie there now, those that are refused by their reasons."""
+        return read_waivers(self._path, now, self._max_waiver_days).as_set()
 
 
 def _stamps(root: Path) -> _Stamps:
@@ -185,55 +182,3 @@ def _answer(command: list[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def load_waivers(path: Path, now: datetime) -> tuple[Waiver, ...]:
-    """Return the waivers of a policy folder (`waivers/*.yaml`), expired ones included, sorted by id.
-
-    An expired waiver is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Raises
-    `PolicyError` naming file and line when one is malformed, runs longer than 90 days, is approved by its owner, or
-    names nothing narrower than a rule.
-    """
-    folder = path / "waivers"
-    found: dict[str, Waiver] = {}
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        name = file.relative_to(path).as_posix()
-        outer = Fields.of(parse_yaml(policy_text(path, file), name), name, {"waivers"})
-        entries = outer.given.get("waivers")
-        if entries is None or not isinstance(entries.value, list):
-            raise refusal(name, outer.line, "field 'waivers' must be a list")
-        for entry in entries.value:
-            waiver = _waiver(entry, name, now)
-            if waiver.waiver_id in found:
-                raise refusal(name, entry.line, f"waiver {waiver.waiver_id!r} is given twice")
-            found[waiver.waiver_id] = waiver
-    return tuple(found[waiver_id] for waiver_id in sorted(found))
-
-
-def _waiver(entry: Located, name: str, now: datetime) -> Waiver:
-    fields = Fields.of(entry, name, _WAIVER_FIELDS)
-    access_id, principal_id, worker_id = (
-        fields.optional_text(field) for field in ("access_id", "principal_id", "worker_id")
-    )
-    provider = fields.optional_text("provider")
-    if access_id is None and principal_id is None and worker_id is None:
-        raise refusal(name, fields.line, "a waiver names an access_id, a principal_id or a worker_id")
-    if provider is None and (access_id or principal_id):
-        raise refusal(name, fields.line, "an access_id or a principal_id needs its provider")
-    waiver = Waiver(
-        waiver_id=fields.text("id"),
-        rule=fields.text("rule"),
-        provider=None if provider is None else ProviderName(provider),
-        access_id=None if access_id is None else AccessId(access_id),
-        principal_id=None if principal_id is None else PrincipalId(principal_id),
-        worker_id=None if worker_id is None else WorkerId(worker_id),
-        reason=fields.text("reason"),
-        owner=fields.text("owner"),
-        approved_by=fields.text("approved_by"),
-        expires_at=fields.instant("expires_at"),
-    )
-    if waiver.owner.casefold() == waiver.approved_by.casefold():
-        raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
-    if waiver.expires_at - now > timedelta(days=MAX_WAIVER_DAYS):
-        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {MAX_WAIVER_DAYS} days at most from now")
-    return waiver

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestations import Problem, Report
+from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
 from reconciler.core.canonical import rfc3339
@@ -20,7 +22,7 @@ WITH_GAPS: Final = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
 _COLUMNS: Final = {
     "cycles": "cycles",
     "complete": "complete",
@@ -57,7 +59,7 @@ def exit_code(report: Report, source: KeySource) -> int:
     return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
 
 
-def document(report: Report, source: KeySource, period: Period) -> dict[str, object]:
+def document(report: Report, source: KeySource, period: Period, erased: ErasedCount) -> dict[str, object]:
     """Return the report as the schema `attestations-verify` has it."""
     return {
         "verified": report.verified,
@@ -71,7 +73,19 @@ def document(report: Report, source: KeySource, period: Period) -> dict[str, obj
         "self_consistent_only": source is KeySource.STORE,
         "head": None if report.head is None else str(report.head),
         "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
+        "erased": erased.told(),
+        "log": None if report.log is None else _log_document(report.log),
         "period": _period_document(period),
+    }
+
+
+def _log_document(log: LogState) -> dict[str, object]:
+    return {
+        "origin": log.section.origin,
+        "verifier_key": log.section.verifier_key,
+        "size": log.section.after.size,
+        "root": log.section.after.root,
+        "recomputed": log.recomputed,
     }
 
 
@@ -89,7 +103,7 @@ def _period_document(period: Period) -> dict[str, object]:
     return told | period.coverage()
 
 
-def print_report(report: Report, source: KeySource, period: Period) -> None:
+def print_report(report: Report, source: KeySource, period: Period, erased: ErasedCount) -> None:
     """Print the report for people, problems first."""
     for problem in report.problems:
         typer.echo(f"{problem.code}: {problem.message}")
@@ -106,11 +120,30 @@ def print_report(report: Report, source: KeySource, period: Period) -> None:
         for cycle_id in report.incomplete:
             typer.echo(f"  {cycle_id}")
     typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    _print_erased(erased)
+    if report.log is not None:
+        typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
     if report.head is not None:
         typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
     typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
     if source is KeySource.STORE:
         typer.echo(SELF_CONSISTENT)
+
+
+def _print_erased(erased: ErasedCount) -> None:
+    if erased.cycles:
+        parts = f"{erased.keys} keys, {erased.disclosures} disclosures, {erased.logs} logs"
+        typer.echo(f"erased on record: {parts} of {erased.cycles} cycles")
+    if erased.unfinished:
+        typer.echo(f"cycles whose erasure is recorded and not finished: {erased.unfinished} (erase them again)")
+    if erased.erasures.unreadable:
+        typer.echo(f"unreadable lines in the record of erasures: {erased.erasures.unreadable}")
+
+
+def _how_far(log: LogState) -> str:
+    if log.recomputed:
+        return "its root recomputed (keep a checkpoint elsewhere: --expect-checkpoint finds a log rewritten since)"
+    return "its root as the statements tell it: neither all hashes nor all records are here to recompute it"
 
 
 def _print_when(period: Period) -> None:

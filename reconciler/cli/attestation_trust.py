@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from reconciler.adapters.attestations import Head, attestation_root, public_key_of
+from reconciler.adapters.attestation_head import Head
+from reconciler.adapters.attestations import attestation_root, public_key_of
 from reconciler.adapters.pack_file import opened
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
@@ -69,6 +70,10 @@ IssuerOption = Annotated[str | None, typer.Option("--issuer", help="Who must vou
 HeadOption = Annotated[
     str | None,
     typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--expect-checkpoint", help="Checkpoint file that you kept: finds a log rewritten or cut off since."),
 ]
 
 
@@ -137,6 +142,15 @@ def configured_place(config: Path | None) -> Place:
         with open_journal(settings) as opened:
             journal = tuple(opened.cycles())
     return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)
+
+
+def expected_checkpoint(path: Path | None) -> bytes | None:
+    """Read the checkpoint that an auditor kept. Raises `EvidenceError`."""
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        msg = f"the checkpoint {path} cannot be read: {error.strerror}"
+        raise EvidenceError(msg, advice="give the file that you kept of the folder checkpoints") from error
 
 
 def expected_head(text: str | None) -> Head | None:

@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestation_document import read_statement
-from reconciler.adapters.attestations import Attestation, attestations_in, verify
+from reconciler.adapters.attestations import Attestation, Checked, attestations_in, verify
+from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.evidence_pack import write_pack
 from reconciler.adapters.pack_period import Period, following
 from reconciler.cli.attestation_report import document, exit_code, print_report, with_damaged
 from reconciler.cli.attestation_trust import (
+    CheckpointOption,
     ConfigOption,
     Given,
     HeadOption,
@@ -30,10 +32,12 @@ from reconciler.cli.attestation_trust import (
     PackOption,
     RootOption,
     configured_place,
+    expected_checkpoint,
     expected_head,
     opened_place,
     trusted_of,
 )
+from reconciler.cli.erase import erase
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.cli.replay import replay_command
 from reconciler.cli.unsigned import pending, retry
@@ -57,6 +61,7 @@ class _Commands:
         identity: IdentityOption = None,
         issuer: IssuerOption = None,
         expect_head: HeadOption = None,
+        expect_checkpoint: CheckpointOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
@@ -67,18 +72,27 @@ class _Commands:
         with opened_place(self._locate, config, pack) as place:
             trusted, source = trusted_of(place, given, from_store=config is None and pack is not None)
             period = Period()
+            erased = ErasedCount(place.root, recorded_erasures(place.root))
+            followed = following(period, trusted)
+
+            def each(checked: Checked) -> None:
+                followed(checked)
+                if checked.document is not None:
+                    erased.count(checked.document)
+
             found = verify(
                 place.root,
                 trusted,
                 expected_head=expected_head(expect_head),
+                expected_checkpoint=expected_checkpoint(expect_checkpoint),
                 journal=place.journal,
-                each=following(period, trusted),
+                each=each,
             )
         report = with_damaged(found, place.damaged)
         if output is Output.JSON:
-            typer.echo(json.dumps(document(report, source, period), indent=2))
+            typer.echo(json.dumps(document(report, source, period, erased), indent=2))
         else:
-            print_report(report, source, period)
+            print_report(report, source, period, erased)
         raise typer.Exit(exit_code(report, source))
 
     def list(self, config: ConfigOption = None, pack: PackOption = None, output: OutputOption = Output.TABLE) -> None:
@@ -158,6 +172,7 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("show")(commands.show)
     group.command("export")(commands.export)
     group.command("replay")(replay_command(locate))
+    group.command("erase")(erase)
     group.command("pending")(pending)
     group.command("retry")(retry)
     return group

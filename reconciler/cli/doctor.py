@@ -12,7 +12,8 @@ from inventory.errors import ProviderError
 from inventory.provider import Clock
 from inventory.roster.csv_file import CsvRosterSource
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.waiver_files import load_waivers
 from reconciler.cli.display import StderrProgress, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
@@ -140,7 +141,7 @@ def _roster(settings: Settings, clock: Clock) -> str:
 
 def _policies(settings: Settings, clock: Clock) -> str:
     policies = load_policies(settings.policies)
-    waivers = load_waivers(settings.policies, clock.now())
+    waivers = load_waivers(settings.policies, clock.now(), settings.waiver_max_days)
     return f"{len(policies.rules)} rules, {len(waivers)} waivers, {policies.digest}"
 
 

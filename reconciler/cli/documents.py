@@ -53,6 +53,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "actions": action_counts(record),
         "items": _items(record),
         "reverted": plain(record.reverted),
+        "waivers": plain(record.waivers),
         "leavers": plain(record.leavers),
         "armed": plain(record.armed),
         "errors": list(record.errors),

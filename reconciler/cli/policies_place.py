@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler.adapters.regal import find_regal
+from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS
 from reconciler.cli.exits import DEFAULT_CONFIG
 from reconciler.core.errors import SettingsError
 from reconciler.engines import find_opa
@@ -25,6 +26,7 @@ class PolicyPlace:
 
     folder: Path
     engine: EngineSettings
+    max_waiver_days: int = MAX_WAIVER_DAYS
 
 
 def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
@@ -36,7 +38,9 @@ def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
     if folder is not None and config == DEFAULT_CONFIG and not config.exists():
         return PolicyPlace(folder=folder, engine=EngineSettings())
     settings = load_settings(config)
-    return PolicyPlace(folder=folder or settings.policies, engine=settings.engine)
+    return PolicyPlace(
+        folder=folder or settings.policies, engine=settings.engine, max_waiver_days=settings.waiver_max_days
+    )
 
 
 def find_tools(place: PolicyPlace) -> Tools:

@@ -18,8 +18,12 @@ from reconciler.core.record import CycleOutcome, CycleRecord, InventoryFacts, Le
 ERROR_CODES = {
     "interrupted": "interrupted",
     "Rehearsal": "rehearsal",
+    "Waiver refused": "waiver_refused",
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
+    "PolicyFileError": "policy_file",
+    "Undecided": "undecided",
+    "RosterRefused": "roster_refused",
     "JournalError": "journal",
     "AuditError": "audit_trail",
     "LeaseLost": "lease_lost",
@@ -27,6 +31,7 @@ ERROR_CODES = {
     "LimitExceeded": "limit_exceeded",
     "EvidenceError": "evidence",
     "SigningError": "signing",
+    "UnverifiedSignature": "signing",
     "ApprovalRefused": "approval_refused",
     "ProviderError": "provider",
     "Throttled": "provider_throttled",
@@ -291,6 +296,17 @@ def _missing(text: str) -> str:
     if match is None or match["kind"] not in _KINDS or match["state"] not in _STATES:
         return UNCLASSIFIED
     return f"{match['provider']}/{match['kind']}: {match['state']}"
+
+
+def waivers(record: CycleRecord) -> dict[str, Json]:
+    """Return how many waivers were in force, how many of them end soon, their digest, and how many were malformed."""
+    facts = record.waivers
+    return {
+        "inForce": facts.in_force,
+        "expiringWithin30d": facts.expiring_soon,
+        "refused": facts.refused,
+        "setDigest": digest_set(facts.digest),
+    }
 
 
 def slo(record: CycleRecord) -> dict[str, Json]:

@@ -143,6 +143,19 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverFacts:
+    """The waivers that a cycle went by, in numbers."""
+
+    in_force: int = 0
+    expiring_soon: int = 0
+    """Of those in force, how many end within 30 days."""
+    refused: int = 0
+    """Malformed ones, which waive nothing."""
+    digest: str = ""
+    """Of all that those in force say; empty where no waivers were looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WillApply:
     """A rule that is not in effect yet, and what it finds already."""
 
@@ -183,7 +196,7 @@ class CycleRecord:
     leavers: tuple[LeaverVerdict, ...]
     armed: tuple[Armed, ...] = ()
     """Who leaves next, soonest first; of a whole pass."""
-    waivers: int
+    waivers: WaiverFacts
     reverted: Reverted = Reverted()
     errors: tuple[str, ...] = ()
     """One line each: what failed, without personal data."""

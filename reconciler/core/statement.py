@@ -153,7 +153,7 @@ def build_statement(record: CycleRecord, facts: StatementFacts) -> bytes:
         "actions": acted,
         "guardrails": predicate.guardrails(record),
         "leavers": left,
-        "waivers": {"inForce": record.waivers},
+        "waivers": predicate.waivers(record),
         "slo": predicate.slo(record),
         "controls": predicate.controls(record),
         "commitments": {"scheme": COMMITMENT_SCHEME, "keyCommitment": {"sha256": key_commitment(facts.key)}},

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.adapters.opa_tool import Complaint, OpaTool, workspace
-from reconciler.adapters.policy_files import load_waivers
 from reconciler.adapters.policy_sources import PolicySources, read_sources
 from reconciler.adapters.regal import lint
+from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
-from reconciler.core.errors import PolicyFileError
 from reconciler.core.model import PolicySet, Rule, Waiver
 from reconciler.policies.declared import Declared
 from reconciler.policies.item_fields import unknown_fields
+from reconciler.policies.null_order import unguarded
 from reconciler.policies.probes import probe
-from reconciler.policies.problems import Level, Problem, from_error, in_order
+from reconciler.policies.problems import Level, Problem, in_order
 from reconciler.policies.rule_form import banned_advice, module_problems, rule_of, rule_problems
 from reconciler.policies.syntax import Module
+from reconciler.policies.waiving import waiver_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +54,13 @@ class CheckReport:
         return any(problem.level is Level.ERROR for problem in self.problems)
 
 
-def check(folder: Path, tools: Tools, now: datetime) -> CheckReport:
+def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_WAIVER_DAYS) -> CheckReport:
     """Check a policy folder. Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA."""
     sources = read_sources(folder)
     declared = Declared(folder, sources)
     problems = list(declared.problems)
-    waivers = _waivers(folder, now, problems)
+    waivers = read_waivers(folder, now, max_waiver_days)
+    problems += waiver_problems(waivers, declared.rules, now)
     with workspace(tools.opa, sources, tools.capabilities) as opa:
         version = opa.version()
         problems += _compiled(opa, sources, declared)
@@ -68,21 +70,13 @@ def check(folder: Path, tools: Tools, now: datetime) -> CheckReport:
         folder=folder,
         policies=declared.policies,
         rules=declared.rules,
-        waivers=waivers,
+        waivers=waivers.as_set().whole,
         modules=len(sources.modules),
         tests=len(sources.tests),
         opa_version=version,
         regal=tools.regal is not None,
         problems=in_order(problems),
     )
-
-
-def _waivers(folder: Path, now: datetime, problems: list[Problem]) -> tuple[Waiver, ...]:
-    try:
-        return load_waivers(folder, now)
-    except PolicyFileError as error:
-        problems.append(from_error(error, "waiver"))
-        return ()
 
 
 def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Iterator[Problem]:
@@ -96,6 +90,7 @@ def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Itera
     unread |= {problem.path for problem in refused}
     yield from _formatted(opa, [name for name, _ in sources.rego if name not in unread])
     yield from unknown_fields(modules)
+    yield from unguarded(modules)
     by_rule: dict[str, list[Module]] = {}
     for module in modules:
         yield from module_problems(module, declared.config)

@@ -11,7 +11,23 @@ import pytest
 
 from tests import peers
 
-PROGRAMS = ("bash", "cat", "cp", "dirname", "env", "grep", "head", "id", "mkdir", "rm", "sed", "sh", "sort", "tail")
+PROGRAMS = (
+    "bash",
+    "cat",
+    "cmp",
+    "cp",
+    "dirname",
+    "env",
+    "grep",
+    "head",
+    "id",
+    "mkdir",
+    "rm",
+    "sed",
+    "sh",
+    "sort",
+    "tail",
+)
 
 PYTHON = """#!/bin/sh
 # Stands in for the environment's Python: pip and python-ldap are pretended, everything else is the real one.
@@ -34,6 +50,12 @@ GO = """#!/bin/sh
 [ "$*" = "env GOVERSION" ] && echo "{version}" && exit 0
 echo "$*" >>"{calls}"
 cp "{opa}" "$GOBIN/opa"
+"""
+
+
+NPM = """#!/bin/sh
+echo "npm $*" >>"{calls}"
+mkdir -p "$2/node_modules"
 """
 
 
@@ -77,6 +99,8 @@ def machine(tmp_path: Path) -> Machine:
     for folder in ("scripts", "requirements"):
         shutil.copytree(peers.ROOT / folder, checkout / folder)
     shutil.copy(peers.ROOT / "pyproject.toml", checkout)
+    (checkout / "tests" / "node-verifier").mkdir(parents=True)
+    shutil.copy(peers.ROOT / "tests" / "node-verifier" / "package-lock.json", checkout / "tests" / "node-verifier")
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in PROGRAMS:
@@ -203,3 +227,19 @@ def test_the_tests_want_postgresql_and_the_demo_does_not(machine: Machine) -> No
     else:
         assert f"({found})" in told
     assert "PostgreSQL" not in machine.setup("demo").stdout
+
+
+def test_the_second_verifier_is_installed_as_locked(machine: Machine) -> None:
+    """The tests get it by `npm ci`, which runs no script of a package, once for each lock; the demo does not."""
+    assert "left out: second verifier: node is missing" in machine.setup("dev").stdout
+    machine.called()
+    machine.has("node", "#!/bin/sh\necho v20.20.2\n")
+    machine.has("npm", NPM.format(calls=machine.calls))
+    assert "verifier" not in machine.setup("demo").stdout
+    assert "installed @sigstore/verify (node v20.20.2)" in machine.setup("dev").stdout
+    assert machine.called() == ["npm --prefix tests/node-verifier ci --ignore-scripts --no-audit --no-fund"]
+    assert "@sigstore/verify is as locked" in machine.setup("dev").stdout
+    lock = machine.checkout / "tests" / "node-verifier" / "package-lock.json"
+    lock.write_text(lock.read_text() + "\n")
+    machine.setup("dev")
+    assert len(machine.called()) == 1

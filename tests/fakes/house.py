@@ -19,6 +19,7 @@ from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import Effect, Mode
 from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -82,6 +83,7 @@ class House:
             random_bytes=os.urandom,
         )
         self.version = "1"
+        self.waivers = WaiverSet()
         self.own_names: frozenset[tuple[ProviderName, str]] = frozenset()
         self.engine = FakeEngine()
         self._numbers = count(1)
@@ -97,13 +99,14 @@ class House:
     def house(self, mode: Mode, decide_at: datetime | None = None) -> CycleHouse:
         return CycleHouse(
             clock=self.clock,
+            boot="one",
             new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
             journal=self.journal,
             attester=self.attester,
             engine=self.engine,
             roster=self.feed,
             load_policies=lambda: POLICIES,
-            load_waivers=lambda _: (),
+            load_waivers=lambda _: self.waivers,
             sources={
                 name: Source(provider=name, provider_type="aws_iam", collector=one)
                 for name, one in self.providers.items()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from reconciler.adapters.embedded_rego import ALLOWED_BUILTINS
-from reconciler.adapters.policy_files import load_waivers
+from reconciler.adapters.waiver_files import load_waivers
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.metadata import RULES
 from reconciler.core.schemas import published_schemas

@@ -29,6 +29,7 @@ from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.guard import Limits
 from reconciler.core.model import Effect, Mode
 from reconciler.core.record import CycleRecord
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import Protection, Reach
 from reconciler.cycle import run_cycle
 from reconciler.observation import CycleHouse, CycleRules
@@ -120,6 +121,7 @@ class Office:
             log = FailingLog(store.root, key, points)
         return CycleHouse(
             clock=company.clock,
+            boot="simulation",
             new_cycle_id=lambda: str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             journal=journal,
             attester=Attester(
@@ -163,8 +165,8 @@ class Office:
             collect_deadline_seconds=60,
         )
 
-    def _waivers(self, _: datetime) -> tuple[Any, ...]:
-        return tuple(self.company.waivers)
+    def _waivers(self, _: datetime) -> WaiverSet:
+        return WaiverSet(whole=tuple(self.company.waivers))
 
     def _trail(self) -> AuditTrail:
         outbox = AuditOutbox(self.journal.database)

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.evidence_log import FileEvidenceLog
-from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_key import LogKey
 from reconciler.core.checkpoint import read_checkpoint
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.merkle import Tree, leaf_hash, root
 from reconciler.core.running_log import LOGGED, logged
-from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, statement_facts
+from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, log_file, statement_facts
 
 CYCLES = 3
 LEAVES = 6
@@ -42,9 +41,7 @@ class Kept:
 
     def leaf_file(self, name: str, sequence: int) -> Path:
         """Return where the evidence file of a cycle lies."""
-        document = self.chain.files(sequence)[0].read_text()
-        digest = document.split(f'"name":"{name}"', 1)[0].rsplit('"sha256":"', 1)[1][:64]
-        return evidence_path(self.root, digest)
+        return log_file(self.chain, sequence, name)
 
     def resume(self) -> None:
         """Start a process."""

@@ -19,7 +19,8 @@ from inventory.http import bearer
 from inventory.regular_files import read_regular
 from inventory.roster.csv_file import CsvRosterSource
 from inventory.roster.csv_settings import CsvRosterSettings
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.waiver_files import load_waivers
 from reconciler.circumstances import roster_holds
 from reconciler.cli import main
 from reconciler.core.errors import PolicyError, SettingsError

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.adapters.policy_files import load_policies, load_waivers
+from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.waiver_files import load_waivers
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import policy_digest
 from reconciler.core.schemas import published_schemas

@@ -41,6 +41,7 @@ from reconciler.core.model import (
 from reconciler.core.planning import make_plan
 from reconciler.core.record import LeaverState
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
+from reconciler.core.waivers import WaiverSet
 from reconciler.core.withholding import PlanningWorld, Protection, Reach
 from reconciler.observation import protected_today
 from tests import builders
@@ -213,7 +214,7 @@ POLICIES = PolicySet(digest="sha256:p", rules=(), modules=(), data="{}")
 
 def asking(feed: Feed) -> Callable[[Action], str]:
     """Build the re-check of a plan made on the roster `sha256:aaa…`."""
-    no_waivers: Callable[[datetime], tuple[Waiver, ...]] = lambda _: ()  # noqa: E731 - two lines would say no more
+    no_waivers: Callable[[datetime], WaiverSet] = lambda _: WaiverSet()  # noqa: E731 - two lines would say no more
     return recheck(
         Ground(
             clock=FakeClock(NOW),
