@@ -320,6 +320,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
         )
         for name, content in facts.documents.files:
             store.put(content, kind=name)
+        store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         payload = build_statement(record, facts)
         put_attestation(store, record.sequence, record.cycle_id, signer.sign(payload))
         digest = "sha256:" + sha256_hex(payload)
@@ -330,6 +331,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
                 digest=digest,
                 outcome=record.outcome.value,
                 signing_mode=signer.mode,
+                genesis=chain_genesis("test-installation", signer.identity),
             )
         )
         log.commit(logged, links[-1])

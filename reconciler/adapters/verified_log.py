@@ -12,8 +12,8 @@ from typing import Self
 
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
-from reconciler.adapters.evidence_log import CHECKPOINT_SUFFIX, CHECKPOINTS, LEAF_HASHES, HashFile, checkpoint_path
 from reconciler.adapters.evidence_store import attestation_stem
+from reconciler.adapters.log_files import CHECKPOINT_SUFFIX, CHECKPOINTS, LEAF_HASHES, HashFile, checkpoint_path
 from reconciler.core.checkpoint import Checkpoint, VerifierKey, read_checkpoint
 from reconciler.core.errors import EvidenceError
 from reconciler.core.merkle import HASH_BYTES, Frontier

@@ -17,6 +17,7 @@ import typer
 from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import attestation_root, public_key_of
 from reconciler.adapters.pack_file import opened
+from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
 from reconciler.core.errors import EvidenceError
@@ -46,6 +47,8 @@ class Place:
     """The cycles that the journal knows, oldest first."""
     damaged: tuple[str, ...] = ()
     """Files of a zip file that its own checksums refuse."""
+    manifest: Manifest | None = None
+    """What a pack says of itself; None for a state folder."""
 
 
 Locate = Callable[[Path | None], Place]
@@ -121,12 +124,18 @@ def opened_place(locate: Locate, config: Path | None, pack: Path | None) -> Iter
         return
     with opened(pack) as found:
         root = attestation_root(found.folder)
+        own = Place(
+            root=root,
+            trusted=lambda: VerifyingKey.from_file(public_key_of(root)),
+            damaged=found.damaged,
+            manifest=read_manifest(root),
+        )
         if config is None:
-            yield Place(root=root, trusted=lambda: VerifyingKey.from_file(public_key_of(root)), damaged=found.damaged)
+            yield own
             return
         place = locate(config)
         ours = root.resolve() == attestation_root(place.root).resolve()  # a pack may be older than the journal
-        yield replace(place, root=root, journal=place.journal if ours else (), damaged=found.damaged)
+        yield replace(own, trusted=place.trusted, journal=place.journal if ours else ())
 
 
 def configured_place(config: Path | None) -> Place:

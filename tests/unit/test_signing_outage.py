@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.key_signer import KeySigner
 from reconciler.adapters.sigstore_signer import KeylessSigner
 from reconciler.core.errors import SigningError
 from reconciler.core.record import CycleOutcome
@@ -167,6 +168,17 @@ def test_a_dead_time_stamper_leaves_nothing_in_the_log(outage: Outage) -> None:
     outage.instance.mend()
     outage.house.run()
     assert outage.report().verified
+
+
+def test_another_signer_never_continues_a_chain(tmp_path: Path) -> None:
+    """A new key in the old one's place, or a service's in a file's, is refused before a cycle does anything."""
+    house = House(tmp_path)
+    house.observe_first()
+    house.attester = replace(house.attester, signer=KeySigner.open(tmp_path / "other" / "key.pem"))
+    with pytest.raises(SigningError, match="the attestations here are signed by another one than sha256:") as refused:
+        house.run()
+    assert "new state_dir" in refused.value.advice
+    assert house.providers[PROVIDER].effects == []
 
 
 def test_slow_services_are_waited_for(outage: Outage) -> None:
