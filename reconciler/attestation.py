@@ -19,7 +19,7 @@ from reconciler.core.standing import Standing
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
 from reconciler.evidence_ports import EvidenceLog, EvidenceStore, Signer
 from reconciler.ports import Clock, CycleEntry
-from reconciler.spool import Spool, behind
+from reconciler.spool import SIGN_AS_BEFORE, Spool, behind
 
 _OTHERS_SECONDS = 120.0
 """How long a cycle that needs everything signed waits for somebody who is signing: longer than one signature takes."""
@@ -74,7 +74,7 @@ class Attester:
                 documents=made,
                 key=key,
                 previous=previous,
-                genesis=chain_genesis(self.instance_id, self.signer.identity),
+                genesis=self._genesis,
                 log=logged.section,
                 instance_id=self.instance_id,
                 signing_mode=self.signer.mode,
@@ -107,19 +107,26 @@ class Attester:
 
     def spool(self, clock: Clock) -> Spool:
         """Return the statements that wait, with whom they are signed by."""
-        return Spool(store=self.store, signer=self.signer, clock=clock, random_bytes=self.random_bytes, pace=self.pace)
+        return Spool(
+            store=self.store,
+            signer=self.signer,
+            genesis=self._genesis,
+            clock=clock,
+            random_bytes=self.random_bytes,
+            pace=self.pace,
+        )
 
     def resume(self, journal: Sequence[CycleEntry], clock: Clock) -> None:
         """Check that the chain ends where the journal says it does.
 
         Raises `EvidenceError` when attestations are missing or changed, or later than what the journal knows: nothing
         is acted upon on top of a broken chain, nor with a journal that lost its end or belongs elsewhere, nor on top of
-        a log whose hashes or leaves are not those that the statements tell; and
-        `SigningError` when the chain is signed in another mode, in whose place this one would silently stand, or when
-        attestations are `required` and one still waits for its signature.
+        a log whose hashes or leaves are not those that the statements tell; and `SigningError` when the chain is signed
+        in another mode or by another signer, in whose place this one would silently stand, or when attestations are
+        `required` and one still waits for its signature.
         """
         head = self.store.head(journal)
-        self._same_mode(head)
+        self._same_signer(head)
         last = max((entry.sequence for entry in journal), default=0)
         if head is not None and head.sequence > last:
             msg = f"the attestations go to cycle {head.sequence}, the journal only to {last}"
@@ -132,12 +139,17 @@ class Attester:
             if unsigned is not None:
                 raise unsigned
 
-    def _same_mode(self, head: Link | None) -> None:
+    @property
+    def _genesis(self) -> str:
+        return chain_genesis(self.instance_id, self.signer.identity)
+
+    def _same_signer(self, head: Link | None) -> None:
         if head is not None and head.signing_mode not in {"", self.signer.mode}:
             msg = f"the attestations here are signed in mode {head.signing_mode}; configured is {self.signer.mode}"
-            raise SigningError(
-                msg, advice="set signing back as it was, or begin a chain of its own with a new state_dir"
-            )
+            raise SigningError(msg, advice=SIGN_AS_BEFORE)
+        if head is not None and head.genesis not in {"", self._genesis}:
+            msg = f"the attestations here are signed by another one than {self.signer.identity}"
+            raise SigningError(msg, advice=SIGN_AS_BEFORE)
 
     def attested_already(self, entry: CycleEntry) -> Link | None:
         """Return the statement of a cycle that was stored before the journal could note it, after a crash."""

@@ -20,13 +20,14 @@ from reconciler.core.evidence import snapshot_digest
 from reconciler.core.facts import guard_facts, inventory_facts, roster_facts, settled
 from reconciler.core.guard import ApprovedPlan, Circumstances, HeldPlan, guard
 from reconciler.core.memory import as_text
-from reconciler.core.model import CycleId, Mode
+from reconciler.core.model import CycleId, Mode, Touch
 from reconciler.core.record import Armed, Breadth, CycleOutcome, CycleRecord, LeaverVerdict, Reverted, WaiverFacts
 from reconciler.core.standing import armed
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.core.waivers import waiver_facts
 from reconciler.execution import Crew, execute
 from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
+from reconciler.ports import Uptime
 from reconciler.recovery import interrupted_cycles, recover, results_of
 from reconciler.surveys import Survey, everything
 
@@ -44,7 +45,7 @@ def run_cycle(house: CycleHouse, rules: CycleRules, survey: Survey = everything)
     next cycle then closes this one.
     """
     now = house.clock.now()
-    epoch = house.journal.take_over(now)
+    epoch = house.journal.take_over(now, _uptime(house))
     _close_interrupted(house, rules)
     latest = _latest(house, now)
     cycle_id = CycleId(house.new_cycle_id())
@@ -114,7 +115,7 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
             now=world.now,
             limits=rules.limits,
             populations=picture.sight.populations,
-            touched=tuple(house.journal.touched_since(world.now - timedelta(seconds=rules.limits.window_seconds))),
+            touched=_touched(house, world.now, rules.limits.window_seconds),
             roster_holds=roster_holds(notes.roster),
             novelties=() if observing else novelties(house.journal, rules.version, plan),
             approval=approval,
@@ -131,9 +132,18 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
     elif doubts or decision.lifted:
         notes.approval = approval
     expires_at = world.now + timedelta(seconds=rules.approval_ttl_seconds)
-    house.journal.record_plan(plan, notes.holds, expires_at)
+    house.journal.record_plan(plan, notes.holds, expires_at, notes.breadth)
     say(house, "guard", f"{len(plan.actions)} actions, " + ("held" if notes.held else "within the limits"))
     return decision
+
+
+def _touched(house: CycleHouse, now: datetime, seconds: int) -> tuple[Touch, ...]:
+    """Return who was touched within the last seconds by either clock: one set forward empties no window."""
+    return tuple(house.journal.touched_since(now - timedelta(seconds=seconds), _uptime(house, seconds)))
+
+
+def _uptime(house: CycleHouse, seconds_ago: int = 0) -> Uptime | None:
+    return Uptime(boot=house.boot, seconds=house.clock.monotonic_seconds() - seconds_ago) if house.boot else None
 
 
 def _crew(house: CycleHouse, rules: CycleRules, picture: Picture, epoch: int) -> Crew:

@@ -123,6 +123,8 @@ class CycleHouse:
     decide_at: datetime | None = None
     """Another instant to decide as of; only in observe mode."""
     audit: AuditLog = field(default_factory=NoAuditLog)
+    boot: str = ""
+    """Names the start of the machine that the clock's monotonic seconds belong to; empty where nobody knows it."""
     urgent: Callable[[], bool] = lambda: False
     """Says that something waits which cannot wait; a cycle that has not begun to act then gives way."""
 

@@ -27,7 +27,7 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome, CycleRecord, Reverted
+from reconciler.core.record import Breadth, CycleOutcome, CycleRecord, Reverted
 
 __all__ = ["Clock", "Touch"]
 
@@ -139,6 +139,15 @@ class CycleEntry:
     statement_digest: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uptime:
+    """An instant of a clock that nobody sets: it counts the seconds of one start of one machine."""
+
+    boot: str
+    """Names that start."""
+    seconds: float
+
+
 LONGEST_OBSERVED = 255
 """Characters of an observed value that every database keeps."""
 
@@ -150,7 +159,7 @@ class Journal(Protocol):
     raises `LeaseLost` when another process took over.
     """
 
-    def take_over(self, now: datetime) -> int:
+    def take_over(self, now: datetime, uptime: Uptime | None = None) -> int:
         """Raise the epoch and return it: from now on older holders cannot write an intent."""
 
     def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
@@ -162,8 +171,10 @@ class Journal(Protocol):
     def cycles(self) -> Sequence[CycleEntry]:
         """Return all cycles, oldest first."""
 
-    def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
-        """Keep a plan with the reasons that hold it (none: approved)."""
+    def record_plan(
+        self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime, breadth: Breadth = Breadth.WHOLE
+    ) -> None:
+        """Keep a plan with the reasons that hold it (none: approved), and how much its cycle looked at."""
 
     def held_plan(self, digest: PlanDigest) -> tuple[Plan, tuple[HoldReason, ...], datetime] | None:
         """Return the latest held plan of this digest, its reasons and its expiry."""
@@ -207,8 +218,11 @@ class Journal(Protocol):
     def unsettled(self) -> Sequence[JournalEntry]:
         """Return intents without an outcome, or whose last verification is not GONE after DONE, UNKNOWN."""
 
-    def touched_since(self, since: datetime) -> Sequence[Touch]:
-        """Return the principals named by intents since an instant, each provider, principal and effect once."""
+    def touched_since(self, since: datetime, uptime: Uptime | None = None) -> Sequence[Touch]:
+        """Return the principals named by intents since an instant, each provider, principal and effect once.
+
+        With an uptime, also those of cycles begun since then: a clock that is set forward takes nobody out.
+        """
 
     def remember_roster(self, accepted: AcceptedRoster, now: datetime) -> None:
         """Keep the last roster that passed the gate."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reconciler.adapters.evidence_log import FileEvidenceLog
+from reconciler.adapters.key_service import KeyServiceSigner
 from reconciler.adapters.key_signer import KeySigner, public_key_path
 from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
@@ -24,6 +25,9 @@ def build_signer(settings: Settings) -> Signer:
     """Build the signer of the configured mode; raises `SigningError` for a key that is of no use."""
     if settings.signing.sigstore is not None:
         return KeylessSigner(settings.signing.sigstore, settings.state_dir / _CACHE)
+    signing = settings.signing
+    if signing.key_uri and signing.public_key_file is not None:
+        return KeyServiceSigner(signing.key_uri, signing.public_key_file, signing.pin_file, signing.deadline_seconds)
     return KeySigner.open(key_path(settings))
 
 
@@ -33,16 +37,16 @@ def open_log(settings: Settings, root: Path, installation: str) -> FileEvidenceL
 
 
 def check_signing(settings: Settings) -> str:
-    """Try what can be tried without signing and say how statements are signed; raises `SigningError`."""
+    """Try what can be tried without signing a statement and say how they are signed; raises `SigningError`."""
     signer = build_signer(settings)
-    return signer.check() if isinstance(signer, KeylessSigner) else signer.assurance
+    return signer.check() if isinstance(signer, KeylessSigner | KeyServiceSigner) else signer.assurance
 
 
 def configured_trust(settings: Settings) -> Trusted:
     """Return whom the operator expects to have signed; raises `EvidenceError` when key or trusted root are missing."""
     keyless = settings.signing.sigstore
     if keyless is None:
-        return VerifyingKey.from_file(public_key_path(key_path(settings)))
+        return VerifyingKey.from_file(settings.signing.public_key_file or public_key_path(key_path(settings)))
     root = keyless.trust_config_file or cached_root(settings.state_dir / _CACHE, keyless.tuf_url)
     return trusted_identity(root, keyless.identity, keyless.issuer)
 

@@ -111,6 +111,17 @@ class SigningSettings(_Block):
         default="managed-key", description="A P-256 key of our own, or `sigstore`: keyless, as this workload."
     )
     key_file: Path | None = Field(default=None, description="Private key; default `<state_dir>/keys/attestation.pem`.")
+    key_uri: str = Field(
+        default="",
+        pattern=r"^(?:|file2:/\S+|awskms:\S+|gcpkms:projects/\S+|azurekms://\S+|hv:[^\s/]+/[1-9][0-9]*|hsm:\S*)$",
+        description="A key that somebody else keeps, in place of a key file: `awskms:`, `gcpkms:`, `azurekms:`, `hv:` "
+        "(Vault), `hsm:` (PKCS#11) or `file2:`, as securesystemslib writes it.",
+    )
+    public_key_file: Path | None = Field(
+        default=None, description="Public half (PEM, P-256) of that key: each signature is verified against it."
+    )
+    pin_file: Path | None = Field(default=None, description="File with the PIN of a PKCS#11 device, for `hsm:`.")
+    deadline_seconds: float = Field(default=30.0, ge=1, le=600, description="Longest for one signature of a `key_uri`.")
     sigstore: SigstoreSettings | None = Field(default=None, description="What mode `sigstore` needs.")
     required: bool = Field(
         default=False, description="No attestation, no act: begin no cycle while a statement waits for its signature."
@@ -136,10 +147,28 @@ class SigningSettings(_Block):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        """Refuse two keys, and half of what one needs: which one signs must be plain."""
+        if not self.key_uri and (self.public_key_file or self.pin_file):
+            msg = "public_key_file and pin_file belong to a key_uri"
+            raise ValueError(msg)
+        if self.key_uri and (self.mode == "sigstore" or self.key_file is not None):
+            msg = "key_uri, key_file and mode `sigstore` exclude one another: nothing is signed with one for another"
+            raise ValueError(msg)
+        if self.key_uri and self.public_key_file is None:
+            msg = "key_uri needs public_key_file: each signature is verified against it"
+            raise ValueError(msg)
+        if self.key_uri.startswith("hsm:") != (self.pin_file is not None):
+            msg = "key_uri `hsm:` and pin_file need each other"
+            raise ValueError(msg)
+        return self
+
     def anchored(self, folder: Path) -> Self:
         """Return the same with every path relative to a folder made absolute."""
         sigstore = None if self.sigstore is None else self.sigstore.anchored(folder)
-        return self.model_copy(update={"key_file": _under(folder, self.key_file), "sigstore": sigstore})
+        paths = {name: _under(folder, getattr(self, name)) for name in ("key_file", "public_key_file", "pin_file")}
+        return self.model_copy(update={**paths, "sigstore": sigstore})
 
 
 def _under(folder: Path, path: Path | None) -> Path | None:

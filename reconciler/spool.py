@@ -16,6 +16,7 @@ from reconciler.evidence_ports import EvidenceStore, Signer
 
 MOST_AT_ONCE: Final = 20
 """Statements signed in one go: more would keep whoever waits for the end of it waiting."""
+SIGN_AS_BEFORE: Final = "set signing back as it was, or begin a chain of its own with a new state_dir"
 _SIXTEEN_BITS: Final = 65536
 
 
@@ -25,6 +26,8 @@ class Spool:
 
     store: EvidenceStore
     signer: Signer
+    genesis: str
+    """Binds the chain to its installation and to this signer: a statement that names another one is not signed."""
     clock: Clock
     random_bytes: Callable[[int], bytes]
     pace: Pace = USUAL_PACE
@@ -70,10 +73,14 @@ class Spool:
         return attempts
 
     def _sign(self, one: Waiting) -> None:
-        mode = self.store.stated(one).signing_mode
+        stated = self.store.stated(one)
+        mode, named = stated.signing_mode, f"the statement of cycle {one.sequence}"
         if mode != self.signer.mode:
-            msg = f"the statement of cycle {one.sequence} says that it is signed in mode {mode}, not {self.signer.mode}"
-            raise SigningError(msg, advice="set signing back as it was: one mode never stands in for another")
+            msg = f"{named} says that it is signed in mode {mode}, not {self.signer.mode}"
+            raise SigningError(msg, advice=SIGN_AS_BEFORE)
+        if stated.genesis != self.genesis:
+            msg = f"{named} is to be signed by another one than {self.signer.identity}"
+            raise SigningError(msg, advice=SIGN_AS_BEFORE)
         signed = self.signer.sign(self.store.statement(one))
         self.store.put_bundle(one, signed.bundle)
 

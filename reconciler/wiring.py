@@ -6,7 +6,7 @@ In observe mode no write client is built: what takes access away does not exist 
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +26,7 @@ from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.audit_file import JsonLinesStream
 from reconciler.adapters.audit_log import AuditTrail, CloudLog, CloudLoggingStream, Stream
 from reconciler.adapters.audit_outbox import AuditOutbox
-from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.clock import SystemClock, boot_id
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.policy_files import PolicyFolder
@@ -293,12 +293,12 @@ def assemble(
         hands = build_revokers(settings, ceiling, time, stack, observer)
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
-        audit = build_audit(settings, journal, time)
-        stack.callback(audit.close)
+        audit = stack.enter_context(closing(build_audit(settings, journal, time)))
         folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
+                boot=boot_id(),
                 new_cycle_id=lambda: str(uuid.uuid4()),  # noqa: TID251 - the wiring is where ids come from
                 journal=journal,
                 attester=build_attester(settings),
@@ -321,7 +321,7 @@ def secret_files(settings: Settings) -> tuple[Path, ...]:
     """Return the files that the settings name and that are read once, when a client is built."""
     blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
     named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
-    beside = (settings.engine.token_file, settings.signing.key_file)
+    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
     return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 

@@ -3,11 +3,14 @@
 import base64
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.child_work import answer
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.signing_child import SigningChild
 from reconciler.adapters.sigstore_child import perform
 from reconciler.adapters.sigstore_identity import TrustedIdentity
 from reconciler.adapters.sigstore_signer import KeylessSigner
@@ -45,17 +48,25 @@ def ordered(settings: SigstoreSettings, payload: bytes, verb: str = "sign") -> l
         "settings": settings.model_dump(mode="json"),
         "payload": base64.b64encode(payload).decode(),
     }
-    perform(order, lines.append)
+    answer(order, perform, lines.append)
     return lines
+
+
+class _Here(SigningChild):
+    """The child's work done in this process."""
+
+    def run(self, order: bytes, told: Mapping[str, str]) -> tuple[bytes, str]:
+        lines: list[dict[str, str]] = []
+        answer(json.loads(order), perform, lines.append)
+        return b"".join(json.dumps(line).encode() + b"\n" for line in lines), "ended"
 
 
 class InProcess(KeylessSigner):
     """The signer with its child's work done in this process, for tests of what is signed rather than of how."""
 
-    def _run(self, order: bytes) -> tuple[bytes, str]:
-        lines: list[dict[str, str]] = []
-        perform(json.loads(order), lines.append)
-        return b"".join(json.dumps(line).encode() + b"\n" for line in lines), "ended"
+    def __init__(self, settings: SigstoreSettings, cache: Path) -> None:
+        super().__init__(settings, cache)
+        self._child = _Here("", settings.deadline_seconds, "")
 
 
 def keyless_chain(root: Path, signer: KeylessSigner, cycles: int = 2) -> FileEvidenceStore:

@@ -1,6 +1,8 @@
 """Builders of the record of a whole cycle and its parts, and of a chain of signed attestations."""
 
 import itertools
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
 from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_log import FileEvidenceLog
-from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.evidence_store import FileEvidenceStore, evidence_path
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.adapters.log_key import LogKey
 from reconciler.adapters.sigstore_bundle import VerifyingKey
@@ -44,7 +46,7 @@ from reconciler.core.record import (
     RosterFacts,
     WaiverFacts,
 )
-from reconciler.core.running_log import extension
+from reconciler.core.running_log import LOGGED, extension
 from reconciler.core.spooling import Waiting
 from reconciler.core.statement import Link, StatementFacts, build_statement, chain_genesis, documents
 from reconciler.evidence_ports import SignedStatement
@@ -259,6 +261,29 @@ class Chain:
         return self.folder / f"{stem}.statement.json", self.folder / f"{stem}.sigstore.json"
 
 
+def log_file(chain: Chain, sequence: int, name: str) -> Path:
+    """Return where the evidence file of a cycle lies."""
+    statement = json.loads(chain.files(sequence)[0].read_bytes())
+    digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    return evidence_path(chain.store.root, digests[name])
+
+
+def erased(chain: Chain, sequence: int) -> None:
+    """Destroy the records of a cycle."""
+    for name in LOGGED:
+        log_file(chain, sequence, name).unlink()
+
+
+def cut_off(chain: Chain, sequence: int) -> None:
+    """Remove a cycle and all later ones without a trace in the folder: attestations, checkpoints and log."""
+    statement = json.loads(chain.files(sequence)[0].read_bytes())
+    os.truncate(chain.store.root / "log" / "leaf-hashes", 32 * statement["predicate"]["log"]["treeSizeBefore"])
+    for link in chain.links[sequence - 1 :]:
+        checkpoint = chain.store.root / "checkpoints" / f"{link.sequence:06d}-{link.cycle_id}.txt"
+        for path in (*chain.files(link.sequence), checkpoint):
+            path.unlink()
+
+
 def verified(chain: Chain) -> Report:
     """Verify a chain without any knowledge but the key."""
     return verify(chain.store.root, chain.key)
@@ -295,6 +320,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
         )
         for name, content in facts.documents.files:
             store.put(content, kind=name)
+        store.put_disclosures(record.sequence, record.cycle_id, made.disclosures)
         payload = build_statement(record, facts)
         put_attestation(store, record.sequence, record.cycle_id, signer.sign(payload))
         digest = "sha256:" + sha256_hex(payload)
@@ -305,6 +331,7 @@ def attested_chain(root: Path, *records: CycleRecord) -> Chain:
                 digest=digest,
                 outcome=record.outcome.value,
                 signing_mode=signer.mode,
+                genesis=chain_genesis("test-installation", signer.identity),
             )
         )
         log.commit(logged, links[-1])

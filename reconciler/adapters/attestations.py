@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, parse_name
 from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.named_evidence import NamedEvidence
 from reconciler.adapters.sigstore_bundle import Trusted
+from reconciler.adapters.verified_log import LogState, VerifiedLog
 from reconciler.core.counting import UndoBalance, contradictions
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PREDICATE_TYPE, STATEMENT_TYPE, chain_genesis
@@ -26,7 +27,6 @@ STORE = "evidence"
 PUBLIC_KEY = "keys/attestation.pub"
 """Where a pack, and a state folder, hold the public key."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_HEAD = re.compile(r"(?P<sequence>[1-9][0-9]{0,15}):(?:sha256:)?(?P<hex>[0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,29 +37,6 @@ class Problem:
     """Empty where no cycle can be named."""
     code: str
     message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The last attestation that somebody knows of: kept elsewhere, it shows when the tail of a chain was cut off."""
-
-    sequence: int
-    digest: str
-    """`sha256:` and hex of the statement's bytes."""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `SEQUENCE:DIGEST`, with or without `sha256:`. Raises `EvidenceError`."""
-        match = _HEAD.match(text.strip())
-        if match is None:
-            msg = f"{text.strip()!r} is not SEQUENCE:DIGEST"
-            raise EvidenceError(
-                msg, advice="take the line that `attestations verify` printed as head, such as 12:sha256:ab…"
-            )
-        return cls(sequence=int(match["sequence"]), digest="sha256:" + match["hex"])
-
-    def __str__(self) -> str:
-        return f"{self.sequence}:{self.digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +78,8 @@ class Report:
     evidence_checked: int
     evidence_absent: int
     """Evidence files that statements name and that are not here (destroyed, or not part of a pack)."""
+    log: LogState | None
+    """The log of all records at the end of the chain; None where no statement could be read."""
 
 
 def attestation_root(folder: Path) -> Path:
@@ -270,30 +249,39 @@ class _Expected:
     since: int
 
 
-def verify(
+def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
     root: Path,
     trusted: Trusted,
     *,
     expected_head: Head | None = None,
+    expected_checkpoint: bytes | None = None,
     journal: Sequence[CycleEntry] = (),
     since: int = 1,
     each: Callable[[Checked], None] = lambda _: None,
 ) -> Report:
     """Verify all attestations under a root against the expected signer, one after another.
 
-    A head or a journal shows what the folder alone cannot: that its last attestations were removed. What lies before
-    the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed every
-    attestation in its order. Raises `EvidenceError` when a file cannot be read at all.
+    A head, a checkpoint or a journal shows what the folder alone cannot: that its end was removed or rewritten. What
+    lies before the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed
+    every attestation in its order. Raises `EvidenceError` when a file cannot be read at all.
     """
     expected = _Expected(head=expected_head, journal=journal, since=since)
     try:
-        return _verify(root, trusted, expected, each)
+        with VerifiedLog.opened(root, expected_checkpoint, demanded=_is_store(root)) as log:
+            return _verify(root, trusted, expected, each, log)
     except OSError as error:
         msg = f"the attestations under {root} cannot be read: {error.strerror or error}"
         raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
 
 
-def _verify(root: Path, trusted: Trusted, expected: _Expected, each: Callable[[Checked], None]) -> Report:
+def _is_store(root: Path) -> bool:
+    """Say whether this is the store of a state folder, where everything is, and no pack that somebody unpacked."""
+    return root.name == STORE and not (root / "manifest.json").exists()
+
+
+def _verify(
+    root: Path, trusted: Trusted, expected: _Expected, each: Callable[[Checked], None], log: VerifiedLog
+) -> Report:
     attestations, strays = attestations_in(root)
     chain, evidence, undos = _Chain(trusted, expected.since), NamedEvidence(root), UndoBalance()
     problems = list(strays)
@@ -303,8 +291,7 @@ def _verify(root: Path, trusted: Trusted, expected: _Expected, each: Callable[[C
         checked = check(attestation, trusted)
         misplaced = tuple(chain.follow(checked))
         problems.extend((*checked.problems, *misplaced))
-        found = () if checked.document is None else evidence.check(checked.document)
-        problems.extend(_problem(attestation, code, text) for code, text in found)
+        problems.extend(_records(checked, misplaced, evidence, log))
         problems.extend(_undos(checked, undos, whole=not chain.gaps and not misplaced))
         each(checked)
         by_sequence[attestation.sequence] = replace(checked, document=None)
@@ -315,6 +302,10 @@ def _verify(root: Path, trusted: Trusted, expected: _Expected, each: Callable[[C
         problem for problem in _against_journal(by_sequence, expected.journal) if problem.cycle_id not in known
     )
     problems.extend(_against_head(by_sequence, expected.head))
+    named = {(one.attestation.sequence, one.attestation.cycle_id) for one in by_sequence.values()}
+    known = {problem.cycle_id for problem in problems} - {""}
+    ends = (Problem(cycle_id=cycle, code=code, message=text) for cycle, code, text in log.end(named))
+    problems.extend(problem for problem in ends if problem.cycle_id not in known)
     if not attestations and not problems:
         problems.append(Problem(cycle_id="", code="nothing", message="there is no attestation: nothing is shown"))
     last = by_sequence[max(by_sequence)] if by_sequence else None
@@ -329,7 +320,24 @@ def _verify(root: Path, trusted: Trusted, expected: _Expected, each: Callable[[C
         head=None if last is None or problems else Head(sequence=last.attestation.sequence, digest=last.digest),
         evidence_checked=evidence.checked,
         evidence_absent=evidence.absent,
+        log=log.state,
     )
+
+
+def _records(
+    checked: Checked, misplaced: Sequence[Problem], evidence: NamedEvidence, log: VerifiedLog
+) -> Iterator[Problem]:
+    """Check the evidence that a statement names and, where its place in the chain is right, its part of the log."""
+    attestation, document = checked.attestation, checked.document
+    if document is None:
+        log.skip()
+        return
+    found = list(evidence.check(document))
+    if attestation.cycle_id in {problem.cycle_id for problem in misplaced}:
+        log.skip()
+    else:
+        found.extend(log.follow(document, checked.digest, evidence.hashes))
+    yield from (_problem(attestation, code, text) for code, text in found)
 
 
 def _undos(checked: Checked, balance: UndoBalance, *, whole: bool) -> Iterator[Problem]:

@@ -215,12 +215,10 @@ class CycleLeaves:
                 raise EvidenceError(msg, advice=_ADVICE)
             logs[log] = leaves_of(content)
         content = _read(disclosures_path(root, told.sequence, told.cycle_id), "disclosures")
-        lines = leaves_of(content) if content else ()
-        return cls(
-            document=document,
-            logs=logs,
-            lines=committed(lines, (leaf for log in logs.values() for leaf in log)),
-        )
+        lines = committed(leaves_of(content) if content else (), (leaf for log in logs.values() for leaf in log))
+        if not {LEAVER_LOG, DECISION_LOG} <= logs.keys():
+            lines = Lines(lines.by_digest)  # what leaves that were destroyed committed to is no stray
+        return cls(document=document, logs=logs, lines=lines)
 
     def everything(self) -> tuple[Place, ...]:
         """Choose every leaf that is here."""
@@ -284,19 +282,24 @@ def _proven(log: str, leaves: tuple[bytes, ...], indices: Sequence[int]) -> Iter
         yield ShownLeaf(log=log, index=index, size=len(leaves), leaf=leaves[index], proof=proof)
 
 
+def draw_rank(seed: str, leaf_hash: bytes) -> int:
+    """Return the place of a leaf in the draw of a sample: by the SHA-256 of the seed and the hash of the leaf."""
+    return int.from_bytes(hashlib.sha256(dumps([seed, leaf_hash.hex()])).digest())
+
+
 def sample(cycles: Iterable[CycleLeaves], count: int, seed: str) -> dict[str, tuple[Place, ...]]:
     """Choose `count` leavers and `count` decisions of a period, each with its whole story: leaves by cycle id.
 
-    Whoever knows the seed can draw it again: leaves are ranked by the SHA-256 of the seed and the leaf, and the first
-    of each log are taken. Leaves whose lines were destroyed are drawn like others: a sample does not favour what is
-    still here. Holds one cycle at a time.
+    Whoever knows the seed can draw it again, from leaf hashes alone: see `draw_rank`. The first of each log are taken.
+    Leaves whose lines were destroyed are drawn like others: a sample does not favour what is still here. Holds one
+    cycle at a time.
     """
     best: dict[str, list[tuple[int, str, int, tuple[Place, ...]]]] = {LEAVER_LOG: [], DECISION_LOG: []}
     for cycle in cycles:
         cycle_id = cycle.document.predicate.cycle_id
         for log, ranked in best.items():
             for index, leaf in enumerate(cycle.logs.get(log, ())):
-                rank = -int.from_bytes(hashlib.sha256(dumps([seed, sha256_hex(leaf)])).digest())
+                rank = -draw_rank(seed, merkle.leaf_hash(leaf))
                 if len(ranked) < count or (ranked and rank > ranked[0][0]):
                     heapq.heappush(ranked, (rank, cycle_id, index, cycle.whole_story([(log, index)])))
                 if len(ranked) > count:

@@ -13,16 +13,22 @@ Nothing is ever cut off or written over.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Self
+from typing import NoReturn
 
-from reconciler.adapters.attestation_document import StatementDocument, read_statement
+from reconciler.adapters.attestation_document import StatementDocument, parsed_statement
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
-from reconciler.adapters.durable_file import OWNER_ONLY, append_to_file, create_file, make_folder
+from reconciler.adapters.durable_file import OWNER_ONLY, create_file, make_folder, write_into_file
 from reconciler.adapters.evidence_store import ATTESTATIONS, attestation_stem, evidence_path
+from reconciler.adapters.log_files import (
+    CHECKPOINT_SUFFIX,
+    CHECKPOINTS,
+    LEAF_HASHES,
+    VERIFIER_KEY,
+    HashFile,
+    checkpoint_path,
+)
 from reconciler.adapters.log_key import LogKey
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import EvidenceError
@@ -31,11 +37,6 @@ from reconciler.core.merkle import HASH_BYTES, Frontier, leaf_hash
 from reconciler.core.running_log import LOGGED, Extension, LogReplay, LogSection, Place, extension
 from reconciler.core.statement import Link
 
-LOG = "log"
-LEAF_HASHES = "log/leaf-hashes"
-VERIFIER_KEY = "log/vkey"
-CHECKPOINTS = "checkpoints"
-CHECKPOINT_SUFFIX = ".txt"
 _RESTORE = "nothing is done on top of a log that was changed: restore the evidence folder as a whole from a backup"
 
 
@@ -57,20 +58,18 @@ def hashes_of(root: Path, document: StatementDocument) -> Mapping[str, tuple[byt
     """
     found = {}
     for subject in document.subject:
-        path = evidence_path(root, subject.digest.sha256)
-        if subject.name not in LOGGED or not path.exists():
+        if subject.name not in LOGGED:
             continue
-        content = path.read_bytes()
+        path = evidence_path(root, subject.digest.sha256)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # erased: its hashes stay
+            continue
         if sha256_hex(content) != subject.digest.sha256:
             msg = f"the {subject.name} of cycle {document.predicate.sequence} was changed after it was written"
             raise EvidenceError(msg, advice=f"{path}: {_RESTORE}")
         found[subject.name] = tuple(map(leaf_hash, leaves_of(content)))
     return found
-
-
-def checkpoint_path(root: Path, stem: str) -> Path:
-    """Return where the checkpoint after a cycle lies."""
-    return root / CHECKPOINTS / (stem + CHECKPOINT_SUFFIX)
 
 
 class FileEvidenceLog:
@@ -111,7 +110,7 @@ class FileEvidenceLog:
         """
         self._known = None
         try:
-            self._append(b"".join(made.hashes))
+            self._write(b"".join(made.hashes), made.section.before.size * HASH_BYTES)
             self._checkpoint(attestation_stem(head.sequence, head.cycle_id), made.section)
             self._known = _Known(_digest(head), made.frontier, self._stamp())
         except OSError as error:
@@ -145,7 +144,7 @@ class FileEvidenceLog:
             if replay.frontier is None or source.size != replay.frontier.size * HASH_BYTES:
                 _refuse("it has leaves that no statement tells of: statements at the end were removed")
             frontier, tail = replay.frontier, source.tail
-        self._repair(tail, sections)
+        self._repair(tail, source.size - len(tail), sections)
         return _Known(_digest(head), frontier, self._stamp())
 
     def _statements(self) -> Iterator[tuple[str, StatementDocument]]:
@@ -155,7 +154,7 @@ class FileEvidenceLog:
         parsed = (parse_name(name) for name in names if name.endswith(STATEMENT_SUFFIX))
         for sequence, cycle_id, suffix in sorted(name for name in parsed if name is not None):
             stem = attestation_stem(sequence, cycle_id)
-            yield stem, read_statement((folder / (stem + suffix)).read_bytes())
+            yield stem, parsed_statement((folder / (stem + suffix)).read_bytes())
 
     def _same_key(self, stem: str, section: LogSection) -> None:
         ours = self._key.verifier
@@ -165,12 +164,12 @@ class FileEvidenceLog:
                 msg, advice="take keys/log.pem from a backup, or begin a chain of its own with a new state_dir"
             )
 
-    def _repair(self, tail: bytes, sections: Mapping[str, LogSection]) -> None:
+    def _repair(self, tail: bytes, start: int, sections: Mapping[str, LogSection]) -> None:
         """Add the hashes and the checkpoints that a crash kept from the disk; what is there stays as it is."""
         make_folder(self._path.parent)
         make_folder(self._root / CHECKPOINTS)
         if tail:
-            self._append(tail)
+            self._write(tail, start)
         with os.scandir(self._root / CHECKPOINTS) as found:
             written = {one.name.removesuffix(CHECKPOINT_SUFFIX) for one in found if one.stat().st_size}
         for stem in sections.keys() - written:
@@ -180,50 +179,15 @@ class FileEvidenceLog:
         if not vkey.exists():
             create_file(vkey, self._key.verifier.text.encode() + b"\n")
 
-    def _append(self, content: bytes) -> None:
-        append_to_file(self._path, content)
+    def _write(self, content: bytes, start: int) -> None:
+        """Write hashes at their place: a process that was paused here and goes on after its heir adds none twice."""
+        write_into_file(self._path, content, start)
 
     def _checkpoint(self, stem: str, section: LogSection) -> None:
         """Write the checkpoint after a cycle, unsynced: it follows from the statement, and is written again if lost."""
         path = checkpoint_path(self._root, stem)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as sink:
             sink.write(self._key.note(section.checkpoint))
-
-
-class HashFile:
-    """The file of leaf hashes, read a stretch at a time."""
-
-    def __init__(self, content: BinaryIO, size: int) -> None:
-        self._content = content
-        self._size = size
-        self.tail = b""
-        """Bytes that belong behind the end of the file and are not there yet."""
-
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
-        """Open the file for reading; one that is not there yet is empty."""
-        if not path.exists():
-            yield cls(BytesIO(), 0)
-            return
-        with path.open("rb") as content:
-            yield cls(content, os.fstat(content.fileno()).st_size)
-
-    @property
-    def size(self) -> int:
-        """Return the number of bytes, the tail included."""
-        return self._size + len(self.tail)
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from one place up to another; fewer when the file ends before."""
-        self._content.seek(start)
-        found = self._content.read(max(0, min(stop, self._size) - start))
-        return found + self.tail[max(0, start - self._size) : max(0, stop - self._size)]
-
-    def hashes(self, start: int, stop: int) -> tuple[bytes, ...]:
-        """Return the leaf hashes from one index up to another; fewer when the file ends before."""
-        found = self.read(start * HASH_BYTES, stop * HASH_BYTES)
-        return tuple(found[at : at + HASH_BYTES] for at in range(0, len(found) - HASH_BYTES + 1, HASH_BYTES))
 
 
 def _kept_from_the_log(source: HashFile, place: Place, files: Mapping[str, tuple[bytes, ...]]) -> bytes:

@@ -146,7 +146,9 @@ class FileEvidenceStore:
         """Return what a statement that waits says of its signing; raises `EvidenceError` when it cannot be read."""
         predicate = read_statement(self.statement(waiting)).predicate
         return Stated(
-            signing_mode=predicate.reconciler.signing_mode, finished_at=datetime.fromisoformat(predicate.finished_at)
+            signing_mode=predicate.reconciler.signing_mode,
+            genesis=predicate.chain_genesis.sha256,
+            finished_at=datetime.fromisoformat(predicate.finished_at),
         )
 
     def head(self, recorded: Sequence[CycleEntry] = ()) -> Link | None:
@@ -202,10 +204,13 @@ class FileEvidenceStore:
 
     def _put_beside(self, sequence: int, path: Path, content: bytes, what: str) -> None:
         try:
-            if path.exists() and not self._names.of(sequence):
+            self._refuse_taken(sequence)
+            if path.exists():
                 remove_file(path)  # a crash came before the statement: nothing ever rested on this
             if content:
                 self._create(path, content)
+            if content and self._names.of(sequence) and path.read_bytes() == content:
+                remove_file(path)  # an heir attested the cycle without it while this process was paused
         except OSError as error:
             _cannot("store", what, error)
 
@@ -266,6 +271,7 @@ def _link(statement: Path) -> Link:
         digest=_digest(content),
         outcome=predicate.outcome,
         signing_mode=predicate.reconciler.signing_mode,
+        genesis=predicate.chain_genesis.sha256,
     )
 
 

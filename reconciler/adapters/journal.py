@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Self
 
-from sqlalchemy import URL, Connection, Table, func, insert, select
+from sqlalchemy import URL, Connection, Table, func, insert, or_, select
 
 from inventory.roster.model import AcceptedRoster
 from reconciler.adapters.journal_database import BUSY_TIMEOUT_SECONDS, Database
@@ -22,6 +22,7 @@ from reconciler.adapters.journal_rows import (
     load_touch,
     pending_query,
     refuse_other,
+    since_uptime,
 )
 from reconciler.adapters.journal_schema import (
     approval_uses,
@@ -62,8 +63,8 @@ from reconciler.core.model import (
     PlanDigest,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome, Reverted
-from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch
+from reconciler.core.record import Breadth, CycleOutcome, Reverted
+from reconciler.ports import CycleEntry, Intent, JournalEntry, Touch, Uptime
 
 SHORTEST_PREFIX = 8
 """Characters of an action id that `entry` asks for at least."""
@@ -108,13 +109,14 @@ class SqlJournal:
         """Return the open database, for the audit trail that lives beside the journal's tables."""
         return self._database
 
-    def take_over(self, now: datetime) -> int:
+    def take_over(self, now: datetime, uptime: Uptime | None = None) -> int:
         """Raise the epoch and return it: from now on older holders cannot write an intent."""
+        steady = {} if uptime is None else {"boot": uptime.boot, "uptime_seconds": uptime.seconds}
 
         def work(connection: Connection) -> int:
             self._check_lease()
             epoch = current_epoch(connection) + 1
-            connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now)))
+            connection.execute(insert(epochs).values(epoch=epoch, taken_at=rfc3339(now), **steady))
             return epoch
 
         self._epoch = self._database.repeated("take over the journal", work)
@@ -163,8 +165,10 @@ class SqlJournal:
         self._ended = (*known, *takewhile(lambda entry: entry.statement_digest != "", later))
         return found
 
-    def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
-        """Keep a plan with the reasons that hold it (none: approved)."""
+    def record_plan(
+        self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime, breadth: Breadth = Breadth.WHOLE
+    ) -> None:
+        """Keep a plan with the reasons that hold it (none: approved), and how much its cycle looked at."""
         row = {
             "cycle_id": plan.cycle_id,
             "plan_digest": plan.digest,
@@ -172,6 +176,7 @@ class SqlJournal:
             "held": bool(held),
             "hold_reasons": document(tuple(held)),
             "document": document(plan),
+            "breadth": breadth.value,
         }
         with self._database.writing(f"record the plan of cycle {plan.cycle_id}") as connection:
             self._as_writer(connection)
@@ -320,11 +325,14 @@ class SqlJournal:
         """Return intents without an outcome, and those not shown to be gone though the act may have been made."""
         return self._unsettled.entries()
 
-    def touched_since(self, since: datetime) -> Sequence[Touch]:
-        """Return the principals named by intents since an instant, each provider, principal and effect once."""
+    def touched_since(self, since: datetime, uptime: Uptime | None = None) -> Sequence[Touch]:
+        """Return the principals named by intents since an instant, each provider, principal and effect once.
+
+        With an uptime, also those since then by the clock that nobody sets.
+        """
         query = (
             select(intents.c.provider, intents.c.principal_id, intents.c.effect)
-            .where(intents.c.recorded_at >= rfc3339(since))
+            .where(or_(intents.c.recorded_at >= rfc3339(since), *since_uptime(uptime)))
             .distinct()
             .order_by(intents.c.provider, intents.c.principal_id, intents.c.effect)
         )

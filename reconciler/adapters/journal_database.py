@@ -14,11 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, column, create_engine, event, inspect, make_url, select, table
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from reconciler.adapters.journal_commits import SharedCommits
 from reconciler.adapters.journal_errors import Contended, in_words
 from reconciler.adapters.journal_postgresql import open_engine, postgresql_url
+from reconciler.adapters.journal_schema import REVISION
 from reconciler.core.errors import JournalError
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
@@ -34,7 +31,8 @@ OLDEST_SQLITE: Final = (3, 40, 0)
 """The oldest SQLite that the journal is tested with (Debian 12's)."""
 _MIGRATION_LOCK: Final = 0x61726D67
 """First half of the advisory lock under which tables are made."""
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_VERSIONS: Final = table("alembic_version", column("version_num"))
+"""Where Alembic notes which migration was the last."""
 _PAUSES_SECONDS: Final = (0.02, 0.1, 0.3, 1.0)
 """Between attempts of a transaction that another one undid."""
 
@@ -100,25 +98,27 @@ class Database:
         self.engine.dispose()
 
     def _migrate(self) -> None:
-        scripts = ScriptDirectory.from_config(_alembic())
-        if self._current(scripts):
+        if self._revision() == REVISION:
             return
-        with self._alone_migrating(), in_words("bring the journal to the current schema"):
-            if self._current(scripts):
-                return  # another process was faster
-            with self.engine.execution_options(writer=True, migrating=True).begin() as connection:
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+        # Loading the migrations costs more than all else that a command does: only where there is something to migrate.
+        from reconciler.adapters.journal_migrations import knows, upgrade  # noqa: PLC0415 - the reason stands above
 
-    def _current(self, scripts: ScriptDirectory) -> bool:
-        """Say whether the tables are the current ones; raises `JournalError` for those of a later version."""
+        with self._alone_migrating(), in_words("bring the journal to the current schema"):
+            current = self._revision()
+            if current == REVISION:
+                return  # another process was faster
+            if current is not None and not knows(current):
+                msg = f"the journal has schema {current}, which this version does not know"
+                raise JournalError(msg, advice="it was written by a newer version: upgrade, or restore an older backup")
+            with self.engine.execution_options(writer=True, migrating=True).begin() as connection:
+                upgrade(connection)
+
+    def _revision(self) -> str | None:
+        """Return the migration that the tables are at; None before the first."""
         with self.reading("read the journal's schema version") as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-            msg = f"the journal has schema {current}, which this version does not know"
-            raise JournalError(msg, advice="it was written by a newer version: upgrade, or restore an older backup")
-        return current == scripts.get_current_head()
+            if not inspect(connection).has_table(_VERSIONS.name):
+                return None
+            return connection.execute(select(_VERSIONS.c.version_num)).scalar()
 
     @contextmanager
     def _alone_migrating(self) -> Iterator[None]:
@@ -133,12 +133,6 @@ class Database:
                 yield
             finally:
                 alone.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK}, hashtext(current_schema()))")
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
 
 
 def _engine(url: str | URL, busy_timeout_seconds: float) -> Engine:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from reconciler.adapters.journal_database import Database
 from reconciler.adapters.journal_schema import cycles, intents, plans
 from reconciler.adapters.journal_values import load_holds, load_instant, load_plan
 from reconciler.core.canonical import rfc3339
 from reconciler.core.model import HoldReason, Plan
+from reconciler.core.record import Breadth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,9 @@ class KeptPlan:
     expires_at: datetime
     sequence: int
     """Of the cycle that held it."""
-    newest: bool
-    """Whether the last cycle that came to a plan came to this one: otherwise it saw another world, or less of it."""
+    standing: bool
+    """Whether the last whole cycle came to it, or a smaller one since: otherwise a whole look at the world saw another.
+    """
     carried_out: bool
     """Whether acts were begun from it since it was held."""
 
@@ -35,7 +37,13 @@ def held_plans(
     `beginning` is what their digest begins with. Raises `JournalError`.
     """
     latest = select(func.max(plans.c.position)).where(plans.c.held).group_by(plans.c.plan_digest)
-    newest = select(plans.c.plan_digest).order_by(plans.c.position.desc()).limit(1).scalar_subquery()
+    whole = func.coalesce(plans.c.breadth, Breadth.WHOLE.value) == Breadth.WHOLE.value
+    last = select(plans.c.position, plans.c.plan_digest).where(whole).order_by(plans.c.position.desc()).limit(1)
+    last_whole = last.subquery()
+    standing = or_(
+        plans.c.position >= func.coalesce(select(last_whole.c.position).scalar_subquery(), 0),
+        plans.c.plan_digest == select(last_whole.c.plan_digest).scalar_subquery(),
+    )
     begun = (
         select(func.count())
         .where(intents.c.plan_digest == plans.c.plan_digest, intents.c.recorded_at >= cycles.c.started_at)
@@ -43,7 +51,7 @@ def held_plans(
         .scalar_subquery()
     )
     query = (
-        select(plans, cycles.c.sequence, (plans.c.plan_digest == newest).label("newest"), begun.label("begun"))
+        select(plans, cycles.c.sequence, standing.label("standing"), begun.label("begun"))
         .join_from(plans, cycles, plans.c.cycle_id == cycles.c.cycle_id)
         .where(plans.c.position.in_(latest), plans.c.plan_digest.startswith(beginning, autoescape=True))
         .order_by(plans.c.position.desc())
@@ -57,7 +65,7 @@ def held_plans(
                 reasons=load_holds(row.hold_reasons),
                 expires_at=load_instant(row.expires_at),
                 sequence=row.sequence,
-                newest=row.newest,
+                standing=row.standing,
                 carried_out=row.begun > 0,
             )
             for row in connection.execute(query)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from inventory.model import PrincipalId, ProviderName
 from reconciler.adapters.journal_schema import (
@@ -20,7 +20,7 @@ from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import LeaseLost
 from reconciler.core.model import CycleId, Effect, Mode, OutcomeState, PlanDigest, Touch, VerificationState
 from reconciler.core.record import CycleOutcome
-from reconciler.ports import CycleEntry, Intent, JournalEntry
+from reconciler.ports import CycleEntry, Intent, JournalEntry, Uptime
 
 
 def current_epoch(connection: Connection) -> int:
@@ -34,6 +34,14 @@ def refuse_other(epoch: int, connection: Connection) -> None:
     if current != epoch:
         msg = f"this process holds epoch {epoch} of the journal, the writer now holds {current}"
         raise LeaseLost(msg, advice="another process took over: let this one end")
+
+
+def since_uptime(uptime: Uptime | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition that an intent's writer had taken over since an uptime; none where it is not known."""
+    if uptime is None:
+        return ()
+    since = (epochs.c.boot == uptime.boot, epochs.c.uptime_seconds >= uptime.seconds)
+    return (intents.c.epoch.in_(select(epochs.c.epoch).where(*since)),)
 
 
 def pending_query(now: datetime) -> Select[tuple[object, ...]]:

@@ -4,10 +4,13 @@ The migrations under `migrations/` make them; a test compares both. Instants are
 microseconds, which sorts as time does in every database.
 """
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -20,13 +23,22 @@ from sqlalchemy import (
 
 METADATA = MetaData()
 
+REVISION: Final = "0004"
+"""The newest migration: tables at this revision are the ones below."""
+
 epochs = Table(
     "epochs",
     METADATA,
     Column("epoch", Integer, primary_key=True, autoincrement=False),
     Column("taken_at", String(32), nullable=False),
+    Column("boot", String(64)),
+    Column("uptime_seconds", Float),
+    Index("ix_epochs_boot", "boot", "uptime_seconds"),
 )
-"""One row for each take-over; the highest one is the only writer of intents."""
+"""One row for each take-over; the highest one is the only writer of intents.
+
+`boot` and `uptime_seconds` say when by a clock that nobody sets, where the machine tells which of its starts this is.
+"""
 
 cycles = Table(
     "cycles",
@@ -54,7 +66,10 @@ plans = Table(
     Column("held", Boolean(create_constraint=False), nullable=False),
     Column("hold_reasons", Text, nullable=False),
     Column("document", Text, nullable=False),
+    Column("breadth", String(16)),
 )
+"""`breadth` is how much its cycle looked at; rows from before revision 0004 have none, and count as whole."""
+
 approvals = Table(
     "approvals",
     METADATA,
@@ -92,6 +107,7 @@ intents = Table(
     Column("action", Text, nullable=False),
     Column("before", Text, nullable=False),
     Index("ix_intents_recorded_at", "recorded_at"),
+    Index("ix_intents_epoch", "epoch"),
 )
 """Provider, principal and effect stand beside the action's document for the counters of the sliding window."""
 

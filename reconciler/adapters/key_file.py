@@ -29,6 +29,11 @@ def private_key(path: Path, make: Callable[[], PrivateKeyTypes], *, what: str) -
         make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             create_file(path, pem)
+    return read_key(path, what=what)
+
+
+def read_key(path: Path, *, what: str) -> PrivateKeyTypes:
+    """Return the key in a PEM file; raises `SigningError` and OSError as `private_key` does."""
     try:
         return serialization.load_pem_private_key(_content(path, what), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

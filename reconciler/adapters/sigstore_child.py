@@ -1,18 +1,12 @@
-"""The process in which one keyless signature is made: the library it uses waits for ever on some answers.
-
-Reads one order (JSON) from stdin and writes lines of JSON to stdout: a `step` before each service is asked, so that
-whoever ends this process at a deadline can say who did not answer, and at last `done` or `refused`.
-"""
+"""The process in which one keyless signature is made: the library it uses waits for ever on some answers."""
 
 import base64
 import json
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 import requests
 from sigstore.dsse import Statement
@@ -21,6 +15,7 @@ from sigstore.oidc import IdentityToken, detect_credential
 from sigstore.sign import SigningContext
 
 from reconciler.adapters import token_sources
+from reconciler.adapters.child_work import Order, Steps, Tell, serve
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.keyless import Services, acceptance, becomes_public
 from reconciler.adapters.sigstore_identity import TrustedIdentity
@@ -28,29 +23,14 @@ from reconciler.core.canonical import dumps
 from reconciler.core.errors import SigningError, UnverifiedSignature
 from reconciler.signing_settings import SigstoreSettings
 
-_GRACE_SECONDS = 10
-"""This process ends itself so long after the deadline, should nobody be left to end it."""
 _MOST_TOLD = 200
-Tell = Callable[[dict[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(Steps):
     """One order, and whom to tell of each step."""
 
     settings: SigstoreSettings
-    tell: Tell
-
-    @contextmanager
-    def step(self, service: str, place: str, advice: str) -> Iterator[None]:
-        """Say that a service is asked now; whatever goes wrong meanwhile becomes a `SigningError` that names it."""
-        self.tell({"step": service, "place": place, "advice": advice})
-        try:
-            yield
-        except SigningError as error:
-            raise type(error)(f"{service} ({place}): {error}", advice=error.advice) from error
-        except Exception as error:  # the library's errors have no common parent, and some are private to it
-            raise SigningError(f"{service} ({place}): {reason(error)}", advice=advice) from error
 
 
 def sign(work: Work, payload: bytes) -> bytes:
@@ -195,31 +175,14 @@ def _message(response: requests.Response) -> str:
     return f": {' '.join(message.split())[:_MOST_TOLD]}" if isinstance(message, str) else ""
 
 
-def perform(order: dict[str, Any], tell: Tell) -> None:
-    """Carry out one order and tell of its end: `done`, or `refused` or `unverified` with advice."""
-    work = Work(settings=SigstoreSettings.model_validate(order["settings"]), tell=tell)
-    try:
-        if order["verb"] == "check":
-            tell({"done": check(work)})
-        else:
-            tell({"done": sign(work, base64.b64decode(order["payload"])).decode()})
-    except SigningError as error:
-        kind = "unverified" if isinstance(error, UnverifiedSignature) else "refused"
-        tell({kind: str(error), "advice": error.advice})
-
-
-def main(source: TextIO, sink: TextIO) -> None:
-    """Take one order from `source` and answer to `sink`."""
-    logging.getLogger("sigstore").setLevel(logging.ERROR)  # at DEBUG it would log whole statements
-    order = json.load(source)
-    signal.alarm(int(order["settings"]["deadline_seconds"]) + _GRACE_SECONDS)
-
-    def tell(line: dict[str, str]) -> None:
-        sink.write(json.dumps(line) + "\n")
-        sink.flush()
-
-    perform(order, tell)
+def perform(order: Order, tell: Tell) -> str:
+    """Carry out one order."""
+    work = Work(settings=SigstoreSettings.model_validate(order["settings"]), tell=tell, reason=reason)
+    if order["verb"] == "check":
+        return check(work)
+    return sign(work, base64.b64decode(order["payload"])).decode()
 
 
 if __name__ == "__main__":
-    main(sys.stdin, sys.stdout)
+    logging.getLogger("sigstore").setLevel(logging.ERROR)  # at DEBUG it would log whole statements
+    serve(sys.stdin, sys.stdout, perform)

@@ -5,16 +5,13 @@ key: when a service does not answer, nothing is signed, and the error names the 
 """
 
 import base64
-import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from reconciler.adapters.keyless import MODE, signer_name
+from reconciler.adapters.signing_child import SigningChild
 from reconciler.adapters.sigstore_bundle import read_bundle
-from reconciler.core.errors import EvidenceError, SigningError, UnverifiedSignature
+from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.evidence_ports import SignedStatement
 from reconciler.signing_settings import SigstoreSettings
 
@@ -31,6 +28,7 @@ class KeylessSigner:
         """Take the settings; nothing is asked yet. `cache` keeps what the instance's TUF repository said."""
         self._settings = settings
         self._cache = cache
+        self._child = SigningChild(_CHILD, settings.deadline_seconds, _ADVICE)
 
     @property
     def mode(self) -> str:
@@ -69,54 +67,15 @@ class KeylessSigner:
         order = {
             "verb": verb,
             "settings": self._settings.model_dump(mode="json"),
+            "deadline_seconds": self._settings.deadline_seconds,
             "payload": base64.b64encode(payload).decode(),
         }
-        output, complaint = self._run(json.dumps(order).encode())
-        whole = output[: output.rfind(b"\n") + 1]  # a child that was ended may have been writing
-        lines = [json.loads(line) for line in whole.splitlines()]
-        last: dict[str, str] = lines[-1] if lines else {}
-        if "refused" in last:
-            raise SigningError(f"not signed: {last['refused']}", advice=last["advice"])
-        if "unverified" in last:
-            raise UnverifiedSignature(f"not signed: {last['unverified']}", advice=last["advice"])
-        if "done" not in last:
-            asked = f"{last['step']} ({last['place']})" if last else "the signing process"
-            raise SigningError(f"not signed: {asked} {complaint}", advice=last.get("advice", _ADVICE))
-        return last["done"]
+        return self._child.ordered(order, self._told())
 
-    def _run(self, order: bytes) -> tuple[bytes, str]:
-        """Run the child; return its output and, when it did not end well, what to say of that."""
-        try:
-            process = subprocess.Popen(  # noqa: S603 - this very interpreter, with fixed arguments
-                [sys.executable, "-P", "-m", _CHILD],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise SigningError(f"the signing process cannot be started: {error.strerror}", advice=_ADVICE) from error
-        with process:
-            try:
-                output, errors = process.communicate(order, timeout=self._settings.deadline_seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                output, _ = process.communicate()
-                return output, f"did not answer within {self._settings.deadline_seconds:g} s"
-        return output, f"ended with code {process.returncode}{_kind_of(errors)}"
-
-    def _environment(self) -> dict[str, str]:
-        """Return our own environment with the library's cache in the state folder, and the instance's authorities."""
+    def _told(self) -> dict[str, str]:
+        """Return the place of the library's cache in the state folder, and the instance's authorities."""
         told = {"XDG_DATA_HOME": str(self._cache / "data"), "XDG_CACHE_HOME": str(self._cache / "cache")}
         told["NETRC"] = os.devnull  # a password for the same host would be sent in the token's place
         if self._settings.ca_file is not None:
             told["REQUESTS_CA_BUNDLE"] = str(self._settings.ca_file)
-        return {**os.environ, **told}  # noqa: TID251 - proxies, and tokens of CI, are told to children this way
-
-
-def _kind_of(errors: bytes) -> str:
-    """Return the name of the error that ended the child: its text, and what it was handling, stay untold."""
-    lines = errors.decode(errors="replace").strip().splitlines()
-    name = lines[-1].split(":")[0].strip() if lines else ""
-    return f" ({name.rpartition('.')[2]})" if name.replace(".", "").isidentifier() else ""
+        return told

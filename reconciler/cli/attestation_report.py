@@ -1,17 +1,19 @@
 """What `attestations verify` answers: an exit code, a document, or sentences."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from reconciler.adapters.attestations import Problem, Report
+from reconciler.adapters.attestations import Report
+from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
+from reconciler.adapters.pack_order import Manifest
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.sigstore_bundle import MODE
+from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
 from reconciler.core.canonical import rfc3339
@@ -20,7 +22,24 @@ WITH_GAPS: Final = 3
 """Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
-_NO_WITNESS = "No transparency log, no trusted time: the key file is all that this rests on."
+_NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What verification has to say."""
+
+    report: Report
+    source: KeySource
+    period: Period
+    manifest: Manifest | None
+    """None for a state folder."""
+    notes: tuple[str, ...]
+    """What a pack should show and does not."""
+    erased: ErasedCount
+    """What was destroyed, and is on record as destroyed."""
+
+
 _COLUMNS: Final = {
     "cycles": "cycles",
     "complete": "complete",
@@ -40,25 +59,18 @@ _COLUMNS: Final = {
 SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
-def with_damaged(report: Report, damaged: Sequence[str]) -> Report:
-    """Return the report with a problem for each file of a zip file that the zip file's own checksum refuses."""
-    if not damaged:
-        return report
-    told = (
-        Problem(cycle_id="", code="pack_damaged", message=f"{name} was changed in the zip file") for name in damaged
-    )
-    return replace(report, verified=False, head=None, problems=(*told, *report.problems))
-
-
-def exit_code(report: Report, source: KeySource) -> int:
-    """Return 0 for verified, 1 for not, 3 for verified with gaps or by a key of the same folder."""
+def exit_code(answer: Answer) -> int:
+    """Return 0 for verified, 1 for not, 3 for verified with gaps, with less shown than promised, or by itself alone."""
+    report = answer.report
     if not report.verified:
         return ERROR
-    return WITH_GAPS if report.gaps or report.incomplete or source is KeySource.STORE else OK
+    less = report.gaps or report.incomplete or answer.notes or answer.source is KeySource.STORE
+    return WITH_GAPS if less else OK
 
 
-def document(report: Report, source: KeySource, period: Period) -> dict[str, object]:
-    """Return the report as the schema `attestations-verify` has it."""
+def document(answer: Answer) -> dict[str, object]:
+    """Return the answer as the schema `attestations-verify` has it."""
+    report, source, manifest = answer.report, answer.source, answer.manifest
     return {
         "verified": report.verified,
         "cycles": report.cycles,
@@ -71,7 +83,28 @@ def document(report: Report, source: KeySource, period: Period) -> dict[str, obj
         "self_consistent_only": source is KeySource.STORE,
         "head": None if report.head is None else str(report.head),
         "evidence": {"checked": report.evidence_checked, "absent": report.evidence_absent},
-        "period": _period_document(period),
+        "not_shown": list(answer.notes),
+        "pack": None
+        if manifest is None
+        else {
+            "profile": manifest.profile,
+            "disclose": manifest.disclose,
+            "seed": manifest.seed,
+            "after": None if manifest.after is None else f"{manifest.after.sequence}:{manifest.after.digest}",
+        },
+        "erased": answer.erased.told(),
+        "log": None if report.log is None else _log_document(report.log),
+        "period": _period_document(answer.period),
+    }
+
+
+def _log_document(log: LogState) -> dict[str, object]:
+    return {
+        "origin": log.section.origin,
+        "verifier_key": log.section.verifier_key,
+        "size": log.section.after.size,
+        "root": log.section.after.root,
+        "recomputed": log.recomputed,
     }
 
 
@@ -89,28 +122,66 @@ def _period_document(period: Period) -> dict[str, object]:
     return told | period.coverage()
 
 
-def print_report(report: Report, source: KeySource, period: Period) -> None:
-    """Print the report for people, problems first."""
+def print_report(answer: Answer) -> None:
+    """Print the answer for people, problems first."""
+    report, source, period = answer.report, answer.source, answer.period
     for problem in report.problems:
         typer.echo(f"{problem.code}: {problem.message}")
     typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
     rests_on = "key" if report.mode == MODE else "trusted root"
     typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
+    _print_pack(answer.manifest)
     _print_when(period)
     _print_months(period)
     _print_not_covered(period)
+    _print_lacks(answer)
+    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
+    _print_erased(answer.erased)
+    if report.log is not None:
+        typer.echo(f"log of all records: {report.log.section.after.size}, {_how_far(report.log)}")
+    if report.head is not None:
+        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
+    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
+    if source is KeySource.STORE:
+        typer.echo(SELF_CONSISTENT)
+
+
+def _print_lacks(answer: Answer) -> None:
+    report = answer.report
     if report.gaps:
         typer.echo(f"interrupted cycles without an attestation: {', '.join(map(str, report.gaps))}")
     if report.incomplete:
         typer.echo(f"cycles that could not see, decide or do everything: {len(report.incomplete)}")
         for cycle_id in report.incomplete:
             typer.echo(f"  {cycle_id}")
-    typer.echo(f"evidence files checked: {report.evidence_checked}; not here: {report.evidence_absent}")
-    if report.head is not None:
-        typer.echo(f"head {report.head} (keep it elsewhere; --expect-head finds a tail that was cut off)")
-    typer.echo(_NO_WITNESS if report.mode == MODE else _WITNESSED)
-    if source is KeySource.STORE:
-        typer.echo(SELF_CONSISTENT)
+    for note in answer.notes:
+        typer.echo(f"not shown: {note}")
+
+
+def _print_pack(manifest: Manifest | None) -> None:
+    if manifest is None:
+        return
+    seed = f", drawn by the seed {manifest.seed}" if manifest.seed else ""
+    typer.echo(f"pack for {manifest.profile}; disclosed: {manifest.disclose}{seed}")
+    if manifest.after is not None:
+        before = f"{manifest.after.sequence}:{manifest.after.digest}"
+        typer.echo(f"begins with cycle {manifest.first.sequence}, in the middle of the chain, after {before}")
+
+
+def _print_erased(erased: ErasedCount) -> None:
+    if erased.cycles:
+        parts = f"{erased.keys} keys, {erased.disclosures} disclosures, {erased.logs} logs"
+        typer.echo(f"erased on record: {parts} of {erased.cycles} cycles")
+    if erased.unfinished:
+        typer.echo(f"cycles whose erasure is recorded and not finished: {erased.unfinished} (erase them again)")
+    if erased.erasures.unreadable:
+        typer.echo(f"unreadable lines in the record of erasures: {erased.erasures.unreadable}")
+
+
+def _how_far(log: LogState) -> str:
+    if log.recomputed:
+        return "its root recomputed (keep a checkpoint elsewhere: --expect-checkpoint finds a log rewritten since)"
+    return "its root as the statements tell it: neither all hashes nor all records are here to recompute it"
 
 
 def _print_when(period: Period) -> None:

@@ -14,8 +14,10 @@ from typing import Annotated
 
 import typer
 
-from reconciler.adapters.attestations import Head, attestation_root, public_key_of
+from reconciler.adapters.attestation_head import Head
+from reconciler.adapters.attestations import attestation_root, public_key_of
 from reconciler.adapters.pack_file import opened
+from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
 from reconciler.core.errors import EvidenceError
@@ -45,6 +47,8 @@ class Place:
     """The cycles that the journal knows, oldest first."""
     damaged: tuple[str, ...] = ()
     """Files of a zip file that its own checksums refuse."""
+    manifest: Manifest | None = None
+    """What a pack says of itself; None for a state folder."""
 
 
 Locate = Callable[[Path | None], Place]
@@ -69,6 +73,10 @@ IssuerOption = Annotated[str | None, typer.Option("--issuer", help="Who must vou
 HeadOption = Annotated[
     str | None,
     typer.Option("--expect-head", help="SEQUENCE:DIGEST, or a file that holds it: finds a tail that was cut off."),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--expect-checkpoint", help="Checkpoint file that you kept: finds a log rewritten or cut off since."),
 ]
 
 
@@ -116,12 +124,18 @@ def opened_place(locate: Locate, config: Path | None, pack: Path | None) -> Iter
         return
     with opened(pack) as found:
         root = attestation_root(found.folder)
+        own = Place(
+            root=root,
+            trusted=lambda: VerifyingKey.from_file(public_key_of(root)),
+            damaged=found.damaged,
+            manifest=read_manifest(root),
+        )
         if config is None:
-            yield Place(root=root, trusted=lambda: VerifyingKey.from_file(public_key_of(root)), damaged=found.damaged)
+            yield own
             return
         place = locate(config)
         ours = root.resolve() == attestation_root(place.root).resolve()  # a pack may be older than the journal
-        yield replace(place, root=root, journal=place.journal if ours else (), damaged=found.damaged)
+        yield replace(own, trusted=place.trusted, journal=place.journal if ours else ())
 
 
 def configured_place(config: Path | None) -> Place:
@@ -137,6 +151,15 @@ def configured_place(config: Path | None) -> Place:
         with open_journal(settings) as opened:
             journal = tuple(opened.cycles())
     return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)
+
+
+def expected_checkpoint(path: Path | None) -> bytes | None:
+    """Read the checkpoint that an auditor kept. Raises `EvidenceError`."""
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        msg = f"the checkpoint {path} cannot be read: {error.strerror}"
+        raise EvidenceError(msg, advice="give the file that you kept of the folder checkpoints") from error
 
 
 def expected_head(text: str | None) -> Head | None:

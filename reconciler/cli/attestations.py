@@ -7,7 +7,6 @@ the folder: it is given, or configured.
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestation_document import read_statement
-from reconciler.adapters.attestations import Attestation, attestations_in, verify
-from reconciler.adapters.evidence_pack import write_pack
-from reconciler.adapters.pack_period import Period, following
-from reconciler.cli.attestation_report import document, exit_code, print_report, with_damaged
+from reconciler.adapters.attestations import Attestation, attestations_in
+from reconciler.cli.attestation_chain import chain_command
+from reconciler.cli.attestation_export import export_command
+from reconciler.cli.attestation_leaf import leaf_command
+from reconciler.cli.attestation_report import document, exit_code, print_report
 from reconciler.cli.attestation_trust import (
+    CheckpointOption,
     ConfigOption,
     Given,
     HeadOption,
@@ -30,10 +31,13 @@ from reconciler.cli.attestation_trust import (
     PackOption,
     RootOption,
     configured_place,
+    expected_checkpoint,
     expected_head,
     opened_place,
     trusted_of,
 )
+from reconciler.cli.attestation_verdict import answer_of
+from reconciler.cli.erase import erase
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.cli.replay import replay_command
 from reconciler.cli.unsigned import pending, retry
@@ -42,7 +46,7 @@ from reconciler.core.errors import EvidenceError
 
 
 class _Commands:
-    """The four commands; `locate` is how they find a configured store."""
+    """The commands that look; `locate` is how they find a configured store."""
 
     def __init__(self, locate: Locate) -> None:
         self._locate = locate
@@ -57,6 +61,7 @@ class _Commands:
         identity: IdentityOption = None,
         issuer: IssuerOption = None,
         expect_head: HeadOption = None,
+        expect_checkpoint: CheckpointOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
@@ -66,20 +71,18 @@ class _Commands:
         given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
         with opened_place(self._locate, config, pack) as place:
             trusted, source = trusted_of(place, given, from_store=config is None and pack is not None)
-            period = Period()
-            found = verify(
-                place.root,
+            answer = answer_of(
+                place,
                 trusted,
-                expected_head=expected_head(expect_head),
-                journal=place.journal,
-                each=following(period, trusted),
+                source,
+                head=expected_head(expect_head),
+                checkpoint=expected_checkpoint(expect_checkpoint),
             )
-        report = with_damaged(found, place.damaged)
         if output is Output.JSON:
-            typer.echo(json.dumps(document(report, source, period), indent=2))
+            typer.echo(json.dumps(document(answer), indent=2))
         else:
-            print_report(report, source, period)
-        raise typer.Exit(exit_code(report, source))
+            print_report(answer)
+        raise typer.Exit(exit_code(answer))
 
     def list(self, config: ConfigOption = None, pack: PackOption = None, output: OutputOption = Output.TABLE) -> None:
         """List the attestations as they lie there, unverified.
@@ -118,36 +121,6 @@ class _Commands:
             raise EvidenceError(msg, advice="run `attestations verify`") from error
         typer.echo(json.dumps(statement, indent=2, ensure_ascii=False))
 
-    def export(  # noqa: PLR0913 - each is an option of the command line
-        self,
-        *,
-        out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
-        config: ConfigOption = None,
-        pack: PackOption = None,
-        key: KeyOption = None,
-        trust_root: RootOption = None,
-        identity: IdentityOption = None,
-        issuer: IssuerOption = None,
-        output: OutputOption = Output.TABLE,
-    ) -> None:
-        """Verify, then write all attestations with the means to check them into one zip file for an auditor.
-
-        Example: access-reconciler attestations export --out attestations.zip
-        """
-        given = Given(key=key, trust_root=trust_root, identity=identity, issuer=issuer)
-        with opened_place(self._locate, config, pack) as place:
-            trusted, _ = trusted_of(place, given, from_store=config is None and pack is not None)
-            report = with_damaged(verify(place.root, trusted, journal=place.journal), place.damaged)
-            for problem in report.problems:
-                typer.echo(problem.message, err=True)
-            write_pack(place.root, trusted, report, out)
-        head = None if report.head is None else str(report.head)
-        if output is Output.JSON:
-            written = {"out": str(out), "cycles": report.cycles, "signer": report.signer, "head": head}
-            typer.echo(json.dumps(written, indent=2))
-            return
-        typer.echo(f"{report.cycles} attestations written to {out}; signer {report.signer}; head {report.head}")
-
 
 def build_app(locate: Locate = configured_place) -> typer.Typer:
     """Return the command group; `locate` finds a configured store."""
@@ -156,8 +129,11 @@ def build_app(locate: Locate = configured_place) -> typer.Typer:
     group.command("verify")(commands.verify)
     group.command("list")(commands.list)
     group.command("show")(commands.show)
-    group.command("export")(commands.export)
+    group.command("export")(export_command(locate))
+    group.command("chain")(chain_command(locate))
+    group.command("verify-leaf")(leaf_command(locate))
     group.command("replay")(replay_command(locate))
+    group.command("erase")(erase)
     group.command("pending")(pending)
     group.command("retry")(retry)
     return group

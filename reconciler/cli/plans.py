@@ -46,7 +46,7 @@ class Case:
             return "carried_out"
         if self.kept.expires_at <= self.now:
             return "expired"
-        return "waiting" if self.kept.newest else "moved"
+        return "waiting" if self.kept.standing else "moved"
 
     @property
     def releasable(self) -> bool:
@@ -64,7 +64,7 @@ DigestArgument = Annotated[
 def list_plans(config: ConfigOption = DEFAULT_CONFIG, output: OutputOption = Output.TABLE) -> None:
     """List the held plans that have not expired, the latest first: why each is held, and who approved it so far.
 
-    Takes no lease and asks no provider: the daemon goes on. A plan that `moved` is not what the last cycle came to.
+    Takes no lease and asks no provider: the daemon goes on. A plan `moved` when a whole cycle has come to another one.
 
     Example: access-reconciler plans list
     """

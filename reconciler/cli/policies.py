@@ -13,6 +13,7 @@ from reconciler.cli.display import print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_check import REFUSED, check, try_tests
+from reconciler.cli.policies_diff import diff
 from reconciler.cli.policies_place import FolderArgument, policy_place
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError
@@ -22,10 +23,11 @@ from reconciler.policies.catalogue import catalogue
 from reconciler.policies.waiving import waivers_list
 
 app: Final = typer.Typer(
-    name="policies", help="Check, test and list policies before they decide anything.", no_args_is_help=True
+    name="policies", help="Check, test, compare and list policies before they decide anything.", no_args_is_help=True
 )
 app.command("check")(check)
 app.command("test")(try_tests)
+app.command("diff")(diff)
 
 
 @app.command("list")

@@ -21,6 +21,7 @@ from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
 from reconciler.cli.streams import Counted, open_streams
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
+from reconciler.daemon.handing_over import TrailDesk
 from reconciler.daemon.health import Health, Silence
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.notify_socket import NotifySocket
@@ -162,8 +163,10 @@ class _Workshops:
             assemble(self._settings, self._ceiling, self.telling, purpose=None, lease=self._lease) as made,
         ):
             self._health.assembled()
-            house = replace(made.house, attester=replace(made.house.attester, at_once=False))  # see SigningDesk
-            yield Workshop(house=house, rules=made.rules, quick=quick)
+            trail = TrailDesk(made.house.audit)
+            attester = replace(made.house.attester, at_once=False)  # see SigningDesk
+            with trail.at_work():
+                yield Workshop(house=replace(made.house, attester=attester, audit=trail), rules=made.rules, quick=quick)
 
     def outdated(self) -> bool:
         """Say whether a secret file is another one now."""

@@ -327,7 +327,13 @@ def inputs_refused(record: CycleRecord) -> tuple[AuditRecord, ...]:
     return tuple({one.key: one for one in refused}.values())
 
 
-_INPUT_OF_ERROR: Final = {"RosterRefused": "roster", "PolicyError": "policies", "Undecided": "policies"}
+_INPUT_OF_ERROR: Final = {
+    "RosterRefused": "roster",
+    "PolicyError": "policies",
+    "PolicyFileError": "policies",
+    "Undecided": "policies",
+    "Waiver refused": "waivers",
+}
 """Errors of a cycle that mean: an input was refused; what precedes the colon of the record's line."""
 
 

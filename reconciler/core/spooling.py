@@ -108,6 +108,8 @@ class Stated:
     """What a statement says of how it is to be signed, and since when it waits."""
 
     signing_mode: str
+    genesis: str
+    """Binds its chain to an installation and a signer."""
     finished_at: datetime
     """When its cycle ended."""
 

@@ -47,6 +47,8 @@ class Link:
     """How that cycle ended, where it was read."""
     signing_mode: str = ""
     """How it says that it is signed, where it was read."""
+    genesis: str = ""
+    """The digest that binds its chain to an installation and a signer, where it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.model import PolicySet, Rule, Waiver
 from reconciler.policies.declared import Declared
 from reconciler.policies.item_fields import unknown_fields
+from reconciler.policies.null_order import unguarded
 from reconciler.policies.probes import probe
 from reconciler.policies.problems import Level, Problem, in_order
 from reconciler.policies.rule_form import banned_advice, module_problems, rule_of, rule_problems
@@ -89,6 +90,7 @@ def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Itera
     unread |= {problem.path for problem in refused}
     yield from _formatted(opa, [name for name, _ in sources.rego if name not in unread])
     yield from unknown_fields(modules)
+    yield from unguarded(modules)
     by_rule: dict[str, list[Module]] = {}
     for module in modules:
         yield from module_problems(module, declared.config)

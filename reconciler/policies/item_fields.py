@@ -23,22 +23,27 @@ _Function = tuple[str, str, int]
 
 def unknown_fields(modules: Sequence[Module]) -> Iterator[Problem]:
     """Yield each reference to a field that no access item has: the rule would be silent, without an error."""
+    for module, rule, items in item_variables(modules):
+        for path, node in references(rule):
+            if len(path) > 1 and path[0] in items and path[1] not in _KNOWN:
+                near = get_close_matches(path[1], _KNOWN, n=1)
+                line, column = place(node)
+                yield Problem(
+                    path=module.path,
+                    line=line,
+                    column=column,
+                    code="undefined_field",
+                    message=f"{path[0]}.{path[1]}: an access item has no such field, so the rule would be silent",
+                    advice=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_KNOWN)}",
+                )
+
+
+def item_variables(modules: Sequence[Module]) -> Iterator[tuple[Module, Node, frozenset[str]]]:
+    """Yield every rule with its module and the variables that hold an access item in it."""
     functions = _taking_items(modules)
     for module in modules:
         for rule in module.rules:
-            items = _items(module, rule, functions)
-            for path, node in references(rule):
-                if len(path) > 1 and path[0] in items and path[1] not in _KNOWN:
-                    near = get_close_matches(path[1], _KNOWN, n=1)
-                    line, column = place(node)
-                    yield Problem(
-                        path=module.path,
-                        line=line,
-                        column=column,
-                        code="undefined_field",
-                        message=f"{path[0]}.{path[1]}: an access item has no such field, so the rule would be silent",
-                        advice=f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_KNOWN)}",
-                    )
+            yield module, rule, _items(module, rule, functions)
 
 
 def _taking_items(modules: Sequence[Module]) -> frozenset[_Function]:
@@ -84,11 +89,18 @@ def _call(node: Node) -> Sequence[Node]:
     return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
-def _handed_on(module: Module, rule: Node, items: frozenset[str]) -> Iterator[tuple[tuple[str, str], int]]:
-    """Yield the functions that a rule calls with an item, and at which position."""
+def calls(rule: Node) -> Iterator[Sequence[Node]]:
+    """Yield operator and operands of every call in a rule."""
     for node in nodes(rule):
         parts = _call(node)
-        called = module.resolve(path_of(parts[0])) if parts else None
+        if parts:
+            yield parts
+
+
+def _handed_on(module: Module, rule: Node, items: frozenset[str]) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield the functions that a rule calls with an item, and at which position."""
+    for parts in calls(rule):
+        called = module.resolve(path_of(parts[0]))
         for position, operand in enumerate(parts[1:]):
             if called and operand.get("type") == "var" and operand["value"] in items:
                 yield called, position

@@ -28,7 +28,7 @@ from reconciler.core.model import (
     VerificationState,
 )
 from reconciler.core.record import CycleOutcome, Reverted
-from reconciler.ports import Intent, Journal
+from reconciler.ports import Intent, Journal, Uptime
 from tests.builders import NOW, action, credential, grant, principal
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.world import plan_of
@@ -326,6 +326,21 @@ def test_held_plans_are_found_by_digest(journal: Journal) -> None:
     assert journal.held_plan(plan.digest) == (held, holds, LATER)
     with pytest.raises(JournalError):
         journal.record_plan(held, holds, LATER)
+
+
+def test_touches_count_by_either_clock(journal: Journal) -> None:
+    """Who was touched counts by the time of day, or by the uptime of the same start of the machine."""
+    epoch = journal.take_over(NOW, Uptime(boot="one", seconds=1000.0))
+    intent = an_intent(epoch=epoch)
+    journal.record_intent(intent)
+    action_ = intent.action
+    touch = Touch(provider=action_.provider, principal_id=action_.principal.principal_id, effect=action_.effect)
+    later = NOW + timedelta(days=400)
+    assert tuple(journal.touched_since(later)) == ()
+    assert tuple(journal.touched_since(later, Uptime(boot="one", seconds=1000.0))) == (touch,)
+    assert tuple(journal.touched_since(later, Uptime(boot="one", seconds=1000.5))) == ()
+    assert tuple(journal.touched_since(later, Uptime(boot="two", seconds=0.0))) == ()
+    assert tuple(journal.touched_since(NOW, Uptime(boot="two", seconds=0.0))) == (touch,)
 
 
 def test_the_last_roster_is_remembered(journal: Journal) -> None:

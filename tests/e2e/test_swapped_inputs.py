@@ -19,7 +19,7 @@ from tests.unit.test_hostile_files import ENDLESS, YAML_BOMBS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 POLL_SECONDS = 2.0
-NOTICED_SECONDS = 20.0
+NOTICED_SECONDS = 60.0
 """A poll, settling, a cycle, and a machine with other work."""
 ROSTER = "worker_id,status,last_day_of_work\nW1,active,\nW2,active,\n"
 
@@ -87,9 +87,15 @@ class Mounted:
         return str(self.events("cycle.ended")[-1]["outcome"])
 
     def refused(self) -> list[str]:
-        """Return the codes of the inputs that were refused so far."""
-        records = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [one["facts"]["code"] for one in records if one["kind"] == "refused_input"]
+        """Return the codes of the inputs that were refused so far, once the trail tells of every cycle that ended."""
+        deadline = time.monotonic() + NOTICED_SECONDS
+        while True:
+            records = [json.loads(line) for line in self.audit.read_text().splitlines() if line.endswith("}")]
+            told = sum(one["kind"] == "cycle" for one in records)
+            if told >= len(self.events("cycle.ended")):
+                return [one["facts"]["code"] for one in records if one["kind"] == "refused_input"]
+            assert time.monotonic() < deadline, f"the trail tells of {told} cycles"
+            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -124,7 +130,10 @@ def test_a_roster_that_is_no_roster_any_more(mounted: Mounted) -> None:
 
 
 def test_policies_that_go_and_come_back(mounted: Mounted) -> None:
-    """Folders removed and made again, a bomb, a pipe among the rules: refused while there, and never for good."""
+    """Folders removed and made again, a bomb, a pipe among the rules: refused while there, and never for good.
+
+    A waiver that cannot be read waives nothing, and ends no cycle.
+    """
     policies = mounted.here / "policies"
     aside = mounted.mount.parent / "aside"
     assert mounted.after(lambda: policies.rename(aside)) == "failed"
@@ -132,8 +141,8 @@ def test_policies_that_go_and_come_back(mounted: Mounted) -> None:
     assert mounted.after(lambda: shutil.rmtree(policies)) == "failed"
     assert mounted.after(lambda: shutil.copytree(peers.ROOT / "policies", policies)) == "partial"
     bomb = policies / "waivers" / "bomb.yaml"
-    assert mounted.after(lambda: bomb.write_text(YAML_BOMBS["lists in lists"])) == "failed"
+    assert mounted.after(lambda: bomb.write_text(YAML_BOMBS["lists in lists"])) == "partial"
     assert mounted.after(bomb.unlink) == "partial"
     assert mounted.after(lambda: os.mkfifo(policies / "access" / "odd.rego")) == "failed"
     assert mounted.after(mounted.swap) == "partial"
-    assert mounted.refused() == ["PolicyError"] * 4
+    assert mounted.refused() == ["PolicyError", "PolicyError", "Waiver refused", "PolicyFileError"]

@@ -99,6 +99,7 @@ class House:
     def house(self, mode: Mode, decide_at: datetime | None = None) -> CycleHouse:
         return CycleHouse(
             clock=self.clock,
+            boot="one",
             new_cycle_id=lambda: f"00000000-0000-4000-8000-{next(self._numbers):012d}",
             journal=self.journal,
             attester=self.attester,

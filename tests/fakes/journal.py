@@ -20,8 +20,8 @@ from reconciler.core.model import (
     Touch,
     VerificationState,
 )
-from reconciler.core.record import CycleOutcome, Reverted
-from reconciler.ports import CycleEntry, Intent, JournalEntry
+from reconciler.core.record import Breadth, CycleOutcome, Reverted
+from reconciler.ports import CycleEntry, Intent, JournalEntry, Uptime
 
 
 class MemoryJournal:
@@ -38,11 +38,13 @@ class MemoryJournal:
         self._entries: dict[ActionId, JournalEntry] = {}
         self._undos_begun: list[datetime] = []
         self._rosters: list[AcceptedRoster] = []
+        self._uptimes: dict[int, Uptime | None] = {}
         self._observed: set[tuple[str, str]] = set()
 
-    def take_over(self, now: datetime) -> int:
+    def take_over(self, now: datetime, uptime: Uptime | None = None) -> int:
         with self._lock:
             self.epoch += 1
+            self._uptimes[self.epoch] = uptime
             return self.epoch
 
     def begin_cycle(self, cycle_id: CycleId, mode: Mode, now: datetime) -> int:
@@ -62,7 +64,9 @@ class MemoryJournal:
     def cycles(self) -> Sequence[CycleEntry]:
         return tuple(self._cycles.values())
 
-    def record_plan(self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime) -> None:
+    def record_plan(
+        self, plan: Plan, held: Sequence[HoldReason], expires_at: datetime, breadth: Breadth = Breadth.WHOLE
+    ) -> None:
         with self._lock:
             _refuse(any(known.cycle_id == plan.cycle_id for known, _, _ in self._plans))
             self._plans.append((plan, tuple(held), expires_at))
@@ -147,11 +151,17 @@ class MemoryJournal:
             )
         )
 
-    def touched_since(self, since: datetime) -> Sequence[Touch]:
+    def touched_since(self, since: datetime, uptime: Uptime | None = None) -> Sequence[Touch]:
+        def steady(epoch: int) -> bool:
+            taken = self._uptimes.get(epoch)
+            if uptime is None or taken is None or taken.boot != uptime.boot:
+                return False
+            return taken.seconds >= uptime.seconds
+
         touches = {
             (intent.action.provider, intent.action.principal.principal_id, intent.action.effect)
             for intent in (entry.intent for entry in self._entries.values())
-            if intent.recorded_at >= since
+            if intent.recorded_at >= since or steady(intent.epoch)
         }
         return tuple(
             Touch(provider=provider, principal_id=principal_id, effect=effect)

@@ -49,6 +49,7 @@ class Office:
             document["predicate"]["sequence"] = number
             chain.files(number)[0].write_bytes(dumps(document))
         self.root = chain.store.root
+        self.genesis = str(document["predicate"]["chainGenesis"]["sha256"])
         self.clock = FakeClock(NOW)
         self.pen = Pen()
         self.spool = self.another()
@@ -56,7 +57,14 @@ class Office:
     def another(self) -> Spool:
         """Return the spool as another process finds it."""
         store = FileEvidenceStore(self.root)
-        return Spool(store=store, signer=self.pen, clock=self.clock, random_bytes=lambda n: b"\xff" * n, pace=PACE)
+        return Spool(
+            store=store,
+            signer=self.pen,
+            genesis=self.genesis,
+            clock=self.clock,
+            random_bytes=lambda n: b"\xff" * n,
+            pace=PACE,
+        )
 
     def left(self) -> list[int]:
         """Return what waits."""

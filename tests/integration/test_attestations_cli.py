@@ -26,6 +26,7 @@ from tests.peers import require
 from tests.record_builders import (
     Chain,
     attested_chain,
+    cut_off,
     cycle_id,
     cycle_record,
     inventory_facts,
@@ -77,8 +78,11 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
     told = json.loads(result.stdout)
     assert problems("attestations-verify", told) == []
     period = told.pop("period")
+    assert (told.pop("pack"), told.pop("not_shown")) == (None, [])
     assert (period["first_sequence"], period["last_sequence"], period["whole_cycles"]) == (1, 2, 2)
     assert period["not_covered"] == []
+    log = told.pop("log")
+    assert (log["origin"], log["size"], log["recomputed"]) == ("access-reconciler.dev/log/test-installation", 12, True)
     assert told == {
         "verified": True,
         "cycles": 2,
@@ -91,6 +95,7 @@ def test_the_operator_verifies_with_the_configured_key(chain: Chain) -> None:
         "self_consistent_only": False,
         "head": f"2:{chain.links[1].digest}",
         "evidence": {"checked": 11, "absent": 0},
+        "erased": dict.fromkeys(("cycles", "keys", "disclosures", "logs", "unfinished", "unreadable"), 0),
     }
 
 
@@ -134,8 +139,7 @@ def test_a_cut_off_tail_is_found(chain: Chain, tmp_path: Path) -> None:
     key = str(chain.store.root / "keys" / "attestation.pub")
     offline = ("verify", "--dir", str(chain.store.root), "--key", key)
     assert run(build_app(), *offline, "--expect-head", str(head)).exit_code == 0
-    for path in chain.files(2):
-        path.unlink()
+    cut_off(chain, 2)
     assert run(configured(chain), "verify").exit_code == 1
     assert run(build_app(), *offline).exit_code == 0
     assert run(build_app(), *offline, "--expect-head", str(head)).exit_code == 1
@@ -298,8 +302,7 @@ def test_a_pack_is_complete_deterministic_and_verifies(chain: Chain, tmp_path: P
         pack.extractall(folder)
         contents = {name: pack.read(name) for name in pack.namelist()}
     manifest = json.loads(contents.pop("manifest.json"))
-    assert manifest["sha256"] == {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    assert len(contents) == 7
+    assert manifest["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     assert not any(b"PRIVATE KEY" in content for content in contents.values())
     key = tmp_path / "given.pub"
     key.write_bytes(chain.signer.verifying_key.pem)

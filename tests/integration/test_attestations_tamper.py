@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.adapters.attestations import Head, verify
+from reconciler.adapters.attestation_head import Head
+from reconciler.adapters.attestations import verify
 from reconciler.adapters.key_signer import KeySigner
 from reconciler.core.errors import EvidenceError
 from reconciler.core.model import CycleId
@@ -18,6 +19,7 @@ from tests.record_builders import (
     Chain,
     attested_chain,
     blamed,
+    cut_off,
     cycle_id,
     cycle_record,
     inventory_facts,
@@ -104,12 +106,12 @@ def test_a_removed_cycle_is_named(chain: Chain, sequence: int) -> None:
 
 
 def test_several_removed_cycles_are_named(chain: Chain) -> None:
-    """The last of a row of removed cycles is named by id, the others by sequence."""
+    """Each of a row of removed cycles is named: by the one that follows it, or by its checkpoint."""
     for sequence in (2, 3):
         for path in chain.files(sequence):
             path.unlink()
     report = verified(chain)
-    assert blamed(report) == {(cycle_id(3), "missing")}
+    assert blamed(report) == {(cycle_id(2), "missing"), (cycle_id(3), "missing")}
     assert "so are all others after cycle 1" in report.problems[0].message
 
 
@@ -173,8 +175,7 @@ def test_a_truncated_tail_is_found_by_the_head(chain: Chain) -> None:
     """The folder alone cannot tell that its end was cut off; the head that somebody kept can."""
     head = Head.parse(f"5:{chain.links[4].digest}")
     assert verify(chain.store.root, chain.key, expected_head=head).verified
-    for path in chain.files(5):
-        path.unlink()
+    cut_off(chain, 5)
     assert verified(chain).verified
     report = verify(chain.store.root, chain.key, expected_head=head)
     assert blamed(report) == {("", "truncated")}
@@ -191,9 +192,7 @@ def test_an_older_head_lies_on_the_chain(chain: Chain) -> None:
 def test_a_truncated_tail_is_found_by_the_journal(chain: Chain) -> None:
     """On the operator's machine the journal knows each cycle that was removed, by id."""
     journal = journal_of(chain)
-    for sequence in (4, 5):
-        for path in chain.files(sequence):
-            path.unlink()
+    cut_off(chain, 4)
     report = verify(chain.store.root, chain.key, journal=journal)
     assert blamed(report) == {(cycle_id(4), "missing"), (cycle_id(5), "missing")}
 

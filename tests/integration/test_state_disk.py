@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.adapters.attestations import verify
 from reconciler.adapters.journal import SqlJournal
@@ -137,6 +138,31 @@ def test_evidence_that_cannot_be_kept_ends_the_cycle(
             house.run()
     assert refused.value.advice
     assert len(house.providers[PROVIDER].effects) == 1
+    whole_again(house, disk, tmp_path)
+
+
+def test_a_disk_that_fills_before_the_signature(
+    house: House, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full once the cycle is stated: it ended well, its act is told, nobody is asked to sign what could not be kept."""
+    real, signed = type(house.attester).sign, []
+
+    def sign(*args: Any) -> Any:
+        disk.fill()
+        return real(*args)
+
+    # What is logged goes to a file of pytest, which takes as little as any other.
+    with monkeypatch.context() as patched, capture_logs():
+        patched.setattr(type(house.attester), "sign", sign)
+        patched.setattr(type(house.attester.signer), "sign", lambda _, payload: signed.append(payload))
+        record = house.run()
+    assert record.outcome is CycleOutcome.COMPLETE
+    assert "nothing is signed, as its signature could not be stored" in record.errors[-1]
+    assert signed == []
+    assert house.journal.cycles()[-1].outcome is CycleOutcome.COMPLETE
+    disk.free()
+    assert [one.sequence for one in house.attester.store.waiting()] == [2]
+    house.clock.sleep(3600)
     whole_again(house, disk, tmp_path)
 
 

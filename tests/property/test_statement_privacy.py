@@ -95,11 +95,12 @@ def personal_record(text: str) -> CycleRecord:
 
 @given(markers)
 def test_nothing_personal_is_stated(marker: tuple[str, str]) -> None:
-    """Neither the text, nor the name in it, nor a plain digest of either is in the statement or its logs."""
+    """Neither the text, nor the name in it, nor a plain digest of either is in statement, logs or checkpoint."""
     text, name = marker
     record = personal_record(text)
     files = dict(documents(record, KEY, nonces(), None).files)
-    published = [build_statement(record, statement_facts(record)), *(files[name] for name in LOGGED if name in files)]
+    facts = statement_facts(record)
+    published = [build_statement(record, facts), facts.log.checkpoint.body, *(files[name] for name in LOGGED)]
     for content in published:
         assert name.encode() not in content
         for secret in (text, name, text + "#1", text + "#2"):

@@ -155,11 +155,11 @@ class Company:
             )
         )
 
-    def waived(self, provider: ProviderName, principal_id: PrincipalId) -> bool:
-        """Say whether a waiver covers a principal now."""
+    def waived(self, provider: ProviderName, principal_id: PrincipalId, rule: str = "leaver") -> bool:
+        """Say whether a waiver excuses a principal from a rule now; it says nothing of any other rule."""
         now = self.clock.now()
         return any(
-            (one.provider, one.principal_id) == (provider, principal_id) and now < one.expires_at
+            (one.provider, one.principal_id, one.rule) == (provider, principal_id, rule) and now < one.expires_at
             for one in self.waivers
         )
 
@@ -170,7 +170,7 @@ class Company:
         found = set()
         if name in SPECIAL - {GHOST}:
             found.add("special")
-        if self.waived(action.provider, name):
+        if self.waived(action.provider, name, action.rule):
             found.add("waived")
         if action.effect is Effect.REVOKE and LINKS[action.provider] == "emails":
             found.add("unsure")

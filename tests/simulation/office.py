@@ -121,6 +121,7 @@ class Office:
             log = FailingLog(store.root, key, points)
         return CycleHouse(
             clock=company.clock,
+            boot="simulation",
             new_cycle_id=lambda: str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             journal=journal,
             attester=Attester(

@@ -21,6 +21,7 @@ from reconciler.core.audit import (
 from reconciler.core.canonical import dumps
 from reconciler.core.model import Action, Approval, Effect, HoldCode, HoldReason, OutcomeState
 from reconciler.core.record import CycleOutcome
+from reconciler.core.waivers import WaiverSet
 from tests.audit_history import CANARY, acts, made_plan, second, telling_principal
 from tests.builders import NOW, action, credential, grant, principal
 from tests.record_builders import cycle_id, cycle_record, roster_facts
@@ -121,6 +122,13 @@ def test_a_refused_roster_is_told() -> None:
 def test_refused_policies_are_told(error: str) -> None:
     """Policies that gave no usable decision are a refused input."""
     assert [one.facts["input"] for one in inputs_refused(cycle_record(errors=(error,)))] == ["policies"]
+
+
+def test_refused_waivers_are_told_without_their_text() -> None:
+    """However many waivers cannot be read, a cycle tells once that some could not."""
+    refused = WaiverSet(refused=(f"waivers/{CANARY}.yaml:3: no reason", "waivers/b.yaml:1: no owner"))
+    (told,) = inputs_refused(cycle_record(errors=refused.errors()))
+    assert told.facts == {"input": "waivers", "code": "Waiver refused"}
 
 
 def test_other_errors_are_no_refused_input() -> None:

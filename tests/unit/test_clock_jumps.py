@@ -3,6 +3,7 @@
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from reconciler.core.record import CycleOutcome
 from reconciler.daemon.service import BEAT_SECONDS
 from reconciler.daemon.wakeups import Reason
 from reconciler.execution import execute
+from tests import builders
 from tests.builders import PROVIDER
+from tests.fakes.engine import FakeEngine, found, leaver_only
 from tests.fakes.house import House
 from tests.fakes.loop import LONGEST
 from tests.fakes.loop import House as Loop
@@ -57,6 +60,32 @@ def test_a_jump_while_acting_repeats_no_act(house: House, jump: timedelta) -> No
     provider.on_effect = lambda *_: None
     house.run()
     assert len(provider.effects) == 1
+
+
+def leave(house: House, worker_id: str) -> None:
+    """Let HR say that somebody else has left as well."""
+
+    def gone_too(key: str, unit: dict[str, Any]) -> list[dict[str, Any]]:
+        left = unit["worker_id"] == worker_id
+        return [found(access_id) for access_id in unit["access"]] if left else leaver_only(key, unit)
+
+    house.feed.roster = builders.roster(*(builders.leaver(one) for one in ("L1", worker_id)))
+    house.engine = FakeEngine(gone_too)
+
+
+@pytest.mark.parametrize("jump", [HOUR, 2 * DAY, 400 * DAY], ids=str)
+def test_a_clock_set_forward_frees_no_cap(house: House, jump: timedelta) -> None:
+    """Whom the last 24 hours touched stays counted whatever the clock is set to, until as much time has gone by."""
+    one = Limits(max_principals=1)
+    assert house.run(limits=one).outcome is CycleOutcome.COMPLETE
+    house.clock.jump(jump)
+    leave(house, "E2")
+    record = house.run(limits=one)
+    assert record.outcome is CycleOutcome.HELD
+    assert HoldCode.CAP_COUNT in {reason.code for reason in record.guard.hold_reasons}
+    house.clock.sleep(DAY.total_seconds() + 1)
+    assert house.run(limits=one).outcome is CycleOutcome.COMPLETE
+    assert len(house.providers[PROVIDER].effects) == 2
 
 
 def approved(house: House, *, hours: int) -> str:

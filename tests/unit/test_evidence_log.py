@@ -3,20 +3,22 @@
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.evidence_log import FileEvidenceLog
-from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_key import LogKey
 from reconciler.core.checkpoint import read_checkpoint
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.merkle import Tree, leaf_hash, root
+from reconciler.core.record import CycleOutcome
 from reconciler.core.running_log import LOGGED, logged
-from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, statement_facts
+from tests.builders import PROVIDER
+from tests.fakes.house import House
+from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, log_file, statement_facts
 
 CYCLES = 3
 LEAVES = 6
@@ -42,9 +44,7 @@ class Kept:
 
     def leaf_file(self, name: str, sequence: int) -> Path:
         """Return where the evidence file of a cycle lies."""
-        document = self.chain.files(sequence)[0].read_text()
-        digest = document.split(f'"name":"{name}"', 1)[0].rsplit('"sha256":"', 1)[1][:64]
-        return evidence_path(self.root, digest)
+        return log_file(self.chain, sequence, name)
 
     def resume(self) -> None:
         """Start a process."""
@@ -147,6 +147,27 @@ def test_a_log_that_is_changed_under_a_process_is_recomputed(kept: Kept) -> None
     flip(kept.hashes)
     with pytest.raises(EvidenceError, match="log_changed"):
         log.resume(head)
+
+
+def test_nothing_is_taken_away_on_a_changed_log(tmp_path: Path) -> None:
+    """A whole cycle of a new process ends before it does anything; with the log as it was, it takes the access away."""
+    house = House(tmp_path)
+    house.observe_first()
+    path = tmp_path / "evidence" / "log" / "leaf-hashes"
+
+    def restart() -> None:
+        key = LogKey.open(tmp_path / "keys" / "log.pem", "test")
+        house.attester = replace(house.attester, log=FileEvidenceLog(tmp_path / "evidence", key))
+
+    flip(path)
+    restart()
+    with pytest.raises(EvidenceError, match="does not agree with the statements"):
+        house.run()
+    assert (house.providers[PROVIDER].effects, len(house.journal.cycles())) == ([], 1)
+    flip(path)
+    restart()
+    assert house.run().outcome is CycleOutcome.COMPLETE
+    assert [item for _, item in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
 
 
 def test_destroyed_leaves_do_not_matter(kept: Kept) -> None:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NewType, get_args, get_origin, get_type_hints
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
@@ -114,14 +112,6 @@ def test_the_file_is_private(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_migrations_make_the_declared_tables(path: Path) -> None:
-    """What the migrations build is what `journal_schema` declares, index by index."""
-    database = Database(sqlite_url(path))
-    with database.reading("compare") as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    database.close()
-
-
 def test_rows_are_never_changed(path: Path) -> None:
     """SQLite itself refuses to change or remove a row of any table of the journal."""
     with SqlJournal(sqlite_url(path)) as journal:
@@ -187,18 +177,6 @@ def test_who_was_taken_over_decides_nothing_more(path: Path) -> None:
         assert heir.pending_approvals(NOW) == ()
         assert heir.all_observed("policy") == {"sha256:p"}
         assert [one.outcome for one in heir.cycles()] == [CycleOutcome.COMPLETE, None]
-
-
-def test_a_newer_schema_is_refused(path: Path) -> None:
-    """A journal of a later version is not touched, and the advice says to upgrade."""
-    SqlJournal(sqlite_url(path)).close()
-    raw = sqlite3.connect(path)
-    raw.execute("UPDATE alembic_version SET version_num='9999'")
-    raw.commit()
-    raw.close()
-    with pytest.raises(JournalError, match="9999") as refused:
-        SqlJournal(sqlite_url(path))
-    assert "upgrade" in refused.value.advice
 
 
 def test_a_locked_journal_says_so(path: Path) -> None:

@@ -24,7 +24,7 @@ from reconciler.core.model import (
     OutcomeState,
     Plan,
 )
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.ports import Intent
 from tests.builders import action, credential, principal
 from tests.fakes.world import plan_of
@@ -48,13 +48,19 @@ class Installation:
         """Open the journal."""
         return SqlJournal(sqlite_url(self.state / "journal.sqlite3"))
 
-    def cycle(self, plan: Plan, *holds: HoldReason, expires_at: datetime | None = None) -> Plan:
+    def cycle(
+        self,
+        plan: Plan,
+        *holds: HoldReason,
+        expires_at: datetime | None = None,
+        breadth: Breadth = Breadth.WHOLE,
+    ) -> Plan:
         """Write a cycle that came to a plan, and return the plan as it is kept."""
         with self.journal() as journal:
             cycle_id = CycleId(f"cycle-{len(journal.cycles()) + 1}")
             journal.begin_cycle(cycle_id, Mode.ENFORCE, self.now)
             kept = replace(plan, cycle_id=cycle_id, created_at=self.now)
-            journal.record_plan(kept, holds, expires_at or self.now + timedelta(hours=24))
+            journal.record_plan(kept, holds, expires_at or self.now + timedelta(hours=24), breadth)
             outcome = CycleOutcome.HELD if holds else CycleOutcome.COMPLETE
             journal.finish_cycle(cycle_id, outcome, "sha256:" + "a" * 64, self.now)
         return kept
@@ -148,6 +154,25 @@ def test_a_world_that_moved_is_said(here: Installation, capsys: pytest.CaptureFi
     listed = here.ask(capsys, "plans", "list")
     assert [(one["plan_digest"], one["state"]) for one in listed] == [(new.digest, "waiting"), (old.digest, "moved")]
     assert here.ask(capsys, "status")["held_plans"] == [new.digest, old.digest]
+
+
+def test_what_a_few_leavers_need_moves_no_plan(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan of a whole cycle waits on beside those of leavers' cycles, held or not, until the next whole one."""
+    whole = here.cycle(plan_for("alice"), CAP)
+    urgent = here.cycle(plan_for("bob"), CAP, breadth=Breadth.LEAVERS)
+    here.cycle(plan_for(), breadth=Breadth.LEAVERS)
+    listed = here.ask(capsys, "plans", "list")
+    assert [(one["plan_digest"], one["state"]) for one in listed] == [
+        (urgent.digest, "waiting"),
+        (whole.digest, "waiting"),
+    ]
+    both = here.cycle(plan_for("alice", "bob"), CAP)
+    listed = here.ask(capsys, "plans", "list")
+    assert [(one["plan_digest"], one["state"]) for one in listed] == [
+        (both.digest, "waiting"),
+        (urgent.digest, "moved"),
+        (whole.digest, "moved"),
+    ]
 
 
 def test_what_is_past_is_not_listed_but_shown(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """An outage of signing, on a whole cycle: what is enforced stays the same, and every statement is signed in the end."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from reconciler.adapters.attestations import Report, verify
 from reconciler.adapters.evidence_store import FileEvidenceStore
+from reconciler.adapters.key_signer import KeySigner
+from reconciler.adapters.sigstore_signer import KeylessSigner
 from reconciler.core.errors import SigningError
 from reconciler.core.record import CycleOutcome
 from reconciler.core.spooling import StatementState
@@ -164,4 +167,97 @@ def test_a_dead_time_stamper_leaves_nothing_in_the_log(outage: Outage) -> None:
     assert outage.instance.rekor.size == before
     outage.instance.mend()
     outage.house.run()
+    assert outage.report().verified
+
+
+def test_another_signer_never_continues_a_chain(tmp_path: Path) -> None:
+    """A new key in the old one's place, or a service's in a file's, is refused before a cycle does anything."""
+    house = House(tmp_path)
+    house.observe_first()
+    house.attester = replace(house.attester, signer=KeySigner.open(tmp_path / "other" / "key.pem"))
+    with pytest.raises(SigningError, match="the attestations here are signed by another one than sha256:") as refused:
+        house.run()
+    assert "new state_dir" in refused.value.advice
+    assert house.providers[PROVIDER].effects == []
+
+
+def test_slow_services_are_waited_for(outage: Outage) -> None:
+    """Answers that come late and within the deadline are answers: nothing waits."""
+    for service in outage.instance.services.values():
+        service.slow_seconds = 0.1
+        service.fail(Fault.SLOW)
+    assert not outage.house.run().errors
+    assert outage.effects() == ["lea/access_key/1"]
+
+
+def test_a_token_that_ended_keeps_statements_waiting(outage: Outage) -> None:
+    """Nobody renews the token: what is done stays the same, and the first fresh token signs everything."""
+    token = outage.settings.token.file
+    assert token is not None
+    outage.instance.write_token(token, exp=int(time.time()) - 60)
+    record = outage.house.run()
+    assert record.outcome is CycleOutcome.COMPLETE
+    assert "the identity token ended" in record.errors[-1]
+    assert outage.effects() == ["lea/access_key/1"]
+    outage.house.clock.sleep(LONG)
+    assert "the identity token ended" in outage.house.run().errors[-1]
+    outage.instance.write_token(token)
+    outage.house.clock.sleep(LONG)
+    assert not outage.house.run().errors
+    assert outage.report().verified
+
+
+def test_an_issuer_whose_clock_is_ahead_keeps_statements_waiting(outage: Outage) -> None:
+    """A token that is not valid yet is refused before anybody sees it, and time itself mends that."""
+    token = outage.settings.token.file
+    assert token is not None
+    outage.instance.issuer.skew_seconds = 90
+    outage.instance.write_token(token)
+    before = outage.instance.fulcio.service.answered
+    assert "is not valid for another" in outage.house.run().errors[-1]
+    assert outage.instance.fulcio.service.answered == before
+    outage.instance.issuer.skew_seconds = 0
+    outage.instance.write_token(token)
+    outage.house.clock.sleep(LONG)
+    assert not outage.house.run().errors
+    assert outage.report().verified
+
+
+def test_a_log_key_that_is_rotated_and_one_that_is_removed(outage: Outage) -> None:
+    """Statements wait until the new key is in the trusted root; an old one taken out of it proves nothing any more."""
+    trust = outage.settings.trust_config_file
+    assert trust is not None
+    outage.instance.rekor.rotate()
+    rotated = outage.house.run()
+    assert "verification (of the fresh signature)" in rotated.errors[-1]
+    assert outage.effects() == ["lea/access_key/1"]
+    outage.instance.write_trust(trust)
+    outage.house.clock.sleep(LONG)
+    assert not outage.house.run().errors
+    assert outage.report().verified
+    first = outage.house.journal.cycles()[0].cycle_id
+    del outage.instance.rekor.keys[0]
+    outage.instance.write_trust(trust)
+    assert not outage.house.run().errors
+    problems = outage.report().problems
+    assert {one.cycle_id for one in problems} == {first}
+    assert {one.code for one in problems} == {"signature"}
+
+
+@pytest.mark.proof
+def test_a_black_hole_costs_one_deadline_and_not_one_a_cycle(outage: Outage) -> None:
+    """The log takes calls and never answers: the first cycle waits for the deadline, the next ones for nothing."""
+    settings = outage.settings.model_copy(update={"deadline_seconds": 15.0})
+    signer = KeylessSigner(settings, outage.folder / "cache")
+    outage.house.attester = replace(outage.house.attester, signer=signer)
+    outage.instance.rekor.service.fail(Fault.BLACK_HOLE)
+    assert "did not answer within 15 s" in outage.house.run().errors[-1]
+    assert outage.effects() == ["lea/access_key/1"]
+    began = time.monotonic()
+    for _ in range(3):
+        assert "did not answer within 15 s" in outage.house.run().errors[-1]
+    assert time.monotonic() - began < 15
+    outage.instance.mend()
+    outage.house.clock.sleep(LONG)
+    assert not outage.house.run().errors
     assert outage.report().verified

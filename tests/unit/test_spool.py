@@ -132,6 +132,14 @@ def test_no_statement_is_signed_in_a_mode_that_it_does_not_name(office: Office) 
     assert office.pen.asked == 0
 
 
+def test_no_statement_is_signed_by_another_than_its_chain_names(office: Office) -> None:
+    """A key that took the place of the one that began the chain signs nothing of what waits."""
+    with pytest.raises(SigningError, match="cycle 1 is to be signed by another one than sha256:pen") as told:
+        replace(office.spool, genesis="0" * 64).work()
+    assert told.value.advice
+    assert office.pen.asked == 0
+
+
 def test_one_process_signs_at_a_time(office: Office) -> None:
     """While somebody signs, nobody else does; who comes second says so, and finds the work done afterwards."""
     with office.another().store.signing.alone(0), pytest.raises(SigningError, match="another process is signing"):

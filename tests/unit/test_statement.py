@@ -10,11 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from inventory import errors as inventory_errors
+from inventory.errors import ProviderError
 from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
-from reconciler.core import merkle
+from reconciler.core import errors, merkle
 from reconciler.core.canonical import dumps, sha256_hex
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import EvidenceError, NotifyError, UndoRefused
 from reconciler.core.leaves import leaves_of
 from reconciler.core.model import (
     ActionId,
@@ -28,8 +30,10 @@ from reconciler.core.model import (
     VerificationState,
     Withheld,
 )
+from reconciler.core.predicate import ERROR_CODES
 from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState, LeaverVerdict, Reverted
 from reconciler.core.statement import Link, build_statement
+from reconciler.observation import RosterRefused
 from tests.builders import NOW, action, credential, finding, grant, principal
 from tests.record_builders import (
     action_result,
@@ -355,3 +359,13 @@ def test_a_statement_follows_an_earlier_one_only() -> None:
             record,
             statement_facts(record, previous=Link(sequence=3, cycle_id=cycle_id(3), digest="sha256:" + "1" * 64)),
         )
+
+
+def test_every_error_that_can_end_a_cycle_has_a_code() -> None:
+    """What a statement cannot name it calls unclassified, so no kind of error of a cycle goes without a word."""
+    never_in_a_cycle = {NotifyError, UndoRefused}
+    kinds = {one for module in (errors, inventory_errors) for one in vars(module).values() if isinstance(one, type)}
+    named = {
+        one.__name__ for one in kinds - never_in_a_cycle if issubclass(one, errors.ReconcilerError | ProviderError)
+    }
+    assert named | {RosterRefused.__name__} <= ERROR_CODES.keys() | {"ReconcilerError"}
