@@ -10,7 +10,7 @@ from reconciler.adapters.attestation_document import StatementDocument, read_sta
 from reconciler.adapters.disclosures import CycleLeaves
 from reconciler.adapters.evidence_store import FileEvidenceStore, attestation_stem, disclosures_path, evidence_path
 from reconciler.adapters.key_signer import KeySigner
-from reconciler.core.canonical import dumps, sha256_hex
+from reconciler.core.canonical import dumps
 from reconciler.core.document import EvaluationWorld
 from reconciler.core.grounds import Grounds, GroundsKeeper
 from reconciler.core.record import CycleOutcome, CycleRecord
@@ -100,13 +100,14 @@ class Disclosing:
     def packed(self, folder: Path, chosen: Mapping[int, list[tuple[str, int]]]) -> Path:
         """Lay out a pack that shows some leaves of each cycle, with the policies; return its folder."""
         (folder / "decisions").mkdir(parents=True)
-        (folder / "policy").mkdir()
         for sequence, places in chosen.items():
             shown = CycleLeaves.open(self.root, self.documents[sequence]).show(places)
             name = attestation_stem(sequence, cycle_id(sequence)) + ".jsonl"
             (folder / "decisions" / name).write_bytes(shown.content())
-            policies = self.evidence(sequence, "policy-bundle").read_bytes()
-            (folder / "policy" / f"{sha256_hex(policies)}.json").write_bytes(policies)
+            policies = self.evidence(sequence, "policy-bundle")
+            place = folder / policies.relative_to(self.root)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(policies.read_bytes())
         (folder / "attestations").symlink_to(self.root / "attestations")
         (folder / "keys").symlink_to(self.root / "keys")
         return folder

@@ -25,8 +25,6 @@ from reconciler.core.schemas import REQUEST_SCHEMA, FindingDocument, Instant
 
 SHOWN_FOLDER: Final = "decisions"
 """Where a pack holds the leaves that are shown, in a file for each cycle."""
-POLICY_FOLDER: Final = "policy"
-"""Where a pack holds the policies, each under the digest that statements name them by."""
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _T = TypeVar("_T", bound=BaseModel)
@@ -219,9 +217,8 @@ class DisclosedDecisions:
         """Return the digest of a cycle's policies, and the policies; None when they are not here, or are other ones."""
         named = {subject.name: subject.digest.sha256 for subject in document.subject}
         digest = named.get("policy-bundle", "")
-        places = (evidence_path(self.root, digest), self.root / POLICY_FOLDER / f"{digest}.json")
-        path = next((one for one in places if digest and one.is_file()), None)
-        if path is None:
+        path = evidence_path(self.root, digest)
+        if not digest or not path.is_file():
             return digest, None
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != digest:

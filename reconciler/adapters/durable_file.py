@@ -52,6 +52,19 @@ def append_to_file(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def write_into_file(path: Path, content: bytes, start: int) -> None:
+    """Write bytes at a place of a file durably, making it on first use; written twice, they are there once."""
+    new = not path.exists()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
+    with os.fdopen(handle, "wb") as sink:
+        sink.seek(start)
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if new:
+        _sync_folder(path.parent)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Put a whole file in the place of whatever has the name now, durably; readable by its owner only."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")  # O_EXCL, mode 0600

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from reconciler.adapters.attestation_document import StatementDocument, parsed_statement
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
-from reconciler.adapters.durable_file import OWNER_ONLY, append_to_file, create_file, make_folder
+from reconciler.adapters.durable_file import OWNER_ONLY, create_file, make_folder, write_into_file
 from reconciler.adapters.evidence_store import ATTESTATIONS, attestation_stem, evidence_path
 from reconciler.adapters.log_files import (
     CHECKPOINT_SUFFIX,
@@ -110,7 +110,7 @@ class FileEvidenceLog:
         """
         self._known = None
         try:
-            self._append(b"".join(made.hashes))
+            self._write(b"".join(made.hashes), made.section.before.size * HASH_BYTES)
             self._checkpoint(attestation_stem(head.sequence, head.cycle_id), made.section)
             self._known = _Known(_digest(head), made.frontier, self._stamp())
         except OSError as error:
@@ -144,7 +144,7 @@ class FileEvidenceLog:
             if replay.frontier is None or source.size != replay.frontier.size * HASH_BYTES:
                 _refuse("it has leaves that no statement tells of: statements at the end were removed")
             frontier, tail = replay.frontier, source.tail
-        self._repair(tail, sections)
+        self._repair(tail, source.size - len(tail), sections)
         return _Known(_digest(head), frontier, self._stamp())
 
     def _statements(self) -> Iterator[tuple[str, StatementDocument]]:
@@ -164,12 +164,12 @@ class FileEvidenceLog:
                 msg, advice="take keys/log.pem from a backup, or begin a chain of its own with a new state_dir"
             )
 
-    def _repair(self, tail: bytes, sections: Mapping[str, LogSection]) -> None:
+    def _repair(self, tail: bytes, start: int, sections: Mapping[str, LogSection]) -> None:
         """Add the hashes and the checkpoints that a crash kept from the disk; what is there stays as it is."""
         make_folder(self._path.parent)
         make_folder(self._root / CHECKPOINTS)
         if tail:
-            self._append(tail)
+            self._write(tail, start)
         with os.scandir(self._root / CHECKPOINTS) as found:
             written = {one.name.removesuffix(CHECKPOINT_SUFFIX) for one in found if one.stat().st_size}
         for stem in sections.keys() - written:
@@ -179,8 +179,9 @@ class FileEvidenceLog:
         if not vkey.exists():
             create_file(vkey, self._key.verifier.text.encode() + b"\n")
 
-    def _append(self, content: bytes) -> None:
-        append_to_file(self._path, content)
+    def _write(self, content: bytes, start: int) -> None:
+        """Write hashes at their place: a process that was paused here and goes on after its heir adds none twice."""
+        write_into_file(self._path, content, start)
 
     def _checkpoint(self, stem: str, section: LogSection) -> None:
         """Write the checkpoint after a cycle, unsynced: it follows from the statement, and is written again if lost."""

@@ -115,7 +115,10 @@ class TrustedIdentity:
                 yield Refusal(code="statement_changed", message="the proof is of another statement")
 
     def _misstated(self, entry: dict[str, Any]) -> Iterator[Refusal]:
-        """Hold what a log entry says of itself against its proof: the library proves one of each pair."""
+        """Hold what a log entry says of itself against its proof: the library proves one of each pair.
+
+        A Rekor of version 2 claims no time of its own, so none may stand there either.
+        """
         if entry["kindVersion"]["version"] != _TILES:
             return
         proof = entry["inclusionProof"]
@@ -124,6 +127,7 @@ class TrustedIdentity:
             note is not None
             and entry["logId"]["keyId"] in self._log_ids
             and entry["logIndex"] == proof["logIndex"]
+            and str(entry.get("integratedTime", "0")) == "0"
             and note["size"] == proof["treeSize"]
             and note["signatures"].startswith(f"— {note['origin']} ")
         )

@@ -189,10 +189,10 @@ class FailingLog(FileEvidenceLog):
         super().__init__(root, key)
         self._failpoints = failpoints
 
-    def _append(self, content: bytes) -> None:
+    def _write(self, content: bytes, start: int) -> None:
         self._failpoints.hit("before leaf hashes")
-        for part in (content[:7], content[7:]):
-            super()._append(part)
+        for part, place in ((content[:7], start), (content[7:], start + 7)):
+            super()._write(part, place)
             self._failpoints.hit("after leaf hashes")
 
     def _checkpoint(self, stem: str, section: LogSection) -> None:

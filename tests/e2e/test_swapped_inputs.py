@@ -19,7 +19,7 @@ from tests.unit.test_hostile_files import ENDLESS, YAML_BOMBS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 POLL_SECONDS = 2.0
-NOTICED_SECONDS = 20.0
+NOTICED_SECONDS = 60.0
 """A poll, settling, a cycle, and a machine with other work."""
 ROSTER = "worker_id,status,last_day_of_work\nW1,active,\nW2,active,\n"
 

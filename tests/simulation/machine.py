@@ -273,6 +273,8 @@ class CompanyLife(RuleBasedStateMachine):
             assert len(self.office.journal.entries()) == before, f"an intent after the lease was lost: {paused.place}"
         self.office.end()
         self.office = self._start()
+        # A statement that waited for the signature of one before it is signed by the next cycle.
+        self._cycle(Mode.ENFORCE)
         check_i17_chain(self.history)
 
     @rule()

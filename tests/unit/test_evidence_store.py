@@ -197,9 +197,11 @@ def test_destroying_a_key_makes_a_cycle_anonymous(store: FileEvidenceStore) -> N
     store.put_pseudonym_key(1, cycle_id(1), b"i" * 32)  # a crash came before the statement
     assert store.pseudonym_key(1, cycle_id(1)) == b"i" * 32
     store.put_statement(1, cycle_id(1), b"{}")
-    with pytest.raises(EvidenceError, match="cannot store the pseudonym key"):
+    with pytest.raises(EvidenceError, match="sequence 1 already has an attestation"):
         store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
     store.destroy_pseudonym_key(1, cycle_id(1))
+    with pytest.raises(EvidenceError, match="sequence 1 already has an attestation"):
+        store.put_pseudonym_key(1, cycle_id(1), b"j" * 32)
     with pytest.raises(EvidenceError, match="cannot read the pseudonym key"):
         store.pseudonym_key(1, cycle_id(1))
     with pytest.raises(EvidenceError, match="cannot destroy the pseudonym key"):
