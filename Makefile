@@ -10,10 +10,10 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo check gates architecture test proof mutation coverage policies fmt lock clean
+.PHONY: help setup demo check gates architecture test e2e-sigstore proof mutation coverage policies fmt lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 setup: ## Install what is missing: .venv from the hashed lock, OPA into .tools, Debian packages when root
 	@scripts/setup dev
@@ -24,6 +24,10 @@ demo: ## Set up, then run the sample company: real servers, three cycles, verifi
 
 test: setup gates ## Set up, then run every gate and every test
 	@.venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+e2e-sigstore: setup ## Set up, build the real services of Sigstore and cosign, then sign and verify with them
+	@scripts/sigstore-services
+	@.venv/bin/pytest -m services $(PYTEST_ARGS)
 
 proof: setup ## Set up, then run the long proofs that `make test` leaves out
 	@.venv/bin/pytest -m proof $(PYTEST_ARGS)

@@ -46,6 +46,12 @@ def require_node_verifier() -> list[str]:
     return [_present(program, "@sigstore/verify, or node to run it,"), str(script)]
 
 
+def require_sigstore_service(name: str) -> str:
+    """Do the same for one of the real services of Sigstore, or its `cosign`."""
+    program = ROOT / ".tools" / "sigstore" / name
+    return _present(str(program) if os.access(program, os.X_OK) else None, f"{name} of `make e2e-sigstore`")
+
+
 def _present(found: str | None, name: str) -> str:
     if found is None:
         message = f"{name} is not installed: run `make setup`"

@@ -4,12 +4,13 @@ import base64
 import binascii
 import copy
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from reconciler.core.canonical import dumps
-from tests.verifiers import Case
+from tests.verifiers import Case, Judge, b64
 
 Place = tuple[str | int, ...]
 
@@ -80,7 +81,7 @@ def _others(value: Any, samples: int) -> Iterator[str]:
     for index in _sampled(len(content), samples):
         if index not in spared:
             flipped = content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :]
-            yield base64.b64encode(flipped).decode()
+            yield b64(flipped)
 
 
 def _decoded(text: str) -> bytes | None:
@@ -100,3 +101,82 @@ def _sampled(length: int, samples: int) -> list[int]:
 
 def _neighbour(character: str) -> str:
     return chr(ord(character) ^ 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A cycle of ours, and the same cycle as a statement of another kind, both truly signed."""
+
+    case: Case
+    other_kind: Case
+    other_trust: dict[str, object]
+    """The trust configuration of another instance, whose services have the same names."""
+
+
+ANOTHER = "https://corp.example/workloads/another"
+WRONG: dict[str, Callable[[Offered], Case]] = {
+    "identity": lambda offered: replace(offered.case, identity=ANOTHER),
+    "identity, by its beginning": lambda offered: replace(offered.case, identity=offered.case.identity[:-1]),
+    "issuer": lambda offered: replace(offered.case, issuer=offered.case.issuer + "/"),
+    "trust root": lambda offered: replace(offered.case, trust=offered.other_trust),
+    "predicate type": lambda offered: offered.other_kind,
+    "subject": lambda offered: replace(offered.case, evidence=offered.case.evidence + b"\n"),
+}
+UNASKED = {
+    "ours": set[str](),
+    "sigstore": {"predicate type"},
+    "node": {"predicate type", "subject"},
+    "cosign": set[str](),
+}
+"""What a verifier is not there to check: docs/attestations.md says so to auditors."""
+
+UNREAD = {
+    "ours": set[str](),
+    "sigstore": {"tlogEntries.logIndex", "logId.keyId"},
+    "cosign": {
+        "tlogEntries.canonicalizedBody",  # made anew from what was signed
+        "kindVersion.kind",
+        "kindVersion.version",
+        "inclusionProof.logIndex",
+        "inclusionProof.rootHash",
+        "inclusionProof.treeSize",
+        "rfc3161Timestamps.signedTimestamp",  # not in what is stamped
+    },
+    "node": {
+        "tlogEntries.logIndex",
+        "inclusionProof.rootHash",  # the checkpoint's is taken
+        "inclusionProof.treeSize",
+        "certificate.rawBytes",  # only in how its DER is tagged
+        "rfc3161Timestamps.signedTimestamp",  # not in what is stamped; the trusted root's certificate is taken
+    },
+}
+"""Places of a bundle that a verifier does not rely on: changed, they change nothing of what it proves."""
+
+
+def wrongly_accepted(judge: Judge, offered: Offered, folder: Path) -> set[str]:
+    """Return which expectations that the bundle does not meet a verifier let pass."""
+    verdicts = judge([make(offered) for make in WRONG.values()], folder)
+    return {what for what, verdict in zip(WRONG, verdicts, strict=True) if verdict.accepted}
+
+
+def unread(judge: Judge, case: Case, samples: int, folder: Path) -> set[str]:
+    """Return the places of a bundle in which a verifier lets a changed bit pass: never with another statement."""
+    cases = list(changed(case, samples))
+    passed = set()
+    for (place, _), verdict in zip(cases, judge([other for _, other in cases], folder), strict=True):
+        if verdict.accepted:
+            assert verdict.statement == case.statement, place
+            passed.add(place)
+    return passed
+
+
+def restated(case: Case, step: int) -> list[Case]:
+    """Return the case with another statement inside the envelope and beside it: one bit in every so many bytes."""
+    document = json.loads(case.bundle)
+    cases = []
+    for index in range(0, len(case.statement), step):
+        statement = bytearray(case.statement)
+        statement[index] ^= 1
+        document["dsseEnvelope"]["payload"] = b64(bytes(statement))
+        cases.append(replace(case, bundle=dumps(document), statement=bytes(statement)))
+    return cases

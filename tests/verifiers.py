@@ -174,13 +174,10 @@ def _node_verdict(answer: dict[str, str]) -> Verdict:
     return Verdict(statement=base64.b64decode(answer["statement"]), why="")
 
 
-def cosign(program: str) -> Judge:
-    """Return the judge that verifies with `cosign verify-blob-attestation`. It does not say what was signed."""
-
-    def judge(cases: Sequence[Case], folder: Path) -> list[Verdict]:
-        return [_cosign(program, case, folder / str(number)) for number, case in enumerate(cases)]
-
-    return judge
+def cosign(cases: Sequence[Case], folder: Path) -> list[Verdict]:
+    """Verify with `cosign verify-blob-attestation`. It does not say what was signed."""
+    program = peers.require_sigstore_service("cosign")
+    return [_cosign(program, case, folder / str(number)) for number, case in enumerate(cases)]
 
 
 def _cosign(program: str, case: Case, folder: Path) -> Verdict:

@@ -33,6 +33,8 @@ class Column(StrEnum):
     USERNAMES = "usernames"
     MANAGER = "manager_worker_id"
     DEPARTMENT = "department"
+    FORMER_DEPARTMENTS = "former_departments"
+    DEPARTMENT_SINCE = "department_since"
     TIMEZONE = "work_timezone"
     START_DATE = "start_date"
     LAST_DAY = "last_day_of_work"

@@ -50,6 +50,10 @@ class Worker:
     usernames: tuple[str, ...] = ()
     manager_id: WorkerId | None = None
     department: str = ""
+    former_departments: tuple[str, ...] = ()
+    """Where the worker was before, as HR says; empty when HR says nothing."""
+    department_since: datetime | None = None
+    """UTC instant of the move to `department`; None when HR does not say."""
     access_end_at: datetime | None = None
     """UTC instant from which the worker may hold no access; None while any record is open without an end."""
     access_end_rule: str = ""

@@ -13,6 +13,7 @@ from inventory.roster.csv_settings import CsvRosterSettings
 from inventory.roster.ends import UNDATED_RULE, RecordEnd, end_of
 from inventory.roster.model import Worker, WorkerId
 from inventory.roster.records import EmploymentRecord
+from inventory.roster.zones import start_of_day
 
 SET_ASIDE_RULE = "row_set_aside"
 """`access_end_rule` of a worker with a record that nobody understands: it could be open."""
@@ -134,6 +135,10 @@ def _worker(person: _Person, as_of: datetime, settings: CsvRosterSettings) -> Wo
         usernames=_first_then_rest(counting.usernames, (one.usernames for one in person.records)),
         manager_id=WorkerId(counting.manager_id) if counting.manager_id else None,
         department=counting.department,
+        former_departments=counting.former_departments,
+        department_since=None
+        if counting.department_since is None
+        else start_of_day(counting.department_since, counting.zone),
         access_end_at=None if last is None else last.at,
         access_end_rule=SET_ASIDE_RULE if person.tainted else "" if last is None else last.rule,
         records=len(person.records),
@@ -154,6 +159,7 @@ def _weight(record: EmploymentRecord, end: RecordEnd | None) -> tuple[object, ..
         record.employment_id,
         (record.status, record.kind, record.display_name, record.emails),
         (record.usernames, record.manager_id, record.department),
+        (record.former_departments, str(record.department_since)),
     )
 
 

@@ -42,6 +42,8 @@ class EmploymentRecord:
     usernames: tuple[str, ...]
     manager_id: str
     department: str
+    former_departments: tuple[str, ...]
+    department_since: date | None
     zone: ZoneInfo
     start: date | None
     last_day: date | None
@@ -116,6 +118,8 @@ class RowReader:
             usernames=_listed(row.text(Column.USERNAMES)),
             manager_id=row.text(Column.MANAGER),
             department=_nfc(row.text(Column.DEPARTMENT)),
+            former_departments=_listed(row.text(Column.FORMER_DEPARTMENTS)),
+            department_since=self._moved(),
             zone=zone,
             start=dates[Column.START_DATE],
             last_day=dates[Column.LAST_DAY],
@@ -178,6 +182,15 @@ class RowReader:
             return parse(self._row.text(column))
         except NotADate as problem:
             self._reject(column, problem.code, f"{column.value} cannot be used: {problem.advice}")
+            return None
+
+    def _moved(self) -> date | None:
+        """Return since when the department is that; what cannot be read is not known, and the row counts."""
+        try:
+            return parse_date(self._row.text(Column.DEPARTMENT_SINCE), self._settings.date_format)
+        except NotADate as problem:
+            message = f"department_since cannot be used: {problem.advice}; the row counts"
+            self.note(self._row.line, Column.DEPARTMENT_SINCE, problem.code, message)
             return None
 
     def _zone(self) -> ZoneInfo:

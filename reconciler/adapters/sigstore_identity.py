@@ -19,7 +19,7 @@ from sigstore.verify.policy import Identity
 
 from reconciler.adapters.keyless import MODE, signer_name
 from reconciler.adapters.sigstore_bundle import Refusal, read_bundle
-from reconciler.core.canonical import dumps
+from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
 
@@ -40,6 +40,7 @@ class TrustedIdentity:
             raise EvidenceError(f"the trusted root is of no use: {error}", advice=_ADVICE) from error
         self._policy = Identity(identity=identity, issuer=issuer)
         self._signer = signer_name(identity, issuer)
+        self._stamped: dict[str, datetime | None] = {}
         logs = root._inner.tlogs  # noqa: SLF001 - the library tells the ids of the logs nowhere else
         self._log_ids = frozenset(base64.b64encode(log.log_id.key_id).decode() for log in logs)
 
@@ -74,14 +75,14 @@ class TrustedIdentity:
         return next(self._refusals(content, payload), None)
 
     def stamped_at(self, content: bytes) -> datetime | None:
-        """Return the latest time in the stamps of a bundle that was not refused, or the log's; None without either."""
-        stamping = Bundle.from_json(content).verification_material.timestamp_verification_data
-        stamps = [] if stamping is None else [one.tst_info.gen_time for one in stamping.rfc3161_timestamps]
-        if stamps:
-            return max(stamps)
-        (entry,) = json.loads(content)["verificationMaterial"]["tlogEntries"]
-        logged = int(entry.get("integratedTime", 0))
-        return datetime.fromtimestamp(logged, UTC) if logged else None
+        """Return the latest time in the stamps of a bundle that was not refused, or the log's; None without either.
+
+        Remembered by digest: an auditor asks more than once, and taking a bundle apart takes milliseconds.
+        """
+        digest = sha256_hex(content)
+        if digest not in self._stamped:
+            self._stamped[digest] = _latest_stamp(content)
+        return self._stamped[digest]
 
     def _refusals(self, content: bytes, payload: bytes) -> Iterator[Refusal]:
         try:
@@ -114,7 +115,10 @@ class TrustedIdentity:
                 yield Refusal(code="statement_changed", message="the proof is of another statement")
 
     def _misstated(self, entry: dict[str, Any]) -> Iterator[Refusal]:
-        """Hold what a log entry says of itself against its proof: the library proves one of each pair."""
+        """Hold what a log entry says of itself against its proof: the library proves one of each pair.
+
+        A Rekor of version 2 claims no time of its own, so none may stand there either.
+        """
         if entry["kindVersion"]["version"] != _TILES:
             return
         proof = entry["inclusionProof"]
@@ -123,6 +127,7 @@ class TrustedIdentity:
             note is not None
             and entry["logId"]["keyId"] in self._log_ids
             and entry["logIndex"] == proof["logIndex"]
+            and str(entry.get("integratedTime", "0")) == "0"
             and note["size"] == proof["treeSize"]
             and note["signatures"].startswith(f"— {note['origin']} ")
         )
@@ -132,6 +137,16 @@ class TrustedIdentity:
 
 _ADVICE = "give the trusted root (or client trust configuration) that the instance's operator handed you"
 _LONGEST = 200
+
+
+def _latest_stamp(content: bytes) -> datetime | None:
+    stamping = Bundle.from_json(content).verification_material.timestamp_verification_data
+    stamps = [] if stamping is None else [one.tst_info.gen_time for one in stamping.rfc3161_timestamps]
+    if stamps:
+        return max(stamps)
+    (entry,) = json.loads(content)["verificationMaterial"]["tlogEntries"]
+    logged = int(entry.get("integratedTime", 0))
+    return datetime.fromtimestamp(logged, UTC) if logged else None
 
 
 def _brief(error: Exception) -> str:

@@ -63,18 +63,28 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
     "Say what kind of principal it is": ("leaver_unknown_kind", "orphan_unknown_kind"),
     "Decide whether it may stay": (
         *("orphan", "stale_credential", "stale_credential_never_used", "dormant", "contractor_ended"),
+        *("mover", "mover_date_unknown"),
     ),
     "Mend what could not be read or decided, and run again": (
         *("scope_incomplete", "not_whole", "undecided", "unknown_item", "last_member_unknown"),
     ),
     "Take it away by hand": ("no_capability", "leaver_key_elsewhere"),
     "Find out who changed the tag, and say whose it is": ("drift", "drift_leaver"),
+    "Register a second factor, or take the rights away": (
+        *("privileged_without_mfa", "privileged_without_mfa_no_password"),
+    ),
+    "Take one of the two away": ("separation_of_duties", "separation_of_duties_across"),
+    "Give it an end, a sponsor, or fewer rights": (
+        *("external_collaborator_no_end", "external_collaborator_no_sponsor", "external_collaborator_privileged"),
+    ),
     "Account for it, and rotate what was used": ("break_glass_used", "break_glass_used_now"),
     "Raise the provider's mode once its plans are right": ("observe_mode",),
     "Nothing: it goes with something else, or is suspended already": (
         *("indirect", "already_contained", "contained_with_account"),
     ),
-    "Nothing yet: its rule is not in effect, or its day has not come": ("not_in_effect", "leaver_due"),
+    "Nothing yet: its rule is not in effect, or its day has not come": (
+        *("not_in_effect", "leaver_due", "external_collaborator"),
+    ),
     "Nothing: it is kept on purpose": ("own_principal", "break_glass", "protected", "waived"),
 }
 """What a human is asked to do, by the code of what was withheld or of what a rule gave to review."""

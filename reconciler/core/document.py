@@ -14,12 +14,15 @@ from pydantic import ValidationError
 
 from inventory.model import (
     AccessItem,
+    ArtefactKind,
     Credential,
+    Extent,
     Grant,
     Principal,
     PrincipalId,
     ProviderInventory,
     ProviderName,
+    ReadState,
     ScopeId,
     Session,
     Snapshot,
@@ -27,6 +30,7 @@ from inventory.model import (
 from inventory.roster.model import Roster, Worker, WorkerId
 from reconciler.core.canonical import Json, digest_of, rfc3339
 from reconciler.core.drift import drifted
+from reconciler.core.entitlements import Named, holdings, home_mail, named_in
 from reconciler.core.errors import PolicyError
 from reconciler.core.keys import ItemPlace, keys_elsewhere
 from reconciler.core.memory import NOTHING, Memory
@@ -135,6 +139,8 @@ def worker_document(worker: Worker) -> dict[str, Json]:
         "access_end_rule": worker.access_end_rule or None,
         "manager": worker.manager_id,
         "department": worker.department or None,
+        "department_since": _instant(worker.department_since),
+        "former_departments": list[Json](worker.former_departments),
         "possible_rehire": bool(worker.possible_rehire_of),
     }
 
@@ -185,6 +191,8 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
     correlations = _by_principal(world.correlations)
     workers = {worker.worker_id for worker in world.roster.workers}
     elsewhere, moved = _elsewhere(world), _moved(world)
+    named = named_in(world.policies.data)
+    held = holdings(world.snapshot, world.correlations, named.conflicting)
     owned: dict[_Place, list[AccessItem]] = {}
     for item in world.snapshot.items():
         owned.setdefault((item.provider, item.scope, item.principal_id), []).append(item)
@@ -197,9 +205,9 @@ def units(world: EvaluationWorld) -> Iterator[Unit | Unreadable]:
             if seen[principal.provider, principal.principal_id] > 1:
                 yield _unreadable(principal, "is listed more than once")
                 continue
-            correlation = correlations.get((principal.provider, principal.principal_id))
-            was = moved.get((principal.provider, principal.principal_id), ())
-            yield _unit(_Subject(inventory, principal, correlation, elsewhere, was), items, workers)
+            key = (principal.provider, principal.principal_id)
+            known = _Known(elsewhere, moved.get(key, ()), held.elsewhere(key), named)
+            yield _unit(_Subject(inventory, principal, correlations.get(key), known), items, workers)
     for provider, scope, principal_id in sorted(owned):
         problem = f"{provider}: principal {principal_id!r} holds access items in {scope} and is not listed there"
         yield Unreadable(provider=provider, principal_id=principal_id, problem=problem)
@@ -210,8 +218,17 @@ class _Subject:
     inventory: ProviderInventory
     principal: Principal
     correlation: Correlation | None
-    elsewhere: Mapping[ItemPlace, tuple[WorkerId, ...]]
+    known: "_Known"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a principal from outside of it."""
+
+    keys_elsewhere: Mapping[ItemPlace, tuple[WorkerId, ...]]
     was: tuple[WorkerId, ...]
+    held_elsewhere: tuple[str, ...]
+    named: Named
 
 
 def _by_principal(correlations: Iterable[Correlation]) -> dict[tuple[ProviderName, PrincipalId], Correlation]:
@@ -247,7 +264,7 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
         return _unreadable(principal, problem)
     worker_id = correlation.worker_id if correlation.state is CorrelationState.MATCHED else None
     document: dict[str, Json] = {
-        "principal": _principal(subject),
+        "principal": _principal(subject, items),
         "worker_id": worker_id,
         "correlation": {
             "state": correlation.state,
@@ -256,6 +273,7 @@ def _unit(subject: _Subject, items: Sequence[AccessItem], workers: set[WorkerId]
             "identity": correlation.identity,
         },
         "candidates": list[Json](sorted({match.worker_id for match in correlation.candidates})),
+        "held_elsewhere": list[Json](subject.known.held_elsewhere),
         "access": {access_id: _access(subject, by_id[access_id]) for access_id in sorted(by_id)},
     }
     key = unit_key(principal.provider, principal.scope, principal.principal_id)
@@ -282,7 +300,23 @@ def _instant(instant: datetime | None) -> str | None:
     return None if instant is None else rfc3339(instant)
 
 
-def _principal(subject: _Subject) -> dict[str, Json]:
+def _second_factor(subject: _Subject, items: Iterable[AccessItem]) -> bool | None:
+    """Say whether a second factor is registered. None seen is none only where devices were read of everybody here."""
+    devices = [one for one in items if isinstance(one, Credential) and one.kind is ArtefactKind.MFA_DEVICE]
+    if any(device.enabled is not False for device in devices):
+        return True
+    covered = next((one for one in subject.inventory.coverage if one.kind is ArtefactKind.MFA_DEVICE), None)
+    read = subject.principal.read
+    if (
+        covered is None
+        or covered.state is not ReadState.COMPLETE
+        or ArtefactKind.MFA_DEVICE in (*read.partial, *read.gaps)
+    ):
+        return None
+    return False if covered.extent is Extent.ALL or read.live else None
+
+
+def _principal(subject: _Subject, items: Iterable[AccessItem]) -> dict[str, Json]:
     principal = subject.principal
     return {
         "provider": principal.provider,
@@ -294,12 +328,16 @@ def _principal(subject: _Subject) -> dict[str, Json]:
         "created_at": _instant(principal.created_at),
         "last_used_at": _instant(principal.last_used_at),
         "whole": principal.read.whole,
-        "was": list[Json](subject.was),
+        "mfa": _second_factor(subject, items),
+        "home_mail": home_mail(principal, subject.known.named.home_domains),
+        "was": list[Json](subject.known.was),
     }
 
 
 def _access(subject: _Subject, item: AccessItem) -> dict[str, Json]:
-    return access_document(item, subject.elsewhere.get((item.provider, item.principal_id, item.access_id), ()))
+    return access_document(
+        item, subject.known.keys_elsewhere.get((item.provider, item.principal_id, item.access_id), ())
+    )
 
 
 def access_document(item: AccessItem, key_of: Iterable[WorkerId] = ()) -> dict[str, Json]:

@@ -36,6 +36,10 @@ class PrincipalDocument(_Document):
     created_at: Instant | None
     last_used_at: Instant | None
     whole: bool
+    mfa: bool | None
+    """Whether a second factor is registered; null where the provider does not tell."""
+    home_mail: bool | None
+    """Whether an e-mail address of it is at a home domain of the config; null where either is not known."""
     was: list[str]
     """The workers whom it surely was in earlier cycles, where it is now of another kind or somebody else's."""
 
@@ -76,6 +80,8 @@ class UnitDocument(_Document):
     worker_id: str | None
     correlation: CorrelationDocument
     candidates: list[str]
+    held_elsewhere: list[str]
+    """Entitlements that the same worker holds by other principals, of those that the config names as conflicting."""
     access: dict[str, AccessDocument]
 
 
@@ -109,6 +115,8 @@ class WorkerDocument(_Document):
     access_end_rule: str | None
     manager: str | None
     department: str | None
+    department_since: Instant | None
+    former_departments: list[str]
     possible_rehire: bool
 
 

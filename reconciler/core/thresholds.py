@@ -8,11 +8,11 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from inventory.model import ArtefactKind, PrincipalKind
-from inventory.roster.model import EmploymentStatus
+from inventory.roster.model import EmploymentStatus, WorkerKind
 from reconciler.core.model import Effect
 
 CONFIG_SCHEMA = "access.config/v1"
@@ -22,6 +22,8 @@ Days = Annotated[StrictInt, Field(ge=1, le=36_500)]
 GraceDays = Annotated[StrictInt, Field(ge=0, le=36_500)]
 Kinds = Annotated[list[Annotated[ArtefactKind, Field(strict=False)]], Field(min_length=1)]
 Principals = Annotated[list[Annotated[PrincipalKind, Field(strict=False)]], Field(min_length=1)]
+WorkerKinds = list[Annotated[WorkerKind, Field(strict=False)]]
+Names = list[Annotated[StrictStr, Field(min_length=1)]]
 Statuses = list[Annotated[EmploymentStatus, Field(strict=False)]]
 
 
@@ -69,6 +71,41 @@ class UnownedServiceAccountConfig(Section):
     )
 
 
+class ExternalCollaboratorConfig(Section):
+    """`data.access.config.external_collaborator`."""
+
+    effect: AnEffect = Field(description="what is asked for everything but `external_collaborator` itself")
+    home_domains: Names = Field(
+        description="mail domains of the house; a person with addresses elsewhere only is external"
+    )
+    worker_kinds: WorkerKinds = Field(description="kinds of workers of the roster who are external")
+
+
+class MoverConfig(Section):
+    """`data.access.config.mover`."""
+
+    effect: AnEffect = Field(description="what is asked for the access kept")
+    grace_days: GraceDays = Field(description="days after the move in which the former team's access may be kept")
+    teams: dict[str, Names] = Field(
+        description="the entitlements of each department, as `role` or `provider:role`; empty: no finding"
+    )
+
+
+class PrivilegedWithoutMfaConfig(Section):
+    """`data.access.config.privileged_without_mfa`."""
+
+    effect: AnEffect = Field(description="what is asked for the principal's account")
+
+
+class SeparationOfDutiesConfig(Section):
+    """`data.access.config.separation_of_duties`."""
+
+    effect: AnEffect = Field(description="what is asked for the entitlement that the conflict is listed under")
+    conflicts: dict[str, dict[str, str]] = Field(
+        description="by entitlement (`role` or `provider:role`), those not to be held beside it and the conflict's name"
+    )
+
+
 class DormantConfig(Section):
     """`data.access.config.dormant`."""
 
@@ -98,9 +135,13 @@ SECTIONS: dict[str, type[Section]] = {
     "break_glass_used": BreakGlassUsedConfig,
     "contractor_ended": ContractorEndedConfig,
     "dormant": DormantConfig,
+    "external_collaborator": ExternalCollaboratorConfig,
     "leaver": LeaverConfig,
     "leaver_due": LeaverDueConfig,
+    "mover": MoverConfig,
     "orphan": OrphanConfig,
+    "privileged_without_mfa": PrivilegedWithoutMfaConfig,
+    "separation_of_duties": SeparationOfDutiesConfig,
     "stale_credential": StaleCredentialConfig,
     "unowned_service_account": UnownedServiceAccountConfig,
 }
@@ -124,10 +165,16 @@ def _annotated(field: FieldInfo) -> Any:  # noqa: ANN401 - an annotation is any 
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
+HOUSE_WIDE = frozenset({"home_domains", "teams", "conflicts"})
+"""Keys that are the same for every provider instance: what they name says of which one it is."""
+
+
 def _partial(section: type[Section]) -> type[Section]:
-    """Return a section of which anything may be missing."""
+    """Return a section of which anything may be missing, without what is the same everywhere."""
     fields: dict[str, Any] = {
-        key: (_annotated(field), _may_be_missing(field.description)) for key, field in section.model_fields.items()
+        key: (_annotated(field), _may_be_missing(field.description))
+        for key, field in section.model_fields.items()
+        if key not in HOUSE_WIDE
     }
     made: type[Section] = create_model(f"Other{section.__name__}", __base__=Section, **fields)
     return made

@@ -128,6 +128,17 @@ def test_changed_evidence_is_found(demonstrated: Demonstrated, state: Path) -> N
     assert {problem["code"] for problem in found["problems"]} == {"evidence_changed"}
 
 
+def test_a_changed_log_is_found(demonstrated: Demonstrated, state: Path) -> None:
+    """One bit of the hashes that the log keeps fails the command, and one cycle is named for it."""
+    path = state / "state" / "evidence" / "log" / "leaf-hashes"
+    whole = bytearray(path.read_bytes())
+    whole[0] ^= 0x01
+    path.write_bytes(whole)
+    found = report(demonstrated, state)
+    assert [problem["code"] for problem in found["problems"]] == ["log_changed"]
+    assert {problem["cycle_id"] for problem in found["problems"]} == {cycle_of(files(state / "config")[0])}
+
+
 def test_a_statement_of_another_key_is_found(demonstrated: Demonstrated, state: Path) -> None:
     """Somebody who signs a changed statement anew with a key of his own is not believed."""
     target = files(state)[-1]

@@ -155,7 +155,7 @@ TAMPERED = {
         (*ENTRY, "inclusionProof", "checkpoint", "envelope"), lambda old: old.replace("\n1\n", "\n2\n", 1)
     ),
     "another name under the checkpoint": change(
-        (*ENTRY, "inclusionProof", "checkpoint", "envelope"), lambda old: old.replace("— 127", "— 128")
+        (*ENTRY, "inclusionProof", "checkpoint", "envelope"), lambda old: old.replace("— rekor", "— rekos")
     ),
     "no stamp": change(STAMPS, lambda _: []),
     "a stamp twice": change(STAMPS, lambda old: old * 2),

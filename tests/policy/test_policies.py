@@ -43,7 +43,7 @@ def test_policies_are_strict_and_fit_their_schemas() -> None:
 
 def test_the_schemas_really_bite(tmp_path: Path) -> None:
     """A misspelt field of input or config is an error, so that the check above means something."""
-    for right, wrong in (("input.unit.candidates", "input.unit.candidate"), ("leaver.account_effect", "leaver.effect")):
+    for right, wrong in (("input.unit.candidates", "input.unit.candidate"), ("usual.account_effect)", "usual.effect)")):
         copy = tmp_path / wrong
         source = (POLICIES / "access/rules/leaver/leaver.rego").read_text()
         assert right in source

@@ -1,6 +1,8 @@
 """The rules against a naive second opinion in Python, on made-up worlds, in every engine."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -10,18 +12,34 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Principal, PrincipalKind
-from inventory.roster.model import EmploymentStatus, Worker, WorkerId
+from inventory.roster.model import EmploymentStatus, Worker, WorkerId, WorkerKind
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.opa import ManagedOpa
+from reconciler.core.canonical import dumps
 from reconciler.core.document import EvaluationWorld, Unit, batches, unit_key, units
-from reconciler.core.model import Correlation, CorrelationState, Match
+from reconciler.core.metadata import policy_digest
+from reconciler.core.model import Correlation, CorrelationState, Match, PolicySet
 from reconciler.evaluation import evaluate
 from reconciler.ports import PolicyEngine
 from tests import peers
 from tests.builders import NOW, credential, grant, principal, roster, worker
 from tests.worlds import correlation, starter, world
 
-POLICIES = starter()
+
+def telling() -> PolicySet:
+    """Return the policies with thresholds under which every rule of the library has something to say."""
+    data = json.loads(starter().data)
+    config = data["access"]["config"]
+    config["contractor_ended"]["item_effect"] = "quarantine"
+    config["separation_of_duties"]["conflicts"] = {"1": {"2": "one"}, "corp-aws:3": {"4": "other", "5": "third"}}
+    config["mover"]["teams"] = {"A": ["1", "corp-aws:2", "6"], "B": ["6", "7"]}
+    config["external_collaborator"]["home_domains"] = ["example.com"]
+    config["providers"] = {"corp-aws": {"dormant": {"max_idle_days": 80}, "break_glass_used": {"window_days": 1}}}
+    text = dumps(data).decode()
+    return replace(starter(), data=text, digest=policy_digest(starter().modules, text))
+
+
+POLICIES = telling()
 JUDGED = {
     *("leaver", "contractor_ended", "owner_left", "orphan", "unowned_service_account", "stale_credential"),
 }
@@ -61,7 +79,9 @@ def instants() -> st.SearchStrategy[datetime | None]:
 def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
     """Draw a few access items of a principal."""
     switch = st.sampled_from([True, False, None])
-    kinds = st.sampled_from([ArtefactKind.ACCOUNT, ArtefactKind.ACCESS_KEY, ArtefactKind.MFA_DEVICE])
+    kinds = st.sampled_from(
+        [ArtefactKind.ACCOUNT, ArtefactKind.ACCESS_KEY, ArtefactKind.MFA_DEVICE, ArtefactKind.PASSWORD]
+    )
     credentials = st.builds(
         lambda number, kind, **facts: credential(name, kind, access_id=f"{name}/{number}", **facts),
         st.integers(0, 9),
@@ -96,6 +116,11 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
             access_end_at=draw(instants()),
             access_end_rule=draw(st.sampled_from(["last_day_inclusive:UTC", "contract_end_inclusive:UTC"])),
             status=draw(st.sampled_from(list(EmploymentStatus))),
+            kind=draw(st.sampled_from(list(WorkerKind))),
+            manager_id=draw(st.sampled_from([None, WorkerId("E1")])),
+            department=draw(st.sampled_from(["", "A", "B", "C"])),
+            former_departments=draw(st.sampled_from([(), ("A",), ("A", "B"), ("C",)])),
+            department_since=draw(instants()),
             possible_rehire_of=draw(st.sampled_from([(), (WorkerId("E9"),)])),
         )
         for worker_id in WORKER_IDS
@@ -106,7 +131,9 @@ def worlds(draw: st.DrawFn) -> EvaluationWorld:
     for number in range(draw(st.integers(1, 4))):
         name = f"p{number}"
         kind = draw(st.sampled_from(list(PrincipalKind)))
-        principals.append(principal(name, kind=kind, privileged=draw(st.booleans()), last_used_at=draw(instants())))
+        facts = {"kind": kind, "privileged": draw(st.booleans()), "last_used_at": draw(instants())}
+        emails = draw(st.sampled_from([(), ("ann@example.com",), ("ann@elsewhere.example",)]))
+        principals.append(principal(name, enabled=draw(st.sampled_from([True, False, None])), emails=emails, **facts))
         items.extend(draw(items_of(name)))
         candidates = draw(st.lists(st.sampled_from(WORKER_IDS), min_size=2, max_size=2, unique=True))
         state = draw(st.sampled_from(list(CorrelationState)))
@@ -181,6 +208,8 @@ def leaver_opinion(owner: Principal, item: AccessItem, match: Correlation, perso
     effect = "review" if code != "leaver" else "quarantine" if is_account(item) else "revoke"
     if lapsed(person):
         code = "contractor_ended" if code == "leaver" else "contractor_ended_in_doubt"
+        late = person.access_end_at is not None and NOW - person.access_end_at > 30 * DAY
+        effect = "quarantine" if effect == "revoke" and not late else effect
         return Verdict(item.access_id, "contractor_ended", code, effect)
     return Verdict(item.access_id, "leaver", code, effect)
 
@@ -252,6 +281,25 @@ def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: Eval
     assert {one for one in verdicts if one.rule in JUDGED} == opinion(sample)
     assert len(verdicts) == len(set(verdicts))
     assert (result.unknown, result.evaluated) == ((), len(list(sample.snapshot.items())))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PolicyEngine, PolicyEngine]]:
+    """Give a property both engines at once."""
+    opa = ManagedOpa(Path(peers.require("opa")), directory=tmp_path_factory.mktemp("both"))
+    regorus = EmbeddedRego(deadline_seconds=20)
+    yield opa, regorus
+    opa.close()
+    regorus.close()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sample=worlds())
+def test_both_engines_decide_alike(both: tuple[PolicyEngine, PolicyEngine], sample: EvaluationWorld) -> None:
+    """The whole library gives the same findings, reasons included, in OPA and in the in-process engine."""
+    first, second = (evaluate(one, sample) for one in both)
+    assert first.findings == second.findings
+    assert (first.unknown, first.evaluated) == (second.unknown, second.evaluated) == ((), first.evaluated)
 
 
 @given(st.lists(st.tuples(*[st.text("a|%2C57", max_size=4)] * 3), unique=True, max_size=20))

@@ -73,6 +73,8 @@ def test_a_worker_says_when_access_ends_and_by_which_rule() -> None:
         "access_end_rule": None,
         "manager": None,
         "department": None,
+        "department_since": None,
+        "former_departments": [],
         "possible_rehire": False,
     }
 

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,10 @@ from reconciler.core.checkpoint import read_checkpoint
 from reconciler.core.errors import EvidenceError, SigningError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.merkle import Tree, leaf_hash, root
+from reconciler.core.record import CycleOutcome
 from reconciler.core.running_log import LOGGED, logged
+from tests.builders import PROVIDER
+from tests.fakes.house import House
 from tests.record_builders import Chain, attested_chain, cycle_id, cycle_record, evidence_log, log_file, statement_facts
 
 CYCLES = 3
@@ -144,6 +147,27 @@ def test_a_log_that_is_changed_under_a_process_is_recomputed(kept: Kept) -> None
     flip(kept.hashes)
     with pytest.raises(EvidenceError, match="log_changed"):
         log.resume(head)
+
+
+def test_nothing_is_taken_away_on_a_changed_log(tmp_path: Path) -> None:
+    """A whole cycle of a new process ends before it does anything; with the log as it was, it takes the access away."""
+    house = House(tmp_path)
+    house.observe_first()
+    path = tmp_path / "evidence" / "log" / "leaf-hashes"
+
+    def restart() -> None:
+        key = LogKey.open(tmp_path / "keys" / "log.pem", "test")
+        house.attester = replace(house.attester, log=FileEvidenceLog(tmp_path / "evidence", key))
+
+    flip(path)
+    restart()
+    with pytest.raises(EvidenceError, match="does not agree with the statements"):
+        house.run()
+    assert (house.providers[PROVIDER].effects, len(house.journal.cycles())) == ([], 1)
+    flip(path)
+    restart()
+    assert house.run().outcome is CycleOutcome.COMPLETE
+    assert [item for _, item in house.providers[PROVIDER].effects] == ["lea/access_key/1"]
 
 
 def test_destroyed_leaves_do_not_matter(kept: Kept) -> None:

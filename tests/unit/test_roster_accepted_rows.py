@@ -1,6 +1,7 @@
 """Every line of the messy-file list that concerns a row and is accepted, with who is a leaver by it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,30 @@ def test_row_is_accepted(case: str, tmp_path: Path) -> None:
     roster = feeds.roster_of(feeds.load(feeds.write(tmp_path, feeds.csv_text(rows)), **settings))
     assert roster.problems == ()
     assert feeds.leavers(roster) == list(expected)
+
+
+def test_a_move_between_teams_is_read(tmp_path: Path) -> None:
+    """Former teams are a list, and the day counts from its beginning where the worker is."""
+    header = (*feeds.HEADER, "department", "former_departments", "department_since")
+    moved = row(
+        "E1",
+        department="Support",
+        former_departments="Sales; Field Sales",
+        department_since="2026-02-01",
+        work_timezone="Asia/Tokyo",
+    )
+    path = feeds.write(tmp_path, feeds.csv_text([moved, row("E2")], header))
+    workers = feeds.by_id(feeds.roster_of(feeds.load(path)))
+    assert workers["E1"].former_departments == ("Sales", "Field Sales")
+    assert workers["E1"].department_since == datetime(2026, 1, 31, 15, tzinfo=UTC)
+    assert (workers["E2"].former_departments, workers["E2"].department_since) == ((), None)
+
+
+def test_a_day_of_a_move_that_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    """It is noted, the row counts, and nobody is taken for having moved long ago."""
+    header = (*feeds.HEADER, "department", "department_since")
+    path = feeds.write(tmp_path, feeds.csv_text([row("E1", department="A", department_since="last spring")], header))
+    roster = feeds.roster_of(feeds.load(path))
+    assert feeds.by_id(roster)["E1"].department_since is None
+    assert [problem.column for problem in roster.problems] == [len(header)]
+    assert "the row counts" in roster.problems[0].message

@@ -10,6 +10,9 @@ package access.lib.leaving
 
 import data.access.lib
 
+# As in `lib`, whose rules the in-process engine does not work out from within a function of another package.
+worker := data.roster.workers[input.unit.worker_id] if input.unit.correlation.state == "matched"
+
 # The worker answers for the principal and is not it: it is handed over, never taken away.
 owned if input.unit.principal.kind in lib.machine_kinds
 
@@ -25,7 +28,7 @@ doubt(item) := "break_glass" if {
 } else := "unknown_kind" if {
 	input.unit.principal.kind == "unknown"
 } else := "possible_rehire" if {
-	lib.worker.possible_rehire == true
+	worker.possible_rehire == true
 } else := item_doubt(item)
 
 item_doubt(item) := "shared_credential" if {
@@ -54,7 +57,7 @@ asked(item, effects) := effects.account_after_grace if {
 	graced(effects)
 } else := effects.item
 
-graced(effects) if lib.older(lib.worker.access_end_at, effects.grace_days)
+graced(effects) if lib.older(worker.access_end_at, effects.grace_days)
 
 # A grant held through something else goes away with the direct one.
 settled(item, _) if {

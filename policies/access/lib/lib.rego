@@ -30,6 +30,9 @@ older(text, days) if {
 # Whether somebody's access has ended.
 left(someone) if passed(someone.access_end_at)
 
+# Whether the unit's worker is known and has left; also to be negated, where a call with an unknown worker is undefined.
+gone if left(worker)
+
 # Whether it is a contract's end alone that says so, while HR does not call the worker terminated.
 lapsed(someone) if {
 	someone.status != "terminated"
@@ -55,6 +58,9 @@ is_account(item) if {
 
 # Somebody or something that is no person's: at most owned by a worker.
 machine_kinds := {"service", "shared"}
+
+# Under which an entitlement is named in the config: its role, alone or with the provider instance before it.
+names(item) := {item.role, concat(":", [input.unit.principal.provider, item.role])} if item.type == "grant"
 
 # When the principal or something of it was used, as far as anybody knows. The texts sort as the instants do.
 uses contains input.unit.principal.last_used_at if input.unit.principal.last_used_at != null

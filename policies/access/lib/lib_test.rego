@@ -14,6 +14,8 @@ workers := {
 		"access_end_rule": null,
 		"manager": null,
 		"department": null,
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": false,
 	},
 	"E2": {
@@ -23,6 +25,8 @@ workers := {
 		"access_end_rule": "last_day_inclusive:Asia/Tokyo",
 		"manager": "E1",
 		"department": "sales",
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": false,
 	},
 	"E3": {
@@ -32,6 +36,8 @@ workers := {
 		"access_end_rule": "last_day_inclusive:UTC",
 		"manager": null,
 		"department": null,
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": false,
 	},
 	"E4": {
@@ -41,6 +47,8 @@ workers := {
 		"access_end_rule": "last_day_inclusive:UTC",
 		"manager": null,
 		"department": null,
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": true,
 	},
 	"E5": {
@@ -50,6 +58,8 @@ workers := {
 		"access_end_rule": "contract_end_inclusive:UTC",
 		"manager": "E1",
 		"department": "sales",
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": false,
 	},
 	"E6": {
@@ -59,6 +69,8 @@ workers := {
 		"access_end_rule": "last_day_inclusive:UTC",
 		"manager": "E1",
 		"department": "sales",
+		"department_since": null,
+		"former_departments": [],
 		"possible_rehire": false,
 	},
 }
@@ -88,7 +100,18 @@ config := {
 		"account_effect_after_grace": "quarantine",
 		"item_effect_after_grace": "revoke",
 	},
+	"external_collaborator": {"effect": "review", "home_domains": ["example.com"], "worker_kinds": ["service_partner"]},
 	"leaver_due": {"days_ahead": 14},
+	"mover": {
+		"effect": "review",
+		"grace_days": 30,
+		"teams": {"sales": ["crm", "shared"], "support": ["corp-aws:tickets", "shared"]},
+	},
+	"privileged_without_mfa": {"effect": "review"},
+	"separation_of_duties": {
+		"effect": "review",
+		"conflicts": {"pay": {"approve": "two pairs of eyes", "corp-aws:audit": "auditors do not pay"}},
+	},
 	"orphan": {"effect": "quarantine"},
 	"stale_credential": {"effect": "review", "max_idle_days": 90, "kinds": ["access_key", "password"]},
 	"unowned_service_account": {"effect": "review"},
@@ -144,6 +167,8 @@ principal(kind) := {
 	"kind": kind,
 	"enabled": true,
 	"privileged": false,
+	"mfa": null,
+	"home_mail": null,
 	"created_at": "2025-01-01T00:00:00.000000Z",
 	"last_used_at": null,
 	"whole": true,
@@ -156,6 +181,7 @@ unit_of(worker_id, access) := {
 	"worker_id": worker_id,
 	"correlation": {"state": "matched", "rule": "employee_id", "confidence": 98, "identity": true},
 	"candidates": [worker_id],
+	"held_elsewhere": [],
 	"access": access,
 }
 
@@ -165,6 +191,7 @@ unit_of_nobody(kind, access) := {
 	"worker_id": null,
 	"correlation": {"state": "orphan", "rule": null, "confidence": 0, "identity": false},
 	"candidates": [],
+	"held_elsewhere": [],
 	"access": access,
 }
 
@@ -198,6 +225,12 @@ test_only_an_ended_access_has_left if {
 	not lib.left(workers.E3) with input as given({})
 }
 
+test_only_a_known_worker_is_gone if {
+	lib.gone with input as given(unit_of("E2", {})) with data.roster.workers as workers
+	not lib.gone with input as given(unit_of("E1", {})) with data.roster.workers as workers
+	not lib.gone with input as given(unit_of_nobody("human", {})) with data.roster.workers as workers
+}
+
 test_exactly_so_many_days_are_not_more if {
 	not lib.older("2026-02-23T09:00:00.000000Z", 7) with input as given({})
 	lib.older("2026-02-23T08:59:59.999999Z", 7) with input as given({})
@@ -220,6 +253,11 @@ test_a_threshold_may_differ_by_provider if {
 	elsewhere := changed(unit_of("E1", {}), "/principal/provider", "corp-ldap")
 	lib.setting("orphan", "effect", "review") == "review" with input as given(elsewhere)
 		with data.access.config as differing("orphan", {"effect": "keep"})
+}
+
+test_an_entitlement_goes_by_role_and_by_provider if {
+	lib.names(membership({"role": "pay"})) == {"pay", "corp-aws:pay"} with input as given(unit_of("E1", {}))
+	not lib.names(item({"role": "pay"})) with input as given(unit_of("E1", {}))
 }
 
 test_every_use_that_is_known_counts if {

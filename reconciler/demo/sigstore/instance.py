@@ -68,7 +68,7 @@ class PrivateSigstore:
         """Return the trusted root with every key that the log has had."""
         return {
             "mediaType": ROOT_TYPE,
-            "tlogs": [_tlog(self.rekor.service.url, key) for key in self.rekor.keys],
+            "tlogs": [_tlog(f"https://{self.rekor.origin}", key) for key in self.rekor.keys],
             "ctlogs": [_ctlog(self.fulcio.service.url, self.fulcio.log)],
             "certificateAuthorities": [self._authority(self.fulcio.service.url, self.fulcio.authority)],
             "timestampAuthorities": [self._authority(self.tsa.url, self.tsa.authority, self.tsa.certificate)],

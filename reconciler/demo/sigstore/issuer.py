@@ -96,6 +96,9 @@ class Issuer:
                     "authorization_endpoint": f"{self.url}/authorize",
                     "token_endpoint": self.token_url,
                     "jwks_uri": f"{self.url}/jwks",
+                    "id_token_signing_alg_values_supported": ["ES256"],
+                    "response_types_supported": ["token"],
+                    "subject_types_supported": ["public"],
                 }
             )
         if (request.method, request.path) == ("GET", "/oidc/jwks"):

@@ -36,16 +36,14 @@ import data.access.lib.leaving
 id := "contractor_ended"
 
 effects := {
-	"account": lib.setting("contractor_ended", "account_effect", data.access.config.contractor_ended.account_effect),
-	"item": lib.setting("contractor_ended", "item_effect", data.access.config.contractor_ended.item_effect),
-	"grace_days": lib.setting("contractor_ended", "grace_days", data.access.config.contractor_ended.grace_days),
-	"account_after_grace": lib.setting(
-		"contractor_ended",
-		"account_effect_after_grace",
-		data.access.config.contractor_ended.account_effect_after_grace,
-	),
-	"item_after_grace": lib.setting("contractor_ended", "item_effect_after_grace", data.access.config.contractor_ended.item_effect_after_grace),
+	"account": lib.setting("contractor_ended", "account_effect", usual.account_effect),
+	"item": lib.setting("contractor_ended", "item_effect", usual.item_effect),
+	"grace_days": lib.setting("contractor_ended", "grace_days", usual.grace_days),
+	"account_after_grace": lib.setting("contractor_ended", "account_effect_after_grace", usual.account_effect_after_grace),
+	"item_after_grace": lib.setting("contractor_ended", "item_effect_after_grace", usual.item_effect_after_grace),
 }
+
+usual := data.access.config.contractor_ended
 
 finding contains {
 	"access_id": access_id,
@@ -54,7 +52,7 @@ finding contains {
 	"effect": verdict.effect,
 	"reason": sprintf("the contract ran out on %s: %s", [lib.day(lib.worker.access_end_at), verdict.reason]),
 } if {
-	lib.left(lib.worker)
+	lib.gone
 	lib.lapsed(lib.worker)
 	not leaving.owned
 	some access_id, item in input.unit.access

@@ -63,9 +63,12 @@ begun contains item.created_at if {
 	item.created_at != null
 }
 
-excused if lib.left(lib.worker)
+excused if lib.gone
 
-excused if lib.worker.status in lib.setting("dormant", "statuses_left_out", data.access.config.dormant.statuses_left_out)
+excused if {
+	away := lib.setting("dormant", "statuses_left_out", data.access.config.dormant.statuses_left_out)
+	lib.worker.status in away
+}
 
 effect := lib.setting("dormant", "effect_after_grace", data.access.config.dormant.effect_after_grace) if {
 	lib.older(latest, patience)

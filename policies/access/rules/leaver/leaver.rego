@@ -54,12 +54,14 @@ import data.access.lib.leaving
 id := "leaver"
 
 effects := {
-	"account": lib.setting("leaver", "account_effect", data.access.config.leaver.account_effect),
-	"item": lib.setting("leaver", "item_effect", data.access.config.leaver.item_effect),
-	"grace_days": lib.setting("leaver", "grace_days", data.access.config.leaver.grace_days),
-	"account_after_grace": lib.setting("leaver", "account_effect_after_grace", data.access.config.leaver.account_effect_after_grace),
-	"item_after_grace": lib.setting("leaver", "item_effect_after_grace", data.access.config.leaver.item_effect_after_grace),
+	"account": lib.setting("leaver", "account_effect", usual.account_effect),
+	"item": lib.setting("leaver", "item_effect", usual.item_effect),
+	"grace_days": lib.setting("leaver", "grace_days", usual.grace_days),
+	"account_after_grace": lib.setting("leaver", "account_effect_after_grace", usual.account_effect_after_grace),
+	"item_after_grace": lib.setting("leaver", "item_effect_after_grace", usual.item_effect_after_grace),
 }
+
+usual := data.access.config.leaver
 
 finding contains {
 	"access_id": access_id,
@@ -68,7 +70,7 @@ finding contains {
 	"effect": effect,
 	"reason": sprintf("access ended on %s: %s", [lib.day(lib.worker.access_end_at), leaving.explanations[doubt]]),
 } if {
-	lib.left(lib.worker)
+	lib.gone
 	not lib.lapsed(lib.worker)
 	not leaving.owned
 	some access_id, item in input.unit.access

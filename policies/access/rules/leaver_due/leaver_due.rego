@@ -37,7 +37,7 @@ days_ahead := lib.setting("leaver_due", "days_ahead", data.access.config.leaver_
 
 due if {
 	lib.worker.access_end_at != null
-	not lib.left(lib.worker)
+	not lib.gone
 	lib.instant(lib.worker.access_end_at) - input.now_ns <= days_ahead * lib.nanoseconds_per_day
 }
 

@@ -55,7 +55,7 @@ finding contains {
 	"reason": "nothing but a name ties this principal to a worker: say whose it is",
 } if {
 	input.unit.correlation.rule == "display_name"
-	not lib.left(lib.worker)
+	not lib.gone
 	some access_id in lib.representatives
 }
 

@@ -41,7 +41,7 @@ finding contains {
 	"effect": "review",
 	"reason": sprintf("its owner left on %s: %s", [lib.day(lib.worker.access_end_at), verdict.reason]),
 } if {
-	lib.left(lib.worker)
+	lib.gone
 	leaving.owned
 	some access_id, item in input.unit.access
 	not leaving.settled(item, "review")
