@@ -216,13 +216,14 @@ class Company:
         return True
 
     def _needed_admin(self, vendor: Vendor, name: PrincipalId) -> bool:
-        """Say whether too few administrators would remain, counted plainly."""
-        now = self.clock.now()
+        """Say whether too few administrators would remain, counted plainly: orphans may be about to go with leavers."""
         working = [one for one in vendor.principals.values() if one.privileged and one.enabled is not False]
-        staying = [
-            one for one in working if not self.hr.known_left(self._owners.get((vendor.name, one.principal_id), -1), now)
-        ]
+        staying = [one for one in working if self._stays(self._owners.get((vendor.name, one.principal_id), -1))]
         return name in {one.principal_id for one in working} and len(staying) < 2
+
+    def _stays(self, number: int) -> bool:
+        orphan = number not in self.hr.told and self.policies is STRICT
+        return not orphan and not self.hr.known_left(number, self.clock.now())
 
     def _special(self, vendor: Vendor) -> None:
         """Add whom nobody may touch; all of them are tied to the first person hired."""
