@@ -36,10 +36,11 @@ from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
 from reconciler.daemon.webhook import Door, WebhookServer
 from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
+from reconciler.evidence_ports import EvidenceLog, EvidenceStore
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
 from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import assemble, build_attester, open_sources, secret_files, takeover_wait
+from reconciler.wiring import assemble, build_attester, open_sources, open_store, secret_files, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0
@@ -90,7 +91,8 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         wakeups = Wakeups()
         watch = stack.enter_context(_watching(settings, wakeups))
         timer = stack.enter_context(_ticking(settings, wakeups))
-        desk = SigningDesk(lambda: build_attester(settings).spool(clock), clock)
+        store = open_store(settings)  # one for all: it knows what was stored before without listing it
+        desk = SigningDesk(lambda: replace(build_attester(settings), store=store).spool(clock), clock)
         streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer, desk)))
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
@@ -103,8 +105,9 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
         if settings.daemon.webhook is not None:
             stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
+        workshops = _Workshops(settings, ceiling, streams.telling, health, lease, store)
         house = ServiceHouse(
-            passes=stack.enter_context(_passes(_Workshops(settings, ceiling, streams.telling, health, lease), wakeups)),
+            passes=stack.enter_context(_passes(workshops, wakeups)),
             wakeups=wakeups,
             watch=watch,
             arm=timer.arm,
@@ -146,8 +149,19 @@ def _check(settings: Settings) -> None:
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
-    def __init__(self, settings: Settings, ceiling: Mode, telling: Telling, health: Health, lease: Lease) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ceiling: Mode,
+        telling: Telling,
+        health: Health,
+        lease: Lease,
+        store: EvidenceStore,
+    ) -> None:
         self._settings = settings
+        self._store = store
+        self._log: EvidenceLog | None = None
+        """Of the first workshop: what it has recomputed holds for the process, and grows with the history."""
         self._ceiling = ceiling
         self.telling = telling
         self._health = health
@@ -164,7 +178,8 @@ class _Workshops:
         ):
             self._health.assembled()
             trail = TrailDesk(made.house.audit)
-            attester = replace(made.house.attester, at_once=False)  # see SigningDesk
+            self._log = self._log or made.house.attester.log
+            attester = replace(made.house.attester, store=self._store, log=self._log, at_once=False)  # see SigningDesk
             with trail.at_work():
                 yield Workshop(house=replace(made.house, attester=attester, audit=trail), rules=made.rules, quick=quick)
 

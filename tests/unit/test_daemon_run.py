@@ -5,16 +5,22 @@ import os
 import re
 import socket
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.cli import main, run
-from reconciler.daemon.health import IDLE_SECONDS
+from reconciler.core.model import Mode
+from reconciler.daemon.health import IDLE_SECONDS, Health, Silence
 from reconciler.daemon.service import Ended
-from reconciler.settings import DaemonSettings
+from reconciler.daemon.telling import Telling
+from reconciler.settings import DaemonSettings, load_settings
+from reconciler.wiring import open_store
+from reconciler.writer import hold_lease
 from tests import peers
 
 UNIT = peers.ROOT / "deploy" / "systemd" / "access-reconciler.service"
@@ -51,6 +57,25 @@ def test_a_taken_health_port_is_refused_and_the_lease_given_back(
         assert main.run(["run", "--config", path]) == 1
     assert "daemon.health_port: cannot listen" in capsys.readouterr().err
     assert not (tmp_path / "state" / "writer.json").exists()
+
+
+def test_what_grows_with_the_history_is_worked_out_once_a_process(configure: Any, tmp_path: Path) -> None:
+    """A workshop opened anew goes on with the store and the log of the first: neither is read through again."""
+    policies = str(peers.ROOT / "policies")
+    settings = load_settings(Path(configure(policies=policies, engine={"kind": "embedded"})))
+    clock = SystemClock()
+    health = Health(clock, (), Silence(stages={}, stage_seconds=1, cycle_seconds=1), lambda _: None)
+    telling, store = Telling(clock, (), ()), open_store(settings)
+    with closing(hold_lease(settings, "run", clock)) as lease:
+        workshops = run._Workshops(settings, Mode.OBSERVE, telling, health, lease, store)
+        attesters = []
+        for _ in range(2):
+            with workshops.open() as workshop:
+                attesters.append(workshop.house.attester)
+    first, second = attesters
+    assert first.log is second.log
+    assert first.store is second.store is store
+    assert not first.at_once
 
 
 @pytest.mark.parametrize(("ended", "code"), [(Ended.DRAINED, 0), (Ended.LEASE_LOST, 1), (Ended.BROKEN, 1)])
