@@ -3,12 +3,12 @@
 import io
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from zipfile import ZipFile
 
 from reconciler.core.errors import PolicyError
 
@@ -40,7 +40,7 @@ def _archive(revision: str, folder: Path) -> bytes:
     commit = _run([*base, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"], revision, advice)
     inside = root.relative_to(top.resolve()).as_posix()
     tree = commit.decode().strip() + ("" if inside == "." else f":{inside}")
-    return _run([git, "-C", str(top), "archive", "--format=tar", tree], f"{revision}:{inside}", advice)
+    return _run([git, "-C", str(top), "archive", "--format=zip", tree], f"{revision}:{inside}", advice)
 
 
 def _run(command: list[str], what: str, advice: str) -> bytes:
@@ -57,5 +57,5 @@ def _run(command: list[str], what: str, advice: str) -> bytes:
 
 
 def _extract(archive: bytes, place: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(place, filter="data")
+    with ZipFile(io.BytesIO(archive)) as found:
+        found.extractall(place)  # never leaves the place, and makes no links
