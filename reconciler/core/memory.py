@@ -81,7 +81,8 @@ def as_text(ties: Iterable[Tie]) -> frozenset[str]:
     return frozenset(f"{what} {worker_id}" for what, worker_id in ties)
 
 
-def from_text(values: Iterable[str]) -> frozenset[Tie]:
-    """Return ties that the journal has kept."""
+@lru_cache(maxsize=4)
+def from_text(values: frozenset[str]) -> frozenset[Tie]:
+    """Return ties that the journal has kept; the same ones are not taken apart again by the next cycle."""
     split = (value.partition(" ") for value in values)
     return frozenset((what, WorkerId(worker_id)) for what, _, worker_id in split)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -28,8 +29,17 @@ from reconciler.core.verdicts import leavers_of
 from reconciler.core.withholding import claim_own
 from reconciler.cycle import run_cycle
 from reconciler.daemon.health import CycleEnd
-from reconciler.observation import CycleHouse, CycleRules, interest_in
-from reconciler.surveys import Ground, Sight, Survey, everything, of_leavers, read_again, whole_sight
+from reconciler.observation import CycleHouse, CycleRules, give_way, interest_in
+from reconciler.surveys import (
+    READ_SIDE_BY_SIDE,
+    Ground,
+    Sight,
+    Survey,
+    everything,
+    of_leavers,
+    read_again,
+    whole_sight,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +82,8 @@ class _Reading:
     error: BaseException | None = None
     touched: set[PrincipalKey] = field(default_factory=set)
     """Principals that a leavers' pass acted upon since it began."""
+    errors: tuple[str, ...] = ()
+    """What failed when principals were read again."""
 
 
 def _snapshot(workshop: Workshop) -> Snapshot | None:
@@ -84,20 +96,30 @@ def _snapshot(workshop: Workshop) -> Snapshot | None:
     return collect(house.sources, interest, house.clock, deadline_seconds=rules.collect_deadline_seconds)
 
 
-def _as_read(reading: _Reading, workshop: Workshop) -> Survey:
-    """Return the survey that takes what was read, and reads again whom the world has caught up with since."""
+def _as_read(reading: _Reading, workshop: Workshop, look_up: Callable[[], None]) -> Survey:
+    """Return the survey that takes what was read, and reads again whom the world has caught up with since.
+
+    `look_up` is called in between and raises `Superseded` to give way; who was read again by then stays read.
+    """
 
     def survey(ground: Ground) -> Sight:
         if reading.error is not None:
             raise reading.error
         if reading.snapshot is None:
             return everything(ground)
+        quick = replace(ground, sources=workshop.quick)
         again = _to_read_again(reading.snapshot, ground.interest, reading.touched)
-        readings, _, errors = read_again(replace(ground, sources=workshop.quick), again)
-        sight = whole_sight(claim_own(with_readings(reading.snapshot, readings), ground.own_names))
+        for start in range(0, len(again), READ_SIDE_BY_SIDE):
+            look_up()
+            some = again[start : start + READ_SIDE_BY_SIDE]
+            readings, _, errors = read_again(quick, some)
+            reading.snapshot = with_readings(reading.snapshot, readings)
+            reading.touched -= {(one.provider, one.principal_id) for one in some}
+            reading.errors += errors
+        sight = whole_sight(claim_own(reading.snapshot, ground.own_names))
         reading.touched.clear()
         reading.snapshot = sight.snapshot
-        return replace(sight, errors=(*sight.errors, *errors))
+        return replace(sight, errors=(*sight.errors, *reading.errors))
 
     return survey
 
@@ -176,7 +198,8 @@ class Passes:
             workshop = self._workshop(renew=False)
             reading = self._reading
             house = replace(workshop.house, urgent=lambda: self._urgent(workshop))
-            attested = run_cycle(house, workshop.rules, everything if reading is None else _as_read(reading, workshop))
+            survey = everything if reading is None else _as_read(reading, workshop, partial(give_way, house))
+            attested = run_cycle(house, workshop.rules, survey)
             end = self._end_of(attested, workshop)
         except BaseException:
             # Whatever it was, the next pass begins with a reading of its own: one that stays would bar every other.

@@ -145,6 +145,8 @@ class Service:
         """Why the next whole pass is wanted; empty when none is."""
         self._wanted_since = 0.0
         self._quiet_until = 0.0
+        self._decide_again_since: float | None = None
+        """Since when a reading waits to be decided upon again, after its pass gave way."""
         self._timer_at = self._next_by_monotonic_clock()
 
     def stop(self) -> None:
@@ -167,7 +169,8 @@ class Service:
         """Wait for one beat at most and return why a cycle is due; empty when none is."""
         now = self._house.clock.monotonic_seconds()
         due = [now + BEAT_SECONDS, self._poll_at]
-        due += [] if self._retry_at is None else [self._retry_at]
+        again_at = self._decide_again_at()
+        due += [one for one in (self._retry_at, again_at) if one is not None]
         due += [self._quiet_until] if self._wanted and not self._house.passes.reading else []
         reasons = self._house.wakeups.take(min(due) - now)
         if reasons & _FILES.keys():
@@ -223,7 +226,9 @@ class Service:
             if not self._wanted:
                 self._wanted_since = self._house.clock.monotonic_seconds()
             self._wanted |= asked
-        if Reason.READ in reasons and not self._run(self._decide):
+        now = self._house.clock.monotonic_seconds()
+        again_at = self._decide_again_at()
+        if (Reason.READ in reasons or (again_at is not None and now >= again_at)) and not self._run(self._decide):
             return False
         now = self._house.clock.monotonic_seconds()
         latest = self._wanted_since + LONGEST_QUIET_SECONDS
@@ -251,6 +256,7 @@ class Service:
 
     def _decide(self) -> None:
         log.info("cycle.read")
+        self._decide_again_since = None
         end = self._house.passes.whole_pass()
         if end.gave_way:
             log.info("cycle.gave_way", sequence=end.sequence)
@@ -258,9 +264,16 @@ class Service:
             try:
                 self._deal_with_whom_it_gave_way_to()
             finally:
-                self._house.wakeups.wake(Reason.READ)  # what was read is decided upon, whatever becomes of them
+                # What was read is decided upon, whatever becomes of them; not at once, for leavers come in rows.
+                self._decide_again_since = self._house.clock.monotonic_seconds()
             return
         self._note_end(end)
+
+    def _decide_again_at(self) -> float | None:
+        """Return when to decide again upon what was read, after giving way; None when nothing waits for that."""
+        if self._decide_again_since is None:
+            return None
+        return min(self._quiet_until, self._decide_again_since + LONGEST_QUIET_SECONDS)
 
     def _deal_with_whom_it_gave_way_to(self) -> None:
         """Take what came in, let the files settle as ever, and deal with leavers before anything is decided again."""

@@ -11,7 +11,14 @@ from inventory.errors import Unavailable
 from reconciler.core.errors import JournalError, LeaseLost, ReconcilerError
 from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.daemon.health import CycleEnd
-from reconciler.daemon.service import BEAT_SECONDS, REPLACED_SECONDS, Ended, Supervisor
+from reconciler.daemon.service import (
+    BEAT_SECONDS,
+    LONGEST_QUIET_SECONDS,
+    QUIET_SECONDS,
+    REPLACED_SECONDS,
+    Ended,
+    Supervisor,
+)
 from reconciler.daemon.wakeups import Reason
 from tests.builders import NOW
 from tests.fakes.loop import LONGEST, POLL, House
@@ -287,6 +294,19 @@ def test_whoever_a_pass_gave_way_to_is_dealt_with_before_it_is_decided_again() -
     assert house.give_way == 0
     assert len(house.asked) >= 4
     assert cycles[0] < 0.5
+
+
+def test_a_pass_that_gave_way_waits_for_quiet_but_not_for_ever() -> None:
+    """Leavers in a row are not held up by decisions begun in vain; a row without end puts these off only so long."""
+    house = House()
+    house.give_way = 1
+    house.leavers = [leavers_end(house)] * 5
+    leavers = [(1.0 * number, Reason.SIGNAL) for number in range(1, 5)]
+    assert house.run(20, *leavers)[0] == 4 + QUIET_SECONDS
+    house = House()
+    house.give_way = 1
+    house.leavers = [leavers_end(house)] * 100
+    assert house.run(60, *[(float(second), Reason.SIGNAL) for second in range(1, 60)])[0] >= LONGEST_QUIET_SECONDS
 
 
 def test_what_was_read_is_decided_though_a_leavers_pass_fails() -> None:
