@@ -15,7 +15,7 @@ from inventory.roster.gate import GateLimits, accepted_of, held_reasons
 from inventory.roster.model import AcceptedRoster, Roster, RosterVerdict
 from inventory.roster.persons import WorkerMemory, fold
 from inventory.roster.records import EmploymentRecord, RowMemory, RowReader
-from inventory.roster.table import Table
+from inventory.roster.table import Table, TableMemory
 from inventory.roster.vetting import vetted
 
 __all__ = ["CsvRosterSettings", "CsvRosterSource", "accepted_of"]
@@ -45,6 +45,7 @@ class CsvRosterSource:
         self._settings = settings
         self._clock = clock
         self._at = at
+        self._table = TableMemory(header=(), rows={})
         self._rows = RowMemory(header=(), rows={})
         self._workers = WorkerMemory()
         self._last: _Reading | None = None
@@ -86,7 +87,7 @@ class CsvRosterSource:
         at = self._judged_at()
         envelope = read_envelope(self._settings.path, self._settings)
         with open_feed(self._settings.path, self._settings.max_bytes) as feed:
-            table = Table(lines_of(feed, self._settings.encoding), self._settings)
+            table = Table(lines_of(feed, self._settings.encoding), self._settings, self._table)
             reader = RowReader(self._settings, table.header, self._rows)
             dating = OldestAsOf(self._settings, table.header.column(Column.AS_OF))
             records: list[EmploymentRecord] = []
@@ -107,7 +108,7 @@ class CsvRosterSource:
             workers=fold(understood, as_of=as_of, at=at, settings=self._settings, memory=self._workers),
             problems=tuple(sorted(reader.problems, key=lambda problem: (problem.line, problem.column, problem.code))),
         )
-        self._rows = reader.memory
+        self._table, self._rows = table.memory, reader.memory
         self._last = _Reading(stamp=(feed.digest, feed.modified_at), envelope=envelope, at=at, roster=roster)
         return roster
 

@@ -61,10 +61,10 @@ class EmploymentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowMemory:
-    """The rows of one reading that had no problem, by line and text, with the records they were understood as."""
+    """The rows of one reading that had no problem, by line, with the records they were understood as."""
 
     header: tuple[str, ...]
-    rows: dict[tuple[int, tuple[str, ...]], EmploymentRecord]
+    rows: dict[int, tuple[RawRow, EmploymentRecord]]
 
 
 class RowReader:
@@ -85,11 +85,14 @@ class RowReader:
 
     def read(self, row: RawRow) -> EmploymentRecord:
         """Return the record of a row; every problem of the row is noted, not only the first."""
-        text = (row.line, tuple(row.cells.values()))
+        known = self._earlier.get(row.line)
+        if known is not None and (known[0] is row or known[0].cells == row.cells):
+            self.memory.rows[row.line] = known
+            return known[1]
         problems = len(self.problems)
-        record = self._earlier.get(text) or self._understood(row)
+        record = self._understood(row)
         if len(self.problems) == problems:
-            self.memory.rows[text] = record
+            self.memory.rows[row.line] = row, record
         return record
 
     def _understood(self, row: RawRow) -> EmploymentRecord:

@@ -86,16 +86,29 @@ class _Lines:
         return self._of_record or ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMemory:
+    """The rows of one reading by line, each with the fields it was made of."""
+
+    header: tuple[str, ...]
+    rows: dict[int, tuple[list[str], RawRow]]
+
+
 class Table:
     """The rows of a feed, one at a time, under a header that was checked."""
 
-    def __init__(self, lines: Iterator[str], settings: CsvRosterSettings) -> None:
-        """Read the header; raises `FeedRefused` when it is missing, doubled, renamed or lacks a column."""
+    def __init__(self, lines: Iterator[str], settings: CsvRosterSettings, earlier: TableMemory | None = None) -> None:
+        """Read the header; raises `FeedRefused` when it is missing, doubled, renamed or lacks a column.
+
+        `earlier` is the memory of a reading under the same settings: a row with the same fields is the same object.
+        """
         first = next(lines, "")
         self._settings = settings
         self._lines = _Lines(first, lines)
         self._reader = csv.reader(self._lines, delimiter=_delimiter(first, settings), strict=True)
         self.header = _checked_header(self._next() or [], settings)
+        self._earlier = earlier.rows if earlier is not None and earlier.header == self.header.names else {}
+        self.memory = TableMemory(header=self.header.names, rows={})
         self.rows_read = 0
         self._trailer_count: int | None = None
 
@@ -125,7 +138,10 @@ class Table:
             self.rows_read += 1
             if self.rows_read > self._settings.max_rows:
                 raise FeedRefused("too_many_rows", f"there are more than {self._settings.max_rows} rows", line=line)
-            yield self._row(line, cells)
+            known = self._earlier.get(line)
+            row = known[1] if known is not None and known[0] == cells else self._row(line, cells)
+            self.memory.rows[line] = cells, row
+            yield row
         if self._trailer_count is not None and self._trailer_count != self.rows_read:
             raise FeedRefused(
                 "count_mismatch", f"the trailer counts {self._trailer_count} rows, {self.rows_read} came: rows are lost"
