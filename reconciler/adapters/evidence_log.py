@@ -129,7 +129,7 @@ class FileEvidenceLog:
 
     def _recomputed(self, head: Link | None) -> _Known:
         """Follow every statement over the hashes and the leaves that are still there."""
-        sections: dict[str, LogSection] = {}
+        written, missing = self._written(), dict[str, LogSection]()
         with HashFile.open(self._path) as source:
             replay = LogReplay(source.hashes)
             for stem, document in self._statements():
@@ -140,11 +140,12 @@ class FileEvidenceLog:
                     source.tail = _kept_from_the_log(source, place, files)
                 for code, text in replay.follow(place, files):
                     _refuse(f"{_cycle(stem)}: {text} ({code})")
-                sections[stem] = place.section
+                if stem not in written:
+                    missing[stem] = place.section
             if replay.frontier is None or source.size != replay.frontier.size * HASH_BYTES:
                 _refuse("it has leaves that no statement tells of: statements at the end were removed")
             frontier, tail = replay.frontier, source.tail
-        self._repair(tail, source.size - len(tail), sections)
+        self._repair(tail, source.size - len(tail), missing)
         return _Known(_digest(head), frontier, self._stamp())
 
     def _statements(self) -> Iterator[tuple[str, StatementDocument]]:
@@ -164,17 +165,20 @@ class FileEvidenceLog:
                 msg, advice="take keys/log.pem from a backup, or begin a chain of its own with a new state_dir"
             )
 
-    def _repair(self, tail: bytes, start: int, sections: Mapping[str, LogSection]) -> None:
+    def _written(self) -> frozenset[str]:
+        """Return the cycles whose checkpoint is there; an empty file is what a power cut leaves of one."""
+        make_folder(self._root / CHECKPOINTS)
+        with os.scandir(self._root / CHECKPOINTS) as found:
+            return frozenset(one.name.removesuffix(CHECKPOINT_SUFFIX) for one in found if one.stat().st_size)
+
+    def _repair(self, tail: bytes, start: int, missing: Mapping[str, LogSection]) -> None:
         """Add the hashes and the checkpoints that a crash kept from the disk; what is there stays as it is."""
         make_folder(self._path.parent)
-        make_folder(self._root / CHECKPOINTS)
         if tail:
             self._write(tail, start)
-        with os.scandir(self._root / CHECKPOINTS) as found:
-            written = {one.name.removesuffix(CHECKPOINT_SUFFIX) for one in found if one.stat().st_size}
-        for stem in sections.keys() - written:
+        for stem, section in missing.items():
             checkpoint_path(self._root, stem).unlink(missing_ok=True)
-            self._checkpoint(stem, sections[stem])
+            self._checkpoint(stem, section)
         vkey = self._root / VERIFIER_KEY
         if not vkey.exists():
             create_file(vkey, self._key.verifier.text.encode() + b"\n")
