@@ -1,13 +1,14 @@
 """What a pack of many cycles costs: exporting it in bounded memory, and verifying it on one core.
 
     .venv/bin/python -m bench.pack --cycles 1000
-    .venv/bin/python -m bench.pack --cycles 200 --signing sigstore
+    .venv/bin/python -m bench.pack --cycles 1000 --signing sigstore
 
 A chain is attested first, by a key or by the private Sigstore of the demo; each cycle has a leaver, three decisions and
 an act. Then the real commands run in processes of their own, held to one core: `export` twice, as the same bytes must
 come out, and `verify`. Cycles a second are by CPU seconds, start of the program included, so that a busy machine tells
-the same; peak memory is what the kernel noted as the largest resident size (VmHWM). Fails below 100 cycles a
-second with a key; a keyless signature takes a client of Sigstore about 8 ms by itself.
+nearly the same; by the clock they are told beside. Peak memory is what the kernel noted as the largest resident size
+(VmHWM). Fails when fewer than 100 cycles a second are verified, by whichever signature, or when a command holds more
+than 200 MiB: a pack is read and written a cycle at a time.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from tests.keyless import InProcess, keyless_chain, keyless_settings
 from tests.record_builders import attested_chain, cycle_record
 
 WANTED = 100
-"""Cycles a second that verification must reach on one core, where a key signed."""
+"""Cycles a second that verification must reach on one core."""
+MOST_MIB = 200
+"""The most that a command may hold, however many cycles there are; most of it is the program itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,10 @@ def chain_by_sigstore(folder: Path, cycles: int) -> list[str | Path]:
 
 def say(name: str, cost: Cost, cycles: int) -> None:
     """Print one line."""
-    rate = cycles / cost.cpu
-    print(f"{name:8} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s wall {rate:7.0f} cycles/s {cost.peak_mib:6.0f} MiB peak")
+    rates = f"{cycles / cost.cpu:5.0f} cycles/s CPU {cycles / cost.wall:5.0f} cycles/s wall"
+    print(f"{name:8} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s wall {rates} {cost.peak_mib:6.0f} MiB peak")
+    if cost.peak_mib > MOST_MIB:
+        raise SystemExit(f"{name} held more than {MOST_MIB} MiB")
 
 
 def main() -> None:
@@ -98,7 +103,7 @@ def main() -> None:
         print(f"pack     {packs[0].stat().st_size / 1024 / 1024:7.2f} MiB")
         cost = command("verify", "--pack", packs[0], *whom)
         say("verify", cost, given.cycles)
-        if given.signing == "managed-key" and given.cycles / cost.cpu < WANTED:
+        if given.cycles / cost.cpu < WANTED:
             raise SystemExit(f"verified fewer than {WANTED} cycles a second")
 
 

@@ -7,7 +7,6 @@ files of their own, and a setting holds the path.
 import difflib
 import ipaddress
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,11 +24,11 @@ from reconciler.core.errors import SettingsError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Mode
 from reconciler.core.plain_yaml import check_plain
+from reconciler.environment import ENV_PREFIX
 from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
 from reconciler.signing_settings import SigningSettings
 
-ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -366,13 +365,3 @@ def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSett
 def settings_schema() -> str:
     """Return the JSON Schema of the configuration, for editors."""
     return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
-
-
-def log_level(default: str = "warning") -> str:
-    """Return the level of diagnostics that `ACCESS_RECONCILER_LOG` asks for; `default` when it does not."""
-    return os.environ.get(f"{ENV_PREFIX}LOG", default)
-
-
-def notify_address() -> str:
-    """Return the socket on which the service manager wants to be told how we are; empty when there is none."""
-    return os.environ.get("NOTIFY_SOCKET", "")

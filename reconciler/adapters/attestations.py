@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
@@ -56,6 +57,10 @@ class Checked:
     attestation: Attestation
     document: StatementDocument | None
     """None when something is wrong with it, and once it has been followed."""
+    payload: bytes
+    """The statement that `document` is of; empty where that is None."""
+    stamped_at: datetime | None
+    """The latest trusted time of its signature; None where nobody bears witness of it, or something is wrong."""
     digest: str
     problems: tuple[Problem, ...]
 
@@ -126,20 +131,29 @@ def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem,
 
 def check(attestation: Attestation, trusted: Trusted) -> Checked:
     """Check one attestation by itself: both files, signature, form, names, numbers. Raises nothing: it reports."""
-    digest = ""
-    document: StatementDocument | None = None
-    problems: tuple[Problem, ...] = ()
     missing = [path for path in (attestation.statement, attestation.bundle) if not path.is_file()]
     if missing:
         code = "statement_missing" if missing[0] == attestation.statement else "bundle_missing"
         hint = "" if code == "statement_missing" else ": not signed yet, or removed"
-        problems = (_problem(attestation, code, f"{missing[0].name} is missing{hint}"),)
-    else:
-        payload = attestation.statement.read_bytes()
-        digest = "sha256:" + hashlib.sha256(payload).hexdigest()
-        document, problems = _check_content(attestation, payload, trusted)
+        return _wrong(attestation, "", _problem(attestation, code, f"{missing[0].name} is missing{hint}"))
+    payload, bundle = attestation.statement.read_bytes(), attestation.bundle.read_bytes()
+    digest = "sha256:" + hashlib.sha256(payload).hexdigest()
+    document, problems = _check_content(attestation, payload, bundle, trusted)
+    if document is None or problems:
+        return _wrong(attestation, digest, *problems)
     return Checked(
-        attestation=attestation, document=None if problems else document, digest=digest, problems=tuple(problems)
+        attestation=attestation,
+        document=document,
+        payload=payload,
+        stamped_at=trusted.stamped_at(bundle),
+        digest=digest,
+        problems=(),
+    )
+
+
+def _wrong(attestation: Attestation, digest: str, *problems: Problem) -> Checked:
+    return Checked(
+        attestation=attestation, document=None, payload=b"", stamped_at=None, digest=digest, problems=problems
     )
 
 
@@ -149,9 +163,9 @@ def _problem(attestation: Attestation, code: str, message: str) -> Problem:
 
 
 def _check_content(
-    attestation: Attestation, payload: bytes, trusted: Trusted
+    attestation: Attestation, payload: bytes, bundle: bytes, trusted: Trusted
 ) -> tuple[StatementDocument | None, tuple[Problem, ...]]:
-    refused = trusted.refusal(attestation.bundle.read_bytes(), payload)
+    refused = trusted.refusal(bundle, payload)
     if refused is not None:
         return None, (_problem(attestation, refused.code, refused.message),)
     try:
@@ -263,7 +277,8 @@ def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
 
     A head, a checkpoint or a journal shows what the folder alone cannot: that its end was removed or rewritten. What
     lies before the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed
-    every attestation in its order. Raises `EvidenceError` when a file cannot be read at all.
+    every attestation in its order, with all that is known to be wrong with it by then. Raises `EvidenceError` when a
+    file cannot be read at all.
     """
     expected = _Expected(head=expected_head, journal=journal, since=since)
     try:
@@ -290,11 +305,12 @@ def _verify(
     for attestation in attestations:
         checked = check(attestation, trusted)
         misplaced = tuple(chain.follow(checked))
-        problems.extend((*checked.problems, *misplaced))
-        problems.extend(_records(checked, misplaced, evidence, log))
-        problems.extend(_undos(checked, undos, whole=not chain.gaps and not misplaced))
-        each(checked)
-        by_sequence[attestation.sequence] = replace(checked, document=None)
+        records = _records(checked, misplaced, evidence, log)
+        wrong = (*checked.problems, *misplaced, *records)
+        wrong += tuple(_undos(checked, undos, whole=not chain.gaps and not misplaced))
+        problems.extend(wrong)
+        each(replace(checked, problems=wrong))
+        by_sequence[attestation.sequence] = replace(checked, document=None, payload=b"")
         if checked.document is not None and checked.document.predicate.outcome in {"partial", "failed"}:
             incomplete.append(attestation.cycle_id)
     known = {problem.cycle_id for problem in problems}

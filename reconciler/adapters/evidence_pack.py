@@ -8,6 +8,7 @@ keyless chain nothing goes along that a verifier trusts: root, identity and issu
 
 import csv
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -231,8 +232,21 @@ def make_tables(pack: Path, out: Path, cycles: Iterable[PackCycle]) -> None:
 
 
 def files_in(folder: Path) -> Iterator[str]:
-    """Yield the names of all files in a folder, sorted, with `/` between their parts."""
-    yield from sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """Yield the names of all files in a folder, sorted, with `/` between their parts; none of a folder not there."""
+    yield from sorted(_names_in(str(folder), ""), key=lambda name: name.split("/"))
+
+
+def _names_in(folder: str, before: str) -> Iterator[str]:
+    try:
+        entries = os.scandir(folder)  # without a path for every name, which would be most of the work
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _names_in(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name
 
 
 def digests(folder: Path) -> dict[str, str]:

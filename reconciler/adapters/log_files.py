@@ -18,7 +18,7 @@ CHECKPOINT_SUFFIX = ".txt"
 
 def checkpoint_path(root: Path, stem: str) -> Path:
     """Return where the checkpoint after a cycle lies."""
-    return root / CHECKPOINTS / (stem + CHECKPOINT_SUFFIX)
+    return root / f"{CHECKPOINTS}/{stem}{CHECKPOINT_SUFFIX}"
 
 
 class HashFile:

@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.adapters.attestation_document import Predicate, StatementDocument, Subject
 from reconciler.adapters.disclosures import CycleLeaves
 from reconciler.adapters.evidence_store import disclosures_path, evidence_path
-from reconciler.core.canonical import dumps
+from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import leaves_of
 from reconciler.core.merkle import Frontier, leaf_hash
@@ -47,10 +47,11 @@ class NamedEvidence:
                 self.absent += 1
                 continue
             here.add(subject.name)
-            if not self._is_good(subject, path):
+            content = path.read_bytes() if subject.name in LOGGED else None
+            if not self._is_good(subject, path, content):
                 yield "evidence_changed", f"the evidence {subject.name} is not what the statement signed: {path.name}"
-            elif subject.name in LOGGED:
-                yield from self._records(subject.name, path.read_bytes(), document.predicate)
+            elif content is not None:
+                yield from self._records(subject.name, content, document.predicate)
         if here.intersection(LOGGED) == self._hashes.keys():  # against changed leaves no line can be held
             yield from self._check_disclosures(document)
 
@@ -68,9 +69,12 @@ class NamedEvidence:
         for number in strays:
             yield "disclosure_changed", f"line {number} of {path.name} has a digest that no leaf commits to"
 
-    def _is_good(self, subject: Subject, path: Path) -> bool:
+    def _is_good(self, subject: Subject, path: Path, content: bytes | None) -> bool:
+        """Say whether a file has its digest; `content` is what is in memory of it anyway."""
         digest = subject.digest.sha256
-        if digest not in self._good:
+        if content is not None:
+            self._good[digest] = sha256_hex(content) == digest
+        elif digest not in self._good:
             with path.open("rb") as source:
                 self._good[digest] = hashlib.file_digest(source, "sha256").hexdigest() == digest
         return self._good[digest]

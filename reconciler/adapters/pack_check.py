@@ -8,20 +8,19 @@ whoever changes a file can change it too, and is found by the rest.
 import heapq
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from reconciler.adapters.attestations import Attestation, Problem
 from reconciler.adapters.disclosures import ACTION_LOG, DECISION_LOG, LEAVER_LOG, Shown, draw_rank, read_shown
-from reconciler.adapters.evidence_pack import ALWAYS, file_digest, files_in, pack_cycles
+from reconciler.adapters.evidence_pack import ALWAYS, file_digest, files_in
 from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_files import HashFile
 from reconciler.adapters.pack_log import HASHES, PackLog
 from reconciler.adapters.pack_order import MANIFEST, Disclosing, Extent, Manifest
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables, read_here
-from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core.errors import EvidenceError
 
 _TABLES: Final = (POPULATION, MATRIX, "held-plans.json", "waivers.json", "coverage.json", "summary.csv")
@@ -62,29 +61,54 @@ def check_ends(manifest: Manifest, attestations: Sequence[Attestation], last_dig
 
 
 class PackCheck:
-    """Follows the cycles of a pack whose attestations hold."""
+    """Follows the cycles of a pack while they are verified, and says at the end what their records do not bear out."""
 
-    def __init__(self, folder: Path, manifest: Manifest, trusted: Trusted) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, made: Path, tables: Tables, source: HashFile) -> None:
         self._folder = folder
-        self._manifest = manifest
-        self._trusted = trusted
+        self._made = made
+        self._tables = tables
         self._found = PackFindings()
         self._draw = _Draw(manifest)
+        self._refused: EvidenceError | None = None
+        self._log: PackLog | None = None
+        try:
+            self._log = PackLog.begin(folder, source)
+        except EvidenceError as error:
+            self._refused = error
 
-    def run(self, attestations: Sequence[Attestation]) -> PackFindings:
-        """Check everything and return what was found. Raises `EvidenceError` when a file cannot be read."""
-        with tempfile.TemporaryDirectory(prefix="tables-") as made, ExitStack() as opened:
-            tables = opened.enter_context(Tables(self._folder, Path(made)))
-            source = opened.enter_context(HashFile.open(self._folder / HASHES))
-            log = PackLog.begin(self._folder, source)
-            for cycle in pack_cycles(attestations, self._trusted):
-                self._cycle(cycle, log)
-                tables.add(cycle)
-            tables.finish()
-            opened.close()
-            self._compare(Path(made))
-        self._draw.finish(self._found)
-        return self._found
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, manifest: Manifest) -> Iterator[Self]:
+        """Hold open what is read of a pack, and the folder in which its tables are made anew."""
+        with (
+            tempfile.TemporaryDirectory(prefix="tables-") as made,
+            Tables(folder, Path(made)) as tables,
+            HashFile.open(folder / HASHES) as source,
+        ):
+            yield cls(folder, manifest, Path(made), tables, source)
+
+    def add(self, cycle: PackCycle) -> None:
+        """Follow a cycle that holds, as do all before it; what cannot be read of it is told at the end."""
+        if self._log is None or self._refused is not None:
+            return
+        try:
+            self._cycle(cycle, self._log)
+            self._tables.add(cycle)
+        except EvidenceError as error:
+            self._refused = error
+
+    def finish(self) -> PackFindings:
+        """Return what was found; to be asked once every cycle is there and holds."""
+        if self._refused is None:
+            try:
+                self._tables.finish()
+                self._compare(self._made)
+                self._draw.finish(self._found)
+            except EvidenceError as error:
+                self._refused = error
+        if self._refused is None:
+            return self._found
+        return PackFindings(problems=[Problem(cycle_id="", code="pack_malformed", message=str(self._refused))])
 
     def _say(self, cycle: PackCycle, code: str, text: str) -> None:
         named = f"cycle {cycle.claim.sequence} ({cycle.claim.cycle_id}): {text}"
@@ -119,7 +143,7 @@ class PackCheck:
     def _compare(self, made: Path) -> None:
         """Hold the tables against those that were made anew."""
         expected = set(files_in(made))
-        policies = {name for name in files_in(self._folder) if name.startswith(f"{POLICY}/")}
+        policies = {f"{POLICY}/{name}" for name in files_in(self._folder / POLICY)}
         for name in sorted(expected | policies | set(_TABLES)):
             theirs = read_here(self._folder / name)
             ours = read_here(made / name)

@@ -51,12 +51,15 @@ def opened(pack: Path) -> Iterator[Opened]:
 
 def _unpack(pack: Path, folder: Path) -> tuple[str, ...]:
     damaged: list[str] = []
+    made: set[Path] = set()
     with ZipFile(pack) as archive:
         entries = archive.infolist()
         _refuse_strange(pack, entries)
         for entry in entries:
             target = folder / entry.filename
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
             try:
                 with archive.open(entry) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy)

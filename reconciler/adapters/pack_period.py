@@ -4,14 +4,11 @@ Fed one cycle at a time and holding no cycle: a year of cycles costs what a mont
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final
 
-from reconciler.adapters.attestations import Checked
-from reconciler.adapters.pack_claims import Claim, read_claim
-from reconciler.adapters.sigstore_bundle import Trusted
+from reconciler.adapters.pack_claims import Claim
 from reconciler.core.canonical import Json
 
 _READ: Final = "complete"
@@ -160,14 +157,3 @@ class Period:
             "actions_not_done": claim.actions.not_attempted + claim.actions.skipped,
             "actions_failed_or_unknown": claim.actions.failed + claim.actions.unknown,
         }
-
-
-def following(period: Period, trusted: Trusted) -> Callable[[Checked], None]:
-    """Return what takes in each attestation that holds by itself, to be handed to `verify`."""
-
-    def each(checked: Checked) -> None:
-        if checked.document is not None:
-            content = checked.attestation.bundle.read_bytes()
-            period.add(read_claim(checked.attestation.statement.read_bytes()), trusted.stamped_at(content))
-
-    return each

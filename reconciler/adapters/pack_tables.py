@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final, Self, TextIO
 
 from reconciler.adapters.attestation_document import StatementDocument
-from reconciler.adapters.attestations import Attestation
+from reconciler.adapters.attestations import Attestation, Checked
 from reconciler.adapters.disclosures import DECISION_LOG, LEAVER_LOG, read_shown
 from reconciler.adapters.evidence_store import attestation_stem, evidence_path
-from reconciler.adapters.pack_claims import Claim
+from reconciler.adapters.pack_claims import Claim, read_claim
 from reconciler.adapters.pack_period import Period
 from reconciler.core.canonical import Json, dumps, sha256_hex
 from reconciler.core.errors import EvidenceError
@@ -55,6 +55,17 @@ class PackCycle:
     claim: Claim
     digest: str
     stamped_at: datetime | None
+
+    @classmethod
+    def of(cls, checked: Checked, document: StatementDocument) -> Self:
+        """Return a cycle just verified. Raises `EvidenceError` when its claims are not usable."""
+        return cls(
+            attestation=checked.attestation,
+            document=document,
+            claim=read_claim(checked.payload),
+            digest=checked.digest,
+            stamped_at=checked.stamped_at,
+        )
 
     @property
     def stem(self) -> str:
@@ -111,12 +122,13 @@ class Tables:
             self._last_whole = cycle
 
     def finish(self) -> None:
-        """Write what is known only at the end."""
+        """Write what is known only at the end; then every table is whole."""
         self._write("held-plans.json", {"events": self._held})
         self._write("waivers.json", {"changes": self._waived})
         self._write("coverage.json", self._period.coverage())
         self._summarise()
         self._write_matrix()
+        self._open.close()
 
     def _text(self, name: str) -> TextIO:
         return (self._out / name).open("w", encoding="utf-8", newline="")

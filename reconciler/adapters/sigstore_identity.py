@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from sigstore.verify.policy import Identity
 
 from reconciler.adapters.keyless import MODE, signer_name
 from reconciler.adapters.sigstore_bundle import Refusal, read_bundle
-from reconciler.core.canonical import dumps, sha256_hex
+from reconciler.core.canonical import encoded, sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
 
@@ -29,13 +30,35 @@ _TILES = "0.0.2"
 _NOTE = re.compile(r"(?P<origin>[^\n]+)\n(?P<size>[1-9][0-9]*)\n[^\n]+\n(?:[^\n]+\n)*\n(?P<signatures>(?:— [^\n]+\n)+)")
 
 
+class _ReadOnce(TrustedRoot):
+    """A trusted root whose keys and certificates are taken apart once; the library does it anew for each bundle."""
+
+    def __init__(self, root: TrustedRoot) -> None:
+        super().__init__(root._inner)  # noqa: SLF001 - the only way to a root from one that was read
+        self._of_log = cache(super().rekor_keyring)
+        self._of_certificates = cache(super().ct_keyring)
+        self._stampers = cache(super().get_timestamp_authorities)
+
+    def rekor_keyring(self, purpose: Any) -> Any:  # noqa: ANN401 - both types are private to the library
+        """Return the keys of the transparency logs. Raises as the library does when there is none."""
+        return self._of_log(purpose)
+
+    def ct_keyring(self, purpose: Any) -> Any:  # noqa: ANN401 - as above
+        """Return the keys of the certificate logs. Raises as the library does when there is none."""
+        return self._of_certificates(purpose)
+
+    def get_timestamp_authorities(self) -> list[Any]:
+        """Return those who may bear witness of the time."""
+        return self._stampers()
+
+
 class TrustedIdentity:
     """Implements `reconciler.adapters.sigstore_bundle.Trusted` for one identity that one instance vouches for."""
 
     def __init__(self, root: TrustedRoot, identity: str, issuer: str) -> None:
         """Prepare the verifier. Raises `EvidenceError` when the root lacks a log, an authority or their keys."""
         try:
-            self._verifier = Verifier(trusted_root=root)
+            self._verifier = Verifier(trusted_root=_ReadOnce(root))
         except Error as error:
             raise EvidenceError(f"the trusted root is of no use: {error}", advice=_ADVICE) from error
         self._policy = Identity(identity=identity, issuer=issuer)
@@ -77,11 +100,11 @@ class TrustedIdentity:
     def stamped_at(self, content: bytes) -> datetime | None:
         """Return the latest time in the stamps of a bundle that was not refused, or the log's; None without either.
 
-        Remembered by digest: an auditor asks more than once, and taking a bundle apart takes milliseconds.
+        Remembered by digest from when it was found good: taking a bundle apart again takes as long as reading one.
         """
         digest = sha256_hex(content)
         if digest not in self._stamped:
-            self._stamped[digest] = _latest_stamp(content)
+            self._stamped[digest] = _latest_stamp(Bundle.from_json(content), json.loads(content))
         return self._stamped[digest]
 
     def _refusals(self, content: bytes, payload: bytes) -> Iterator[Refusal]:
@@ -96,23 +119,28 @@ class TrustedIdentity:
         if envelope.payload != payload:
             yield Refusal(code="statement_changed", message="the statement is not the one that was signed")
         yield from self._unproven(bundle, payload)
-        document = json.loads(content)
-        if dumps(document) != content or dumps(json.loads(bundle.to_json())) != content:
+        document = json.loads(bundle.to_json())
+        if encoded(document) != content:  # what the library leaves out or writes otherwise shows too
             yield Refusal(code="bundle_changed", message="the bundle is not in the form in which it was written")
         yield from self._misstated(document["verificationMaterial"]["tlogEntries"][0])
+        self._stamped[sha256_hex(content)] = _latest_stamp(bundle, document)
 
     def _unproven(self, bundle: Bundle, payload: bytes) -> Iterator[Refusal]:
         try:
-            self._policy.verify(bundle.signing_certificate)
-        except Exception as error:  # noqa: BLE001 - whatever a certificate does to the library, it names nobody we trust
-            yield Refusal(code="wrong_identity", message=f"not signed by {self._signer}: {_brief(error)}")
-        try:
             kind, proven = self._verifier.verify_dsse(bundle, self._policy)
         except Exception as error:  # noqa: BLE001 - whatever a bundle does to the library, it proves nothing
+            yield from self._stranger(bundle)
             yield Refusal(code="signature", message=f"the proof does not hold: {_brief(error)}")
         else:
             if (kind, proven) != (PAYLOAD_TYPE, payload):
                 yield Refusal(code="statement_changed", message="the proof is of another statement")
+
+    def _stranger(self, bundle: Bundle) -> Iterator[Refusal]:
+        """Say first of a bundle that proves nothing that somebody else signed it, where that is so."""
+        try:
+            self._policy.verify(bundle.signing_certificate)
+        except Exception as error:  # noqa: BLE001 - whatever a certificate does to the library, it names nobody we trust
+            yield Refusal(code="wrong_identity", message=f"not signed by {self._signer}: {_brief(error)}")
 
     def _misstated(self, entry: dict[str, Any]) -> Iterator[Refusal]:
         """Hold what a log entry says of itself against its proof: the library proves one of each pair.
@@ -139,12 +167,12 @@ _ADVICE = "give the trusted root (or client trust configuration) that the instan
 _LONGEST = 200
 
 
-def _latest_stamp(content: bytes) -> datetime | None:
-    stamping = Bundle.from_json(content).verification_material.timestamp_verification_data
+def _latest_stamp(bundle: Bundle, document: dict[str, Any]) -> datetime | None:
+    stamping = bundle.verification_material.timestamp_verification_data
     stamps = [] if stamping is None else [one.tst_info.gen_time for one in stamping.rfc3161_timestamps]
     if stamps:
         return max(stamps)
-    (entry,) = json.loads(content)["verificationMaterial"]["tlogEntries"]
+    (entry,) = document["verificationMaterial"]["tlogEntries"]
     logged = int(entry.get("integratedTime", 0))
     return datetime.fromtimestamp(logged, UTC) if logged else None
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from reconciler.adapters.attestations import Checked
-from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.cli.attestation_report import exit_code
 from reconciler.cli.attestation_trust import (
     ConfigOption,
@@ -60,7 +59,7 @@ def chain_command(locate: Locate) -> Callable[..., None]:
                 trusted,
                 source,
                 head=expected_head(expect_head),
-                each=lambda checked: rows.append(_row(checked, trusted)),
+                each=lambda checked: rows.append(_row(checked)),
             )
         for row in rows:
             row["problems"] = sorted({one.code for one in answer.report.problems if one.cycle_id == row["cycle_id"]})
@@ -82,7 +81,7 @@ def chain_command(locate: Locate) -> Callable[..., None]:
     return chain
 
 
-def _row(checked: Checked, trusted: Trusted) -> dict[str, object]:
+def _row(checked: Checked) -> dict[str, object]:
     row: dict[str, object] = {
         "sequence": checked.attestation.sequence,
         "cycle_id": checked.attestation.cycle_id,
@@ -93,7 +92,7 @@ def _row(checked: Checked, trusted: Trusted) -> dict[str, object]:
             ("outcome", "finished_at", "signed_at", "late_seconds", "follows", "log_before", "log_after")
         )
     told = checked.document.predicate
-    signed = trusted.stamped_at(checked.attestation.bundle.read_bytes())
+    signed = checked.stamped_at
     late = None if signed is None else round((signed - datetime.fromisoformat(told.finished_at)).total_seconds())
     return row | {
         "outcome": told.outcome,

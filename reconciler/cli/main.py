@@ -17,6 +17,7 @@ from inventory.errors import ProviderError
 from reconciler.cli.exits import ERROR, USAGE
 from reconciler.cli.plain_text import complain
 from reconciler.core.errors import ReconcilerError, SettingsError
+from reconciler.environment import log_level
 
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "Write a first configuration, its JSON Schema for editors, and a copy of the policies. Overwrites nothing.",
@@ -105,7 +106,6 @@ def _is_quiet(arguments: list[str]) -> bool:
 
 def _set_up_diagnostics() -> None:
     from reconciler.logs import configure_logs  # noqa: PLC0415 - takes longer to import than a probe may take
-    from reconciler.settings import log_level  # noqa: PLC0415 - as above
 
     configure_logs(log_level())
 

@@ -36,10 +36,11 @@ from reconciler.daemon.wakeups import Reason, Wakeups
 from reconciler.daemon.watched_files import digest_of_files
 from reconciler.daemon.webhook import Door, WebhookServer
 from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
+from reconciler.environment import log_level, notify_address
 from reconciler.evidence_ports import EvidenceLog, EvidenceStore
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
-from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
+from reconciler.settings import Settings, WebhookSettings, load_settings
 from reconciler.wiring import assemble, build_attester, open_sources, open_store, secret_files, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 

@@ -16,7 +16,8 @@ from reconciler.cli.main import run
 from reconciler.core.record import CycleOutcome
 from reconciler.daemon.health import CycleEnd, Health, Silence
 from reconciler.daemon.probes import LOOPBACK, HealthServer
-from reconciler.settings import ENV_PREFIX, DaemonSettings
+from reconciler.environment import ENV_PREFIX
+from reconciler.settings import DaemonSettings
 from tests import peers
 from tests.builders import NOW
 from tests.fakes.clock import FakeClock
