@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import time
-import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
