@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,11 +73,11 @@ class OpaTool:
         """Return a module that parses as `opa fmt` would write it."""
         return self._run("fmt", name).stdout
 
-    def parse(self, name: str) -> Mapping[str, Any] | None:
-        """Return the syntax tree of a module, or None when it does not parse: `check` says why."""
+    def parse(self, name: str) -> Mapping[str, Any] | Complaint:
+        """Return the syntax tree of a module, or why it does not parse: of several files `check` names the first."""
         done = self._run("parse", "--format=json", "--json-include=locations", name)
         if done.returncode != 0:
-            return None
+            return replace(_complaints(done)[0], path=name)
         tree: Mapping[str, Any] = json.loads(done.stdout)
         return tree
 

@@ -84,17 +84,19 @@ def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_
 
 def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Iterator[Problem]:
     """Yield what OPA says of the texts, and what their syntax trees show."""
-    refused = [_from_opa(one) for one in _first_causes(opa.check()) if not _told_by_place(one, declared.problems)]
+    complaints = opa.check()
+    refused = [_from_opa(one) for one in _first_causes(complaints) if not _told_by_place(one, declared.problems)]
+    parsed = [(name, opa.parse(name)) for name, _ in sources.modules]
+    modules = [Module(path=name, tree=tree) for name, tree in parsed if not isinstance(tree, Complaint)]
+    told = {one.path for one in refused}
+    refused += [_from_opa(one) for name, one in parsed if isinstance(one, Complaint) and name not in told]
     yield from refused
-    modules = [
-        Module(path=name, tree=tree) for name, tree in ((name, opa.parse(name)) for name, _ in sources.modules) if tree
-    ]
     unread = {name for name, _ in sources.modules} - {module.path for module in modules}
     unread |= {problem.path for problem in refused}
     yield from _formatted(opa, [one for one in sources.rego if one[0] not in unread])
     seen = list(_seen_in(modules, declared, {(one.path, one.line) for one in refused}))
     yield from seen
-    if not refused:
+    if not complaints:
         known = {(one.path, one.code) for one in seen}
         yield from (one for one in probe(opa, declared.rules, sources.modules) if (one.path, one.code) not in known)
 
@@ -104,9 +106,10 @@ def _seen_in(modules: Sequence[Module], declared: Declared, told: AbstractSet[tu
     seen = views(modules)
     yield from (one for one in silent_names(modules, seen) if (one.path, one.line) not in told)
     yield from unguarded(seen)
+    config = None if any(one.code == "config" for one in declared.problems) else declared.config
     by_rule: dict[str, list[Module]] = {}
     for module in modules:
-        yield from module_problems(module, declared.config)
+        yield from module_problems(module, config)
         by_rule.setdefault(rule_of(module.path), []).append(module)
     rules = {rule.rule_id: rule for rule in declared.rules}
     for rule, own in by_rule.items():

@@ -162,9 +162,13 @@ def _asked(name: str) -> str:
 
 def _failure(rule: Rule, failed: Complaint) -> Problem:
     path = failed.path or f"{RULES}{rule.rule_id}/{rule.rule_id}.rego"
+    conflict = "conflicting values" in failed.message or "multiple outputs" in failed.message
     message = f"rule {rule.rule_id} fails where a value is unknown: {failed.message}"
+    if conflict:
+        message = f"rule {rule.rule_id} contradicts itself: {failed.message}"
+    advice = "let one condition exclude the other, or write them as one with `else`" if conflict else _SILENT
     return Problem(
-        path=path, line=failed.line, column=failed.column, code="unknown_value", message=message, advice=_SILENT
+        path=path, line=failed.line, column=failed.column, code="unknown_value", message=message, advice=advice
     )
 
 

@@ -91,7 +91,7 @@ def _unread(modules: Sequence[Module]) -> Iterator[Problem]:
 
 def _granting_defaults(module: Module) -> Iterator[Problem]:
     for one in module.rules:
-        if one.get("default") and one["head"].get("value") == {"type": "boolean", "value": True}:
+        if one.get("default") and one["head"].get("value", {}).get("value") is True:
             name = one["head"]["ref"][0]["value"]
             told = f"`default {name} := true` holds wherever something is unknown"
             yield _at(module, one, "rule_form", told, "write what must be so as a condition, and leave the default out")
@@ -120,7 +120,7 @@ DECLARE: Final = "add it to `codes` in the METADATA, or correct it"
 
 def _banned(module: Module) -> Iterator[Problem]:
     for path, node in references(module.tree):
-        name = ".".join(path)
+        name = ".".join(module.whole(path)).removeprefix("data.")
         if name in FORBIDDEN_BUILTINS or name in _TALKATIVE:
             yield _at(module, node, "banned_builtin", f"calls {name}, which no policy may", banned_advice(name))
 

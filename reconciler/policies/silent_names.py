@@ -30,7 +30,8 @@ def silent_names(modules: Sequence[Module], seen: Sequence[View]) -> Iterator[Pr
 def _unknown_fields(view: View) -> Iterator[Problem]:
     for shape, field, node in view.fields():
         if shape.keyed and field not in shape.known:
-            yield _no_field(view, node, ".".join(path_of(node)) or field, shape, field)
+            told = ".".join(path_of(node))
+            yield _no_field(view, node, told if told.endswith(f".{field}") else f"{told}[…].{field}", shape, field)
     for parts in calls(view.rule):
         if path_of(parts[0]) == _GET:
             got, name = view.holds(parts[1]), text(parts[2])
@@ -92,35 +93,30 @@ def _packages(modules: Sequence[Module]) -> _Packages:
 
 
 def _unknown_documents(module: Module, packages: _Packages) -> Iterator[Problem]:
-    aliases = {str(one.get("alias", path_of(one["path"])[-1])): path_of(one["path"]) for one in module.imports}
     for path, node in references(module.tree):
-        whole = (*aliases[path[0]], *path[1:]) if path and path[0] in aliases else path
+        whole = module.whole(path)
         if whole[:1] != ("data",):
             continue
-        known = _known(whole[1:], packages)
-        if known is not None:
-            name = ".".join(whole)
-            near = get_close_matches(whole[-1], known, n=1) or [
-                one for part in whole[1:] for one in get_close_matches(part, known, n=1)
-            ]
-            advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            yield _problem(module, node, f"{name} does not exist, so the rule would be silent", advice)
+        depth, known = _known(whole[1:], packages)
+        if known:
+            near = get_close_matches("".join(whole[depth + 1 : depth + 2]), known, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            yield _problem(module, node, f"{'.'.join(whole)} does not exist, so the rule would be silent", advice)
 
 
-def _known(path: tuple[str, ...], packages: _Packages) -> Sequence[str] | None:
-    """Return None for a document that exists, else the names that stand where it does not."""
+def _known(path: tuple[str, ...], packages: _Packages) -> tuple[int, Sequence[str]]:
+    """Return how far a document exists and the names that are there instead of the next one; none where it exists."""
     if not path or path[0] not in {"access", *_TOP}:
-        return ["data.access", "data.roster", "data.waivers"]
+        return 0, ["access", *_TOP]
     if path[0] in _TOP:
         known = _TOP[path[0]]
-        return None if len(path) == 1 or path[1] in known else known
+        return 1, () if len(path) == 1 or path[1] in known else known
     if path[:2] == ("access", "config") or any(one[: len(path)] == path for one in packages):
-        return None
-    package = max((one for one in packages if path[: len(one)] == one), key=len, default=())
-    if package and path[len(package)] in packages[package]:
-        return None
+        return 1, ()
+    package = max((one for one in packages if path[: len(one)] == one), key=len, default=("access",))
+    names = packages.get(package, set())
     below = {one[len(package)] for one in packages if len(one) > len(package) and one[: len(package)] == package}
-    return sorted(packages.get(package, set()) | below)
+    return len(package), () if path[len(package)] in names else sorted(names | below)
 
 
 def _whole_roster(module: Module) -> Iterator[Problem]:

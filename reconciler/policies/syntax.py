@@ -43,6 +43,14 @@ class Module:
                     return ".".join(path[1:]), called[1]
         return None
 
+    def whole(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path from the top, where its first name is an import."""
+        for one in self.imports:
+            imported = path_of(one["path"])
+            if path[:1] == (one.get("alias", imported[-1]),):
+                return (*imported, *path[1:])
+        return path
+
     def named(self, name: str) -> tuple[Node, ...]:
         """Return the rules of one name."""
         return tuple(rule for rule in self.rules if rule["head"].get("name") == name)
