@@ -28,6 +28,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from inventory.aws.timestamps import new_session
 from inventory.errors import (
     Denied,
     Misconfigured,
@@ -153,6 +154,7 @@ class AwsAccounts:
         self._own_account: AccountId | None = None
         with calling("credentials", "own session"):
             self._session = boto3.session.Session(
+                botocore_session=new_session(),
                 region_name=settings.region,
                 profile_name=settings.profile,
                 aws_access_key_id=settings.access_key_id,

@@ -15,6 +15,7 @@ from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_check import REFUSED, check, try_tests
 from reconciler.cli.policies_diff import diff
 from reconciler.cli.policies_place import FolderArgument, policy_place
+from reconciler.cli.policies_report import report
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Waiver
@@ -28,6 +29,7 @@ app: Final = typer.Typer(
 app.command("check")(check)
 app.command("test")(try_tests)
 app.command("diff")(diff)
+app.command("report")(report)
 
 
 @app.command("list")

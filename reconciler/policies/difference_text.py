@@ -3,12 +3,14 @@
 Long lists are folded. What does not fit into one comment is left out with its number, never in silence.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from reconciler.circumstances import populations
 from reconciler.policies.difference import KEEP, Difference, Line, Side, Turn, silent_rules, touched_principals
+from reconciler.policies.markup import cell
 
 SHOWN: Final = 15
 """Lines of a list that stand open; the rest is folded."""
@@ -46,9 +48,14 @@ def _summary(difference: Difference) -> str:
     verdict = f"**Decisions change: {told}; {people} workers.**" if difference.lines else "**No decision changes.**"
     names = " Ids are pseudonyms; waivers are those of the recording." if recording.pseudonymised else ""
     return (
-        f"## Access decisions: {_cell(difference.base.name)} → {_cell(difference.head.name)}\n\n{verdict}\n\n"
+        f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n{verdict}\n\n"
         f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC.{names}"
     )
+
+
+def _revision(side: Side) -> str:
+    """Return a revision as people write it: of a commit, the beginning."""
+    return side.name[:12] if re.fullmatch(r"[0-9a-f]{40}", side.name) else cell(side.name)
 
 
 def _plan(difference: Difference) -> str:
@@ -63,7 +70,7 @@ def _plan(difference: Difference) -> str:
     for one in populations(difference.recording.snapshot):
         percent = f" and {limits.max_percent} %" if one.principals >= limits.percent_population else ""
         caps.append(
-            f"| {_cell(one.provider)} | {one.principals} | {before[one.provider]} | {after[one.provider]} "
+            f"| {cell(one.provider)} | {one.principals} | {before[one.provider]} | {after[one.provider]} "
             f"| {limits.max_principals}{percent} |"
         )
     return (
@@ -80,7 +87,7 @@ def _effects(side: Side) -> str:
 
 
 def _held(side: Side) -> str:
-    return "holds it: " + "; ".join(_cell(one.message) for one in side.holds) if side.holds else "lets it pass"
+    return "holds it: " + "; ".join(cell(one.message) for one in side.holds) if side.holds else "lets it pass"
 
 
 def _by_rule(lines: Sequence[Line]) -> str:
@@ -91,7 +98,7 @@ def _by_rule(lines: Sequence[Line]) -> str:
 
 def _list(lines: Sequence[Line]) -> str:
     rows = [
-        f"| {_cell(line.worker_id or '')} | {_cell(f'{line.provider}/{line.principal_id}')} | {_cell(line.access_id)} "
+        f"| {cell(line.worker_id or '')} | {cell(f'{line.provider}/{line.principal_id}')} | {cell(line.access_id)} "
         f"| {line.kind.value} | {line.before} | {line.after} | `{line.rule}` |"
         for line in lines
     ]
@@ -100,7 +107,7 @@ def _list(lines: Sequence[Line]) -> str:
 
 def _planned(difference: Difference) -> str:
     rows = [
-        f"| {_cell(provider)} | {_cell(item)} | {before} | {after} |"
+        f"| {cell(provider)} | {cell(item)} | {before} | {after} |"
         for provider, item, before, after in difference.planned
     ]
     lose = sum(before == KEEP for _, _, before, _ in difference.planned)
@@ -126,11 +133,3 @@ def _quiet(difference: Difference) -> str:
     if not quiet:
         return "Every rule matched something."
     return f"Rules that matched nothing: {', '.join(f'`{rule}`' for rule in quiet)}."
-
-
-def _cell(text: str) -> str:
-    """Return text that stays in its cell: it comes from providers, and is never read as markup."""
-    kept = "".join(mark if mark.isprintable() else " " for mark in text)
-    for mark in "\\|<>[]`*_@#":
-        kept = kept.replace(mark, f"\\{mark}" if mark != "<" else "&lt;")
-    return kept

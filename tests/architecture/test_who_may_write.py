@@ -9,6 +9,7 @@ READING_CALLS = {
     "assume_role": "STS hands out the reader's own session",
     "create_default_context": "TLS settings of the reader's own connection",
     "set_option": "python-ldap's settings of its own connection, such as time-outs",
+    "set_parser_defaults": "botocore's setting of how the replies of its own session are read",
 }
 """Calls of reading code that look like writing or are asked for explicitly, each with the reason why it is none."""
 

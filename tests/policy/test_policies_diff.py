@@ -11,17 +11,12 @@ from typing import Any
 
 import pytest
 
-from inventory.model import AccessId, ArtefactKind, Session
-from inventory.roster.model import WorkerId
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import inventory as exporting
 from reconciler.cli.main import run
 from reconciler.core.errors import PolicyError
-from reconciler.core.guard import Limits
-from reconciler.core.memory import Memory, person_name
-from reconciler.core.model import Effect, Mode, PolicySet, Waiver
-from reconciler.core.withholding import Protection, Reach
+from reconciler.core.model import Mode, PolicySet
 from reconciler.policies.difference import (
     Difference,
     Revision,
@@ -38,13 +33,13 @@ from reconciler.policies.recording import Recording, read_recording, to_bytes
 from reconciler.policies.revisions import policy_folder
 from reconciler.wiring import Assembly
 from tests import peers
-from tests.builders import NOW, PROVIDER, SCOPE, credential, principal
+from tests.builders import SCOPE, credential
 from tests.fakes.house import House
 from tests.output_schemas import problems
-from tests.worlds import POLICIES, company, emit, rule_source, starter, with_modules
+from tests.recordings import recording
+from tests.worlds import POLICIES, emit, rule_source, starter, with_modules
 
 KEY = b"k" * 32
-EVERYTHING = frozenset((kind, effect) for kind in ArtefactKind for effect in (Effect.QUARANTINE, Effect.REVOKE))
 
 
 @pytest.fixture(scope="module")
@@ -53,48 +48,6 @@ def rego() -> Iterator[EmbeddedRego]:
     engine = EmbeddedRego(deadline_seconds=20)
     yield engine
     engine.close()
-
-
-def recording() -> Recording:
-    """Record the small company, with a session, a waiver, a protected person and one who was somebody else before."""
-    world = company()
-    (inventory,) = world.snapshot.inventories
-    session = Session(
-        provider=PROVIDER,
-        scope=SCOPE,
-        principal_id=principal("bob").principal_id,
-        access_id=AccessId("bob/s"),
-        address=(),
-    )
-    items = (*inventory.items, session, replace(credential("bob", access_id="bob/ssh"), fingerprint="SHA256:abc"))
-    snapshot = replace(world.snapshot, inventories=(replace(inventory, items=items, identity_known=True),))
-    return Recording(
-        now=NOW,
-        pseudonymised=False,
-        snapshot=snapshot,
-        roster=world.roster,
-        correlations=world.correlations,
-        memory=Memory(
-            keys=frozenset({("SHA256:abc", WorkerId("E1001"))}),
-            persons=frozenset({(person_name(principal("ghost")), WorkerId("E1001")), ("gone", WorkerId("E1002"))}),
-        ),
-        waivers=(
-            Waiver(
-                waiver_id="W1",
-                rule="orphan",
-                provider=PROVIDER,
-                principal_id=principal("ghost").principal_id,
-                reason="Ghost Smith keeps it.",
-                owner="payments",
-                approved_by="ciso",
-                expires_at=NOW.replace(year=2027),
-            ),
-        ),
-        reach={PROVIDER: Reach(provider_type="aws_iam", effects=EVERYTHING, account_contains=False, mode=Mode.ENFORCE)},
-        protection=Protection(principals=frozenset({(PROVIDER, "ALICE")})),
-        limits=Limits(),
-        touched=(),
-    )
 
 
 def difference(rego: EmbeddedRego, head: PolicySet, recorded: Recording | None = None) -> Difference:

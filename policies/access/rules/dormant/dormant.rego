@@ -47,8 +47,8 @@ finding contains {
 } if {
 	input.unit.principal.kind in lib.setting("dormant", "kinds", data.access.config.dormant.kinds)
 	input.unit.principal.enabled != false
-	not excused
 	lib.older(latest, max_idle_days)
+	not excused
 	some access_id in lib.representatives
 }
 

@@ -102,6 +102,7 @@ finding contains {
 	"reason": sprintf("the public key of a worker who has left (%s) stands here: take it away", [concat(", ", gone)]),
 } if {
 	some access_id, item in input.unit.access
+	count(item.key_of) > 0
 	gone := {holder | some holder in item.key_of; lib.left(data.roster.workers[holder])}
 	count(gone) > 0
 }

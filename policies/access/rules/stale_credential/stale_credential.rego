@@ -37,9 +37,9 @@ finding contains {
 	input.unit.principal.kind != "break_glass"
 	kinds := lib.setting("stale_credential", "kinds", data.access.config.stale_credential.kinds)
 	some access_id, item in input.unit.access
+	item.kind in kinds
 	item.type == "credential"
 	item.enabled != false
-	item.kind in kinds
 	verdict := idle(item)
 	lib.older(verdict.since, max_idle_days)
 }
