@@ -21,6 +21,7 @@ RULES = "access/rules/"
 
 _PACKAGE = re.compile(r"^package\s+([A-Za-z_][\w.]*)\s*(?:#.*)?$")
 _MARK = re.compile(r"^#\s*METADATA\s*$")
+_SUCH_AS = ", such as 2027-01-31T00:00:00Z"
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _REQUIRED = ("code", "severity", "needs", "controls", "remediation")
 _OPTIONAL = ("codes", "effective_on", "notes")
@@ -183,9 +184,11 @@ class Fields:
         try:
             instant = datetime.fromisoformat(text)
         except ValueError as error:
-            raise refusal(self.path, self.given[name].line, f"field {name!r} is no RFC 3339 instant") from error
+            raise refusal(
+                self.path, self.given[name].line, f"field {name!r} is no RFC 3339 instant{_SUCH_AS}"
+            ) from error
         if instant.tzinfo is None:
-            raise refusal(self.path, self.given[name].line, f"field {name!r} needs a zone, such as `Z`")
+            raise refusal(self.path, self.given[name].line, f"field {name!r} needs a time and a zone{_SUCH_AS}")
         return instant.astimezone(UTC)
 
     def one_of(self, name: str, allowed: Iterable[str]) -> str:
