@@ -31,5 +31,5 @@ def follow(page: str, folder: Path, *programs: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )

@@ -39,8 +39,8 @@ from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.evidence_ports import EvidenceLog, EvidenceStore
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
-from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import assemble, build_attester, open_sources, open_store, secret_files, takeover_wait
+from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address, secret_files
+from reconciler.wiring import assemble, build_attester, open_sources, open_store, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0

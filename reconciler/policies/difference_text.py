@@ -102,7 +102,7 @@ def _list(lines: Sequence[Line]) -> str:
         f"| {line.kind.value} | {line.before} | {line.after} | `{line.rule}` |"
         for line in lines
     ]
-    return _folded(rows, _HEAD)
+    return folded(rows, _HEAD)
 
 
 def _planned(difference: Difference) -> str:
@@ -114,10 +114,11 @@ def _planned(difference: Difference) -> str:
     keep = sum(after == KEEP for _, _, _, after in difference.planned)
     head = "| provider | access item | planned before | after |\n| --- | --- | --- | --- |"
     title = f"### Dealt with otherwise: {len(rows)} access items, {lose} newly lost, {keep} newly kept"
-    return f"{title}\n\n{_folded(rows, head)}"
+    return f"{title}\n\n{folded(rows, head)}"
 
 
-def _folded(rows: Sequence[str], head: str) -> str:
+def folded(rows: Sequence[str], head: str) -> str:
+    """Return a table of which the first rows stand open and the others are folded; what is left out is counted."""
     text = "\n".join((head, *rows[:SHOWN]))
     rest, left = rows[SHOWN:MOST_LINES], len(rows) - MOST_LINES
     if rest:

@@ -122,7 +122,7 @@ def test_a_black_hole_ends_at_the_deadline(tmp_path: Path) -> None:
     for (message, seconds), name in ((fulcio, "Fulcio"), (rekor, "Rekor")):
         assert message.startswith(f"not signed: {name} (http://127.0.0.1:")
         assert message.endswith("did not answer within 12 s")
-        assert seconds < deadline + 3
+        assert seconds < 2 * deadline
     assert stamper[0].startswith("not signed: time-stamping authority (http://127.0.0.1:")
     assert stamper[1] < deadline + 3
 
