@@ -1,6 +1,6 @@
 """Everything that can be wrong with a policy folder, found in one go and named by file and line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,13 +57,22 @@ class CheckReport:
         return any(problem.level is Level.ERROR for problem in self.problems)
 
 
-def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_WAIVER_DAYS) -> CheckReport:
-    """Check a policy folder. Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA."""
+def check(
+    folder: Path,
+    tools: Tools,
+    now: datetime,
+    max_waiver_days: int = MAX_WAIVER_DAYS,
+    providers: Collection[str] | None = None,
+) -> CheckReport:
+    """Check a policy folder; `providers` are those of the configuration, where there is one.
+
+    Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA.
+    """
     sources = read_sources(folder)
     declared = Declared(folder, sources)
     problems = list(declared.problems)
     waivers = read_waivers(folder, now, max_waiver_days)
-    problems += waiver_problems(waivers, declared.rules, now)
+    problems += waiver_problems(waivers, declared.rules, now, providers)
     with workspace(tools.opa, sources, tools.capabilities) as opa:
         version = opa.version()
         problems += _compiled(opa, sources, declared)
