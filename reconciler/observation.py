@@ -330,6 +330,7 @@ def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationW
             findings=evaluation.findings,
             undecided=frozenset(evaluation.unknown),
             waivers=world.waivers,
+            held_waivers=notes.waivers.held if notes.waivers else (),
             reach=rules.reach,
             protection=protected_today(rules.protection, world.roster),
             min_admins=rules.limits.min_admins,

@@ -29,6 +29,7 @@ from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
 from reconciler.signing_settings import SigningSettings
 from reconciler.snapshot_settings import SnapshotSettings
+from reconciler.waiver_settings import WaiverSettings
 
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
@@ -225,6 +226,7 @@ class Settings(BaseSettings):
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
     waiver_max_days: int = Field(default=90, ge=1, le=366, description="Longest time, from now, a waiver may run.")
+    waivers: WaiverSettings = Field(default=WaiverSettings(), description="Files of waivers that cannot be read.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Instances by name.")
     guard: GuardSettings = Field(default=GuardSettings(), description="How much one cycle may take.")

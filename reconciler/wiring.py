@@ -29,13 +29,12 @@ from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock, boot_id
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
-from reconciler.engines import engine_or_reason
+from reconciler.engines import engine_or_reason, policy_folder
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.policies.export import keeper
 from reconciler.policies.shelf import FOLDER as SHELF
@@ -297,7 +296,7 @@ def assemble(
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = stack.enter_context(closing(build_audit(settings, journal, time)))
-        folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
+        folder = policy_folder(settings, time, keep=purpose is not None)
         yield Assembly(
             house=CycleHouse(
                 clock=time,

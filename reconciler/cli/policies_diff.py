@@ -24,7 +24,16 @@ from reconciler.core.errors import PolicyError
 from reconciler.core.model import PolicySet, Waiver
 from reconciler.policies.backtest import Backtest, backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
-from reconciler.policies.difference import Difference, Revision, Side, compare, decide, difference_document
+from reconciler.policies.difference import (
+    Difference,
+    Revision,
+    Shared,
+    Side,
+    compare,
+    decide,
+    difference_document,
+    shared_units,
+)
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder
@@ -124,7 +133,8 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
         opened = [_opened(name, place.folder, opa, place.engine, stack) for name in (base, head)]
 
         def compared(recording: Recording) -> Difference:
-            before, after = pool.map(lambda one: one.decided(recording), opened)
+            made = shared_units(recording, *(one.policies for one in opened))
+            before, after = pool.map(lambda one: one.decided(recording, made), opened)
             return compare(recording, before, after)
 
         yield compared
@@ -139,12 +149,12 @@ class _Opened:
     policies: PolicySet
     engine: ManagedOpa
 
-    def decided(self, recording: Recording) -> Side:
+    def decided(self, recording: Recording, made: Shared | None) -> Side:
         try:
             waivers = recording.waivers if recording.pseudonymised else _waivers(self.folder, recording.now)
         except PolicyError as error:
             raise PolicyError(f"{self.name}: {error}", advice=error.advice) from error
-        return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine)
+        return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine, made)
 
 
 def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack: ExitStack) -> _Opened:

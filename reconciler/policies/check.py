@@ -1,6 +1,6 @@
 """Everything that can be wrong with a policy folder, found in one go and named by file and line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,13 +57,22 @@ class CheckReport:
         return any(problem.level is Level.ERROR for problem in self.problems)
 
 
-def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_WAIVER_DAYS) -> CheckReport:
-    """Check a policy folder. Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA."""
+def check(
+    folder: Path,
+    tools: Tools,
+    now: datetime,
+    max_waiver_days: int = MAX_WAIVER_DAYS,
+    providers: Collection[str] | None = None,
+) -> CheckReport:
+    """Check a policy folder; `providers` are those of the configuration, where there is one.
+
+    Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA.
+    """
     sources = read_sources(folder)
     declared = Declared(folder, sources)
     problems = list(declared.problems)
     waivers = read_waivers(folder, now, max_waiver_days)
-    problems += waiver_problems(waivers, declared.rules, now)
+    problems += waiver_problems(waivers, declared.rules, now, providers)
     with workspace(tools.opa, sources, tools.capabilities) as opa:
         version = opa.version()
         problems += _compiled(opa, sources, declared)
@@ -154,6 +163,11 @@ _BY_MESSAGE: Final = (
     ("conflicting", "give one of the two another name"),
 )
 _UNDEFINED_FUNCTION: Final = "undefined function "
+_OWN_SECTION: Final = "undefined ref: data.access.config."
+_OWN_SECTION_ADVICE: Final = (
+    "a section of your own is in no schema: take `data.access.config` out of `schemas:` in the METADATA; whether "
+    "data.json gives the threshold is looked at all the same"
+)
 
 
 def _from_opa(complaint: Complaint) -> Problem:
@@ -177,6 +191,8 @@ def _explained(complaint: Complaint) -> tuple[str, str, str]:
         return "syntax", message, "see that it is spelt right and imported"
     if message.startswith("undefined ref"):
         near = [one for part in message.split(".") for one in get_close_matches(part, complaint.known, n=1)]
+        if not near and message.startswith(_OWN_SECTION):
+            return "undefined_field", message, _OWN_SECTION_ADVICE
         known = (
             f"did you mean {near[0]!r}?" if near else f"known are {', '.join(complaint.known) or 'those of schemas/'}"
         )

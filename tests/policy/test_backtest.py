@@ -21,7 +21,7 @@ from reconciler.observation import CycleRules, Picture
 from reconciler.policies import recording as form
 from reconciler.policies.backtest import backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
-from reconciler.policies.difference import Difference, Revision, compare, decide
+from reconciler.policies.difference import Difference, Revision, compare, decide, shared_units
 from reconciler.policies.export import keeper
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.shelf import Shelf, taken_at
@@ -220,3 +220,22 @@ def test_the_command_on_recorded_snapshots(
     assert {line["rule"] for line in told["lines"]} == {"orphan"}
     assert run([*two[:3], str(POLICIES), "--backtest", "1"]) == 0
     assert run([*two, "--backtest", "1", "--snapshot", "x.json"]) not in (0, 1, 2)
+
+
+def test_both_revisions_are_asked_the_same_units(rego: EmbeddedRego) -> None:
+    """Made once and read at two paces, they lead to the decisions that each revision comes to by itself."""
+    one, head = at(NOW, "old"), starter()
+    made = shared_units(one, starter(), head)
+    assert made is not None
+    assert list(made) == list(made)
+    assert len(list(made)) == 5
+    alone = decide(one, Revision(name="", policies=head, waivers=()), rego)
+    assert decide(one, Revision(name="", policies=head, waivers=()), rego, made) == alone
+
+
+def test_revisions_that_name_other_things_make_their_own_units() -> None:
+    """A unit tells of what the thresholds name: with another home domain it is another unit."""
+    data = json.loads(starter().data)
+    data["access"]["config"]["external_collaborator"]["home_domains"] = ["acme.example"]
+    other = replace(starter(), data=json.dumps(data))
+    assert shared_units(at(NOW), starter(), other) is None
