@@ -141,8 +141,10 @@ def _waiver(entry: Located, name: str, now: datetime, max_days: int) -> Waiver:
         raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
     if approvers <= {one for about in (worker_id, principal_id) if about for one in _accounts(about)}:
         raise refusal(name, fields.line, "a waiver is approved by somebody else than whom it is for")
-    if waiver.expires_at - now > timedelta(days=max_days):
-        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {max_days} days at most from now")
+    latest = now + timedelta(days=max_days)
+    if waiver.expires_at > latest:
+        line = fields.given["expires_at"].line
+        raise refusal(name, line, f"a waiver runs {max_days} days at most from now, until {latest:%Y-%m-%d %H:%M} UTC")
     return waiver
 
 
