@@ -28,6 +28,8 @@ from reconciler.environment import ENV_PREFIX
 from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
 from reconciler.signing_settings import SigningSettings
+from reconciler.snapshot_settings import SnapshotSettings
+from reconciler.waiver_settings import WaiverSettings
 
 _MOST_BYTES = 1024 * 1024
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -223,6 +225,7 @@ class Settings(BaseSettings):
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
     waiver_max_days: int = Field(default=90, ge=1, le=366, description="Longest time, from now, a waiver may run.")
+    waivers: WaiverSettings = Field(default=WaiverSettings(), description="Files of waivers that cannot be read.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Instances by name.")
     guard: GuardSettings = Field(default=GuardSettings(), description="How much one cycle may take.")
@@ -235,6 +238,7 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
     notify: NotifySettings = Field(default=NotifySettings(), description="Who is told of what needs a human.")
     trace: TraceSettings = Field(default=TraceSettings(), description="OpenTelemetry spans; off by default.")
+    snapshots: SnapshotSettings = Field(default=SnapshotSettings(), description="Days to try policies on.")
 
     @field_validator("providers")
     @classmethod
@@ -365,3 +369,11 @@ def _anchored_provider(provider: ProviderSettings, folder: Path) -> ProviderSett
 def settings_schema() -> str:
     """Return the JSON Schema of the configuration, for editors."""
     return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))

@@ -29,14 +29,16 @@ from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock, boot_id
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
-from reconciler.engines import engine_or_reason
+from reconciler.engines import engine_or_reason, policy_folder
 from reconciler.observation import CycleHouse, CycleRules
+from reconciler.policies.export import keeper
+from reconciler.policies.shelf import FOLDER as SHELF
+from reconciler.policies.shelf import Shelf
 from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
@@ -294,7 +296,7 @@ def assemble(
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = stack.enter_context(closing(build_audit(settings, journal, time)))
-        folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
+        folder = policy_folder(settings, time, keep=purpose is not None)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -307,6 +309,7 @@ def assemble(
                 decide_at=at,
                 load_policies=folder.policies,
                 load_waivers=folder.waivers,
+                keep_snapshot=keeper(Shelf(state_path(settings, SHELF), settings.snapshots), journal),
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,
@@ -315,14 +318,6 @@ def assemble(
             ),
             rules=rules,
         )
-
-
-def secret_files(settings: Settings) -> tuple[Path, ...]:
-    """Return the files that the settings name and that are read once, when a client is built."""
-    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
-    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
-    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
-    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,12 @@ from reconciler.adapters.disclosures import ACTION_LOG, DECISION_LOG, LEAVER_LOG
 from reconciler.adapters.evidence_pack import ALWAYS, file_digest, files_in
 from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_files import HashFile
+from reconciler.adapters.pack_layout import TABLES, Belongings
 from reconciler.adapters.pack_log import HASHES, PackLog
 from reconciler.adapters.pack_order import MANIFEST, Disclosing, Extent, Manifest
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables, read_here
 from reconciler.core.errors import EvidenceError
 
-_TABLES: Final = (POPULATION, MATRIX, "held-plans.json", "waivers.json", "coverage.json", "summary.csv")
 _CODES: Final = {POPULATION: "population", MATRIX: "matrix"}
 """Codes of tables that are not what the signed records say; those of others is `table`."""
 
@@ -69,11 +69,12 @@ class PackCheck:
         self._tables = tables
         self._found = PackFindings()
         self._draw = _Draw(manifest)
-        self._refused: EvidenceError | None = None
+        self._belongings = Belongings()
+        self._refused: Exception | None = None
         self._log: PackLog | None = None
         try:
             self._log = PackLog.begin(folder, source)
-        except EvidenceError as error:
+        except (EvidenceError, OSError) as error:
             self._refused = error
 
     @classmethod
@@ -94,7 +95,7 @@ class PackCheck:
         try:
             self._cycle(cycle, self._log)
             self._tables.add(cycle)
-        except EvidenceError as error:
+        except (EvidenceError, OSError) as error:
             self._refused = error
 
     def finish(self) -> PackFindings:
@@ -103,8 +104,9 @@ class PackCheck:
             try:
                 self._tables.finish()
                 self._compare(self._made)
+                self._found.problems.extend(self._belongings.problems(self._folder))
                 self._draw.finish(self._found)
-            except EvidenceError as error:
+            except (EvidenceError, OSError) as error:
                 self._refused = error
         if self._refused is None:
             return self._found
@@ -115,6 +117,8 @@ class PackCheck:
         self._found.problems.append(Problem(cycle_id=cycle.claim.cycle_id, code=code, message=named))
 
     def _cycle(self, cycle: PackCycle, log: PackLog) -> None:
+        self._belongings.stems.add(cycle.stem)
+        self._belongings.digests.update(subject.digest.sha256 for subject in cycle.document.subject)
         for code, text in log.follow(cycle.document):
             self._say(cycle, code, text)
         for name in ALWAYS:
@@ -144,7 +148,7 @@ class PackCheck:
         """Hold the tables against those that were made anew."""
         expected = set(files_in(made))
         policies = {f"{POLICY}/{name}" for name in files_in(self._folder / POLICY)}
-        for name in sorted(expected | policies | set(_TABLES)):
+        for name in sorted(expected | policies | set(TABLES)):
             theirs = read_here(self._folder / name)
             ours = read_here(made / name)
             if theirs != ours:

@@ -3,6 +3,8 @@
 One that is malformed waives nothing and takes no other with it: leavers are dealt with whatever lies in this folder.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +14,7 @@ from typing import Final
 from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.adapters.policy_sources import policy_text
-from reconciler.core.errors import PolicyFileError
+from reconciler.core.errors import PolicyError, PolicyFileError
 from reconciler.core.metadata import Fields, Located, parse_yaml, refusal
 from reconciler.core.model import Waiver
 from reconciler.core.schemas import WaiverEntry
@@ -39,6 +41,8 @@ class ReadWaivers:
     whole: tuple[WaiverFile, ...]
     """By id."""
     refused: tuple[PolicyFileError, ...]
+    files: tuple[str, ...] = ()
+    """Every file that was looked at, relative to the policy folder."""
 
     def as_set(self) -> WaiverSet:
         """Return them as a cycle takes them."""
@@ -50,14 +54,15 @@ class ReadWaivers:
 def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> ReadWaivers:
     """Return the waivers of a policy folder, expired ones included; raises nothing that a file may say.
 
+    Raises `PolicyError` where the folder is there and cannot be looked into: then nobody knows what is waived.
     An expired one is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Refused is one
     that is malformed, runs longer than `max_days` from now, is approved by its owner, is given twice, or names nothing
     narrower than a rule.
     """
     found: dict[str, WaiverFile] = {}
     refused: list[PolicyFileError] = []
-    folder = path / "waivers"
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    files = _files(path / "waivers")
+    for file in files:
         for one in _of_file(path, file, now, max_days):
             if isinstance(one, PolicyFileError):
                 refused.append(one)
@@ -65,7 +70,23 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
                 refused.append(refusal(one.path, one.line, f"waiver {one.waiver.waiver_id!r} is given twice"))
             else:
                 found[one.waiver.waiver_id] = one
-    return ReadWaivers(whole=tuple(found[one] for one in sorted(found)), refused=tuple(refused))
+    return ReadWaivers(
+        whole=tuple(found[one] for one in sorted(found)),
+        refused=tuple(refused),
+        files=tuple(file.relative_to(path).as_posix() for file in files),
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise PolicyError(
+            f"{folder}: the folder cannot be read: {error.strerror}",
+            advice="let this account read the waivers: whoever has one there must not lose access for it being unseen",
+        ) from error
 
 
 def load_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> tuple[Waiver, ...]:
@@ -115,13 +136,26 @@ def _waiver(entry: Located, name: str, now: datetime, max_days: int) -> Waiver:
         approved_by=fields.text("approved_by"),
         expires_at=fields.instant("expires_at"),
     )
-    if _account(waiver.owner) == _account(waiver.approved_by):
+    approvers = _accounts(waiver.approved_by)
+    if not approvers - _accounts(waiver.owner):
         raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
-    if waiver.expires_at - now > timedelta(days=max_days):
-        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {max_days} days at most from now")
+    if approvers <= {one for about in (worker_id, principal_id) if about for one in _accounts(about)}:
+        raise refusal(name, fields.line, "a waiver is approved by somebody else than whom it is for")
+    latest = now + timedelta(days=max_days)
+    if waiver.expires_at > latest:
+        line = fields.given["expires_at"].line
+        raise refusal(name, line, f"a waiver runs {max_days} days at most from now, until {latest:%Y-%m-%d %H:%M} UTC")
     return waiver
 
 
+def _accounts(people: str) -> set[str]:
+    """Return the names of a list as they are compared."""
+    return {_account(one) for one in re.split(r"[,;]", people) if one.strip()}
+
+
 def _account(person: str) -> str:
-    """Return a name as it is compared: `Ana`, `ana` and `ana@example.com` are one."""
-    return person.casefold().removeprefix("@").partition("@")[0]
+    """Return a name as it is compared: `Ana`, `ana`, `Ana B. <ana@example.com>` and `ana+2@example.com` are one."""
+    plain = unicodedata.normalize("NFKC", person).casefold()
+    address = plain.rpartition("<")[2].partition(">")[0] if "<" in plain else plain.removeprefix("mailto:")
+    seen = "".join(char for char in address if not char.isspace() and unicodedata.category(char) != "Cf")
+    return seen.removeprefix("@").partition("@")[0].partition("+")[0]

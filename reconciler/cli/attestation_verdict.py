@@ -8,6 +8,7 @@ from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
 from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
+from reconciler.adapters.pack_layout import without_manifest
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.pack_tables import PackCycle
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -88,6 +89,7 @@ def _pack(place: Place, records: PackCheck | None, report: Report) -> PackFindin
     found = PackFindings(problems=told)
     manifest = place.manifest
     if manifest is None or records is None:
+        found.problems.extend(without_manifest(place.root))
         return found
     found.problems.extend(check_manifest(place.root, manifest))
     if report.head is None:

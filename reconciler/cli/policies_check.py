@@ -50,7 +50,9 @@ def check(
     Example: access-reconciler policies check policies
     """
     place = policy_place(folder, config)
-    report = checking.check(place.folder, find_tools(place), SystemClock().now(), place.max_waiver_days)
+    report = checking.check(
+        place.folder, find_tools(place), SystemClock().now(), place.max_waiver_days, place.providers
+    )
     if output is CheckOutput.SARIF:
         print_json(sarif_document(report, program_version(), Path()))
     elif output is CheckOutput.JSON:
@@ -129,7 +131,7 @@ def results_document(report: TestReport) -> dict[str, Json]:
 
 def _show_test(report: TestReport) -> None:
     for failure in report.failures:
-        print_line(f"{failure.path}:{failure.line}: {failure.name or 'the tests'}: {failure.reason}")
+        print_line(f"{failure.path}:{failure.line}: {failure.name or 'the tests'}: {failure.reason}; {failure.advice}")
     for gap in report.uncovered:
         lines = f"line {gap.first}" if gap.first == gap.last else f"lines {gap.first} to {gap.last}"
         print_line(f"{gap.path}:{gap.first}: no test goes through {lines}; write one, or take what nobody needs out")

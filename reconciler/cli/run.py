@@ -40,8 +40,8 @@ from reconciler.environment import log_level, notify_address
 from reconciler.evidence_ports import EvidenceLog, EvidenceStore
 from reconciler.logs import configure_logs
 from reconciler.ports import Lease
-from reconciler.settings import Settings, WebhookSettings, load_settings
-from reconciler.wiring import assemble, build_attester, open_sources, open_store, secret_files, takeover_wait
+from reconciler.settings import Settings, WebhookSettings, load_settings, secret_files
+from reconciler.wiring import assemble, build_attester, open_sources, open_store, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0

@@ -68,7 +68,7 @@ def dumps(value: object) -> bytes:
 
 
 def encoded(value: Json) -> bytes:
-    """Return the RFC 8785 bytes of plain JSON, as `json.loads` returns it; raises as `dumps`.
+    """Return the RFC 8785 bytes of plain JSON, such as was just read from a file. Raises ValueError as `dumps` does.
 
     The standard library writes the same bytes about ten times as fast for what we hold: text, safe integers, keys that
     sort alike by code point and by UTF-16 unit. Everything else, refusals included, is left to the reference.

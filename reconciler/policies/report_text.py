@@ -27,6 +27,8 @@ def markdown(report: Report, whole: str, most: int = MOST_CHARACTERS) -> str:
         if lines:
             parts.append(f"### {title}: {len(lines)}\n\n{_list(lines)}")
     if report.difference is not None:
+        if report.verdict is Verdict.REFUSED:
+            parts.append("> These policies are refused: what follows is only what they would decide.")
         parts.append(difference_markdown(report.difference).rstrip("\n"))
     return fitted("\n\n".join(parts) + "\n", most, whole)
 
@@ -102,7 +104,8 @@ def _tests(tests: TestReport | None) -> list[str]:
 def _test_lines(tests: TestReport) -> Iterator[str]:
     folder = str(tests.folder)
     for one in tests.failures:
-        yield f"{_place(folder, one.path, one.line)} {cell(one.name or 'the tests')}: {cell(one.reason)}"
+        reason = f"{one.name or 'the tests'}: {one.reason}; {one.advice}"
+        yield f"{_place(folder, one.path, one.line)} {cell(reason)}"
     for gap in tests.uncovered:
         yield f"{_place(folder, gap.path, gap.first)} no test goes through lines {gap.first} to {gap.last}"
     for rule in tests.untested:
