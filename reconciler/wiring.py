@@ -29,7 +29,6 @@ from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.clock import SystemClock, boot_id
 from reconciler.adapters.evidence_store import FileEvidenceStore
 from reconciler.adapters.journal import SqlJournal
-from reconciler.adapters.policy_files import PolicyFolder
 from reconciler.attestation import Attester
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
@@ -37,6 +36,7 @@ from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
 from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
+from reconciler.policies.standing import policies_in_force
 from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
@@ -294,7 +294,7 @@ def assemble(
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = stack.enter_context(closing(build_audit(settings, journal, time)))
-        folder = PolicyFolder(settings.policies, time, settings.waiver_max_days)
+        policies = policies_in_force(settings, rules.mode, time)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -305,8 +305,8 @@ def assemble(
                 engine=engine,
                 roster=CsvRosterSource(settings.roster, time, at=at),
                 decide_at=at,
-                load_policies=folder.policies,
-                load_waivers=folder.waivers,
+                load_policies=policies.policies,
+                load_waivers=policies.waivers,
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,
@@ -392,9 +392,3 @@ def verify_own(settings: Settings) -> Report:
     with open_journal(settings) as journal:
         cycles = journal.cycles()
     return verify(state_path(settings, "evidence"), configured_trust(settings), journal=cycles)
-
-
-def starter_policies() -> Path:
-    """Return the policies that came with the program: inside the wheel, or the repository's own in a checkout."""
-    packaged = Path(__file__).parent / "starter" / "policies"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "policies"
