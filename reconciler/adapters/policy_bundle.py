@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -232,6 +233,7 @@ def _packed(members: Mapping[str, bytes]) -> bytes:
     return gzip.compress(archive.getvalue(), mtime=0)
 
 
+@cache
 def _version(opa: Path) -> tuple[int, ...]:
     lines = _run(opa, Path("/"), "version").splitlines()
     told = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Version:")), "")
