@@ -12,6 +12,7 @@ import pytest
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import policies_adopt
 from reconciler.cli.main import run
+from reconciler.logs import configure_logs
 from reconciler.policies.revisions import git_folder
 from tests import output_schemas, peers
 from tests.small_policies import small_policies
@@ -80,6 +81,7 @@ class Installation:
 @pytest.fixture
 def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Installation:
     """An installation that has adopted nothing yet, and examines nothing unless a test says so."""
+    configure_logs("warning")
     made = Installation(tmp_path, capsys)
     made.configure(examine=False)
     return made
@@ -129,7 +131,7 @@ def test_a_folder_with_changes_is_told_of(place: Installation) -> None:
         ("{repo}@no-such-revision", "git does not know it"),
         ("{repo}@--upload-pack=x", "git does not know it"),
         ("{root}/nowhere", "no such folder"),
-        ("{root}/nowhere@main", "nowhere"),
+        ("{root}/nowhere@main", "git does not know it"),
     ],
 )
 def test_a_source_that_there_is_not(source: str, told: str, place: Installation) -> None:
