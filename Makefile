@@ -27,7 +27,7 @@ test: setup gates ## Set up, then run every gate and every test
 
 e2e-sigstore: setup ## Set up, build the real services of Sigstore and cosign, then sign and verify with them
 	@scripts/sigstore-services
-	@.venv/bin/pytest -m services $(PYTEST_ARGS)
+	@scripts/own-network .venv/bin/pytest -m services $(PYTEST_ARGS)
 
 proof: setup ## Set up, then run the long proofs that `make test` leaves out
 	@.venv/bin/pytest -m proof $(PYTEST_ARGS)

@@ -103,6 +103,17 @@ def _story(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey, e
         say(house, "verify", f"{sum(map(settled, notes.results))} of {len(notes.results)} read again and gone")
     if house.decide_at is None:  # a rehearsal for another instant is no observation, and accepts no roster
         _remember(notes, house, rules, picture)
+        _keep_snapshot(notes, house, rules, picture)
+
+
+def _keep_snapshot(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
+    """Record what was seen, where one is due and nobody waits. Without room for it the cycle is as good as with it."""
+    if notes.breadth is not Breadth.WHOLE or house.urgent():
+        return
+    try:
+        house.keep_snapshot(picture, rules)
+    except OSError as error:
+        notes.errors.append(f"no snapshot was recorded to try policies on: {error.strerror or type(error).__name__}")
 
 
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:

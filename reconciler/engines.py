@@ -1,12 +1,19 @@
-"""Which policy engine decides: exactly the configured one, or an error. There is no fallback."""
+"""Which policies and waivers count, and which engine decides: exactly the configured one, or an error.
+
+There is no fallback.
+"""
 
 import shutil
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from inventory.provider import Clock
 from inventory.regular_files import read_regular
+from reconciler.adapters.policy_files import PolicyFolder
+from reconciler.adapters.waiver_memory import WaiverMemory
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError, SettingsError
 from reconciler.core.model import EngineInfo, Mode, PolicySet
@@ -14,6 +21,13 @@ from reconciler.ports import PolicyEngine
 from reconciler.settings import EngineSettings, Settings
 
 _MOST_TOKEN_BYTES: Final = 64 * 1024
+
+
+def policy_folder(settings: Settings, clock: Clock, *, keep: bool) -> PolicyFolder:
+    """Return the policy folder; one who only looks (`keep` is False) leaves no memory of its waivers."""
+    grace = timedelta(seconds=settings.waivers.malformed_grace_seconds)
+    memory = WaiverMemory(settings.state_dir / "waivers-last-whole.json", grace, keep=keep)
+    return PolicyFolder(settings.policies, clock, settings.waiver_max_days, memory)
 
 
 def find_opa(engine: EngineSettings) -> Path | None:

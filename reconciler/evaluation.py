@@ -46,12 +46,15 @@ def evaluate(
     world: EvaluationWorld,
     give_way: Callable[[], None] = lambda: None,
     grounds: GroundsKeeper | None = None,
+    made: Iterable[Unit | Unreadable] | None = None,
 ) -> Evaluation:
     """Return what the policies say of a snapshot.
 
     `give_way` is called between two requests and may raise. `grounds` is given what was asked and answered about each
-    principal with a finding. Raises `PolicyError` when the engine holds other policies
-    than ours, answers the canaries wrongly, is down, or changes while it is asked: then nothing is known of anybody.
+    principal with a finding. `made` are the units of this very world, where somebody has made them already.
+
+    Raises `PolicyError` when the engine holds other policies than ours, answers the canaries wrongly, is down, or
+    changes while it is asked: then nothing is known of anybody.
     """
     roster = roster_document(world.roster, workers_named(world))
     waivers = waivers_document(world.waivers, world.now)
@@ -68,7 +71,7 @@ def evaluate(
     keeper = grounds or GroundsKeeper()
     keeper.begin(world.now, roster, waivers)
     tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world, keeper)
-    with closing(asking.answers(_ready(world, tally))) as answers:
+    with closing(asking.answers(_ready(units(world) if made is None else made, tally))) as answers:
         for answer in answers:
             give_way()
             tally.take(answer)
@@ -90,9 +93,9 @@ def _meta(document: dict[str, Json]) -> dict[str, Json]:
     return meta if isinstance(meta, dict) else {}
 
 
-def _ready(world: EvaluationWorld, tally: "_Tally") -> Iterator[Unit]:
+def _ready(made: Iterable[Unit | Unreadable], tally: "_Tally") -> Iterator[Unit]:
     """Yield the units that can be asked about, and tally the others as unknown."""
-    for unit in units(world):
+    for unit in made:
         if isinstance(unit, Unreadable):
             tally.unreadable(unit)
         else:

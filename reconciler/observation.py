@@ -127,6 +127,8 @@ class CycleHouse:
     """Names the start of the machine that the clock's monotonic seconds belong to; empty where nobody knows it."""
     urgent: Callable[[], bool] = lambda: False
     """Says that something waits which cannot wait; a cycle that has not begun to act then gives way."""
+    keep_snapshot: Callable[["Picture", "CycleRules"], None] = lambda *_: None
+    """Records now and then what a whole cycle saw, to try policies on. Raises OSError when it cannot be written."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -328,6 +330,7 @@ def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationW
             findings=evaluation.findings,
             undecided=frozenset(evaluation.unknown),
             waivers=world.waivers,
+            held_waivers=notes.waivers.held if notes.waivers else (),
             reach=rules.reach,
             protection=protected_today(rules.protection, world.roster),
             min_admins=rules.limits.min_admins,

@@ -29,6 +29,8 @@ from reconciler.core.plain_yaml import check_plain
 from reconciler.journal_settings import JournalSettings
 from reconciler.settings_streams import NotifySettings, TraceSettings
 from reconciler.signing_settings import SigningSettings
+from reconciler.snapshot_settings import SnapshotSettings
+from reconciler.waiver_settings import WaiverSettings
 
 ENV_PREFIX = "ACCESS_RECONCILER_"
 _MOST_BYTES = 1024 * 1024
@@ -228,6 +230,7 @@ class Settings(BaseSettings):
         default=AdoptionSettings(), description="What a new revision of the policies has to pass before it decides."
     )
     waiver_max_days: int = Field(default=90, ge=1, le=366, description="Longest time, from now, a waiver may run.")
+    waivers: WaiverSettings = Field(default=WaiverSettings(), description="Files of waivers that cannot be read.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Instances by name.")
     guard: GuardSettings = Field(default=GuardSettings(), description="How much one cycle may take.")
@@ -240,6 +243,7 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = Field(default=DaemonSettings(), description="How the daemon keeps watch.")
     notify: NotifySettings = Field(default=NotifySettings(), description="Who is told of what needs a human.")
     trace: TraceSettings = Field(default=TraceSettings(), description="OpenTelemetry spans; off by default.")
+    snapshots: SnapshotSettings = Field(default=SnapshotSettings(), description="Days to try policies on.")
 
     @field_validator("providers")
     @classmethod
@@ -381,3 +385,11 @@ def log_level(default: str = "warning") -> str:
 def notify_address() -> str:
     """Return the socket on which the service manager wants to be told how we are; empty when there is none."""
     return os.environ.get("NOTIFY_SOCKET", "")
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and that are read once, when a client is built."""
+    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
+    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
+    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
+    return tuple(sorted({*named, *(path for path in beside if path is not None)}))

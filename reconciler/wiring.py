@@ -36,6 +36,9 @@ from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
 from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
+from reconciler.policies.export import keeper
+from reconciler.policies.shelf import FOLDER as SHELF
+from reconciler.policies.shelf import Shelf
 from reconciler.policies.standing import policies_in_force
 from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
@@ -294,7 +297,7 @@ def assemble(
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = stack.enter_context(closing(build_audit(settings, journal, time)))
-        policies = policies_in_force(settings, rules.mode, time)
+        policies = policies_in_force(settings, rules.mode, time, keep=purpose is not None)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -307,6 +310,7 @@ def assemble(
                 decide_at=at,
                 load_policies=policies.policies,
                 load_waivers=policies.waivers,
+                keep_snapshot=keeper(Shelf(state_path(settings, SHELF), settings.snapshots), journal),
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,
@@ -315,14 +319,6 @@ def assemble(
             ),
             rules=rules,
         )
-
-
-def secret_files(settings: Settings) -> tuple[Path, ...]:
-    """Return the files that the settings name and that are read once, when a client is built."""
-    blocks = [block for one in settings.providers.values() for block in (one.reader, one.revoker)]
-    named = [Path(value) for block in blocks for key, value in block.items() if key.endswith("_file")]
-    beside = (settings.engine.token_file, settings.signing.key_file, settings.signing.public_key_file)
-    return tuple(sorted({*named, *(path for path in beside if path is not None)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

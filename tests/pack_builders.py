@@ -83,6 +83,20 @@ def forge(pack: Path, *names: str) -> None:
     (pack / "manifest.json").write_text(json.dumps(manifest))
 
 
+def commands(readme: str) -> list[str]:
+    """Return the commands of a pack's README as printed: each indented paragraph, and each block for a shell."""
+    blocks = [[""]]
+    fenced = False
+    for line in readme.splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        if line.startswith("```") or not (fenced or line.startswith("    ")):
+            blocks.append([])
+        else:
+            blocks[-1].append(line if fenced else line.strip())
+    return ["\n".join(lines) for lines in blocks if lines != [""] and lines]
+
+
 def the_one(pack: Path, pattern: str) -> Path:
     """Return the first file that a pattern finds."""
     return min(pack.glob(pattern))

@@ -4,12 +4,13 @@
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 import yaml
@@ -36,11 +37,70 @@ _OPERATOR = "corp.example"
 _ORIGIN = "rekor.corp.example"
 
 
+@dataclass(slots=True, kw_only=True)
+class RealService:
+    """One service, which can be taken away and brought back, on the same address and with what it has stored."""
+
+    command: ServerCommand
+    log: Path
+    health: str
+    """Path that answers once it is up."""
+    running: RunningServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Return where it answers."""
+        return self.command.url
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.running = start_server(self.command, log=self.log, ready=self._answers, deadline_seconds=60)
+
+    def end(self) -> None:
+        """End it: connections are refused."""
+        if self.running is not None:
+            self.running.stop()
+
+    def freeze(self) -> None:
+        """Stop its process in its tracks: connections are taken, and nothing is ever answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on from there."""
+        self._signal(signal.SIGCONT)
+
+    def bring_back(self) -> None:
+        """Let it go on, or start it again, whatever was done to it."""
+        self.thaw()
+        if self.running is None or self.running.process.poll() is not None:
+            self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running is not None and self.running.process.poll() is None:
+            self.running.process.send_signal(number)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(self.url + self.health, timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thaw()
+        self.end()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealSigstore:
     """The running services, and how to sign with them and to trust them."""
 
     issuer: Issuer
+    services: Mapping[str, RealService]
+    """By the names of their programs."""
     trust: dict[str, Any]
     """The client trust configuration."""
 
@@ -72,19 +132,17 @@ def running(folder: Path) -> Iterator[RealSigstore]:
         stack.callback(issuer.service.stop)
         authority, log, rekor_key = Authority("fulcio"), CtLog(), LogKey(_ORIGIN)
         _write_keys(folder, authority, log, rekor_key)
+        stamping = _write_stamper(folder)
         ctlog = stack.enter_context(_ctlog(folder))
         fulcio = stack.enter_context(_fulcio(folder, issuer.url, ctlog.url))
         rekor = stack.enter_context(_rekor(folder))
         tsa = stack.enter_context(_tsa(folder))
-        chain = x509.load_pem_x509_certificates(
-            requests.get(f"{tsa.url}/api/v1/timestamp/certchain", timeout=10).content
-        )
         root = {
             "mediaType": ROOT_TYPE,
             "tlogs": [_log(f"https://{_ORIGIN}", rekor_key.log_id, rekor_key.spki, "PKIX_ED25519")],
             "ctlogs": [_log(ctlog.url, log.log_id, spki(log.key.public_key()), "PKIX_ECDSA_P256_SHA_256")],
             "certificateAuthorities": [_authority(fulcio.url, [authority.certificate])],
-            "timestampAuthorities": [_authority(f"{tsa.url}/api/v1/timestamp", chain)],
+            "timestampAuthorities": [_authority(f"{tsa.url}/api/v1/timestamp", stamping)],
         }
         signing = {
             "mediaType": SIGNING_TYPE,
@@ -96,7 +154,8 @@ def running(folder: Path) -> Iterator[RealSigstore]:
             "tsaConfig": {"selector": "ANY"},
         }
         trust = {"mediaType": CONFIG_TYPE, "trustedRoot": root, "signingConfig": signing}
-        yield RealSigstore(issuer=issuer, trust=trust)
+        every = {one.command.name: one for one in (ctlog, fulcio, rekor, tsa)}
+        yield RealSigstore(issuer=issuer, services=every, trust=trust)
 
 
 def _write_keys(folder: Path, authority: Authority, log: CtLog, rekor: LogKey) -> None:
@@ -113,31 +172,34 @@ def _public(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _started(name: str, folder: Path, options: Callable[[int], Sequence[str]], health: str) -> RunningServer:
+def _write_stamper(folder: Path) -> list[x509.Certificate]:
+    """Write the time stamper's key and certificates, so that it is the same one after a restart; return the chain."""
+    authority, key = Authority("tsa"), ec.generate_private_key(ec.SECP256R1())
+    secret = BestAvailableEncryption(_PASSWORD.encode())
+    (folder / "tsa.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    chain = [authority.time_stamper(key.public_key()), authority.certificate]
+    (folder / "tsa.crt").write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+    return chain
+
+
+def _service(name: str, folder: Path, options: Callable[[int], Sequence[str]], health: str) -> RealService:
     program = peers.require_sigstore_service(name)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = ServerCommand(name=name, command=(program, *options(port)), url=url, environment={"HOME": str(folder)})
-    return start_server(command, log=folder / f"{name}.log", ready=lambda: _answers(url + health), deadline_seconds=60)
+    return RealService(command=command, log=folder / f"{name}.log", health=health)
 
 
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False
-
-
-def _ctlog(folder: Path) -> RunningServer:
+def _ctlog(folder: Path) -> RealService:
     def options(port: int) -> list[str]:
         given = ["-listen", f"127.0.0.1:{port}", "-origin", "ct.corp.example", "-key", str(folder / "ct.key")]
         return [*given, "-roots", str(folder / "ca.crt"), "-storage", str(folder / "ct")]
 
     (folder / "ct").mkdir()
-    return _started("ctlog", folder, options, "/ct/v1/get-roots")
+    return _service("ctlog", folder, options, "/ct/v1/get-roots")
 
 
-def _fulcio(folder: Path, issuer: str, ctlog: str) -> RunningServer:
+def _fulcio(folder: Path, issuer: str, ctlog: str) -> RealService:
     workload = {"issuer-url": issuer, "client-id": "sigstore", "type": "ci-provider", "ci-provider": "workload"}
     template = {
         "default-template-values": {},
@@ -162,13 +224,13 @@ def _fulcio(folder: Path, issuer: str, ctlog: str) -> RunningServer:
             "--grpc-host=127.0.0.1",
             f"--grpc-port={free_port()}",
             f"--metrics-port={free_port()}",
-            f"--legacy-unix-domain-socket={folder / 'fulcio.sock'}",
+            f"--legacy-unix-domain-socket=@fulcio-{port}",  # a file would be in the way of a second start
         ]
 
-    return _started("fulcio", folder, options, "/api/v2/trustBundle")
+    return _service("fulcio", folder, options, "/api/v2/trustBundle")
 
 
-def _rekor(folder: Path) -> RunningServer:
+def _rekor(folder: Path) -> RealService:
     def options(port: int) -> list[str]:
         return [
             "serve",
@@ -182,15 +244,16 @@ def _rekor(folder: Path) -> RunningServer:
         ]
 
     (folder / "rekor").mkdir()
-    return _started("rekor", folder, options, "/healthz")
+    return _service("rekor", folder, options, "/healthz")
 
 
-def _tsa(folder: Path) -> RunningServer:
+def _tsa(folder: Path) -> RealService:
     def options(port: int) -> list[str]:
-        given = ["serve", "--host=127.0.0.1", f"--port={port}", "--timestamp-signer=memory"]
-        return [*given, "--disable-ntp-monitoring"]
+        given = ["serve", "--host=127.0.0.1", f"--port={port}", "--timestamp-signer=file"]
+        given += [f"--file-signer-key-path={folder / 'tsa.key'}", f"--file-signer-passwd={_PASSWORD}"]
+        return [*given, f"--certificate-chain-path={folder / 'tsa.crt'}", "--disable-ntp-monitoring"]
 
-    return _started("timestamp-authority", folder, options, "/api/v1/timestamp/certchain")
+    return _service("timestamp-authority", folder, options, "/api/v1/timestamp/certchain")
 
 
 def _since() -> dict[str, str]:

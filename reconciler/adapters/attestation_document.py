@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from reconciler.core.canonical import dumps
+from reconciler.core.canonical import encoded
 from reconciler.core.counting import Counts
 from reconciler.core.errors import EvidenceError
 from reconciler.core.running_log import LOGGED, LogHead, LogSection, Place
@@ -211,7 +211,7 @@ def read_statement(payload: bytes) -> StatementDocument:
     """
     try:
         document = json.loads(payload)
-        canonical = dumps(document)
+        canonical = encoded(document)
     except (ValueError, RecursionError) as error:
         msg = "the statement is not JSON"
         raise EvidenceError(msg, advice=_ADVICE) from error

@@ -263,12 +263,14 @@ def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
 
     A head, a checkpoint or a journal shows what the folder alone cannot: that its end was removed or rewritten. What
     lies before the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed
-    every attestation in its order. Raises `EvidenceError` when a file cannot be read at all.
+    every attestation in its order. Cycles may end meanwhile: those that were attested at the beginning are verified,
+    and each is in the log before its bundle is stored. Raises `EvidenceError` when a file cannot be read at all.
     """
     expected = _Expected(head=expected_head, journal=journal, since=since)
     try:
+        listed = attestations_in(root)
         with VerifiedLog.opened(root, expected_checkpoint, demanded=_is_store(root)) as log:
-            return _verify(root, trusted, expected, each, log)
+            return _verify(listed, root, trusted, expected, each, log)
     except OSError as error:
         msg = f"the attestations under {root} cannot be read: {error.strerror or error}"
         raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
@@ -280,9 +282,14 @@ def _is_store(root: Path) -> bool:
 
 
 def _verify(
-    root: Path, trusted: Trusted, expected: _Expected, each: Callable[[Checked], None], log: VerifiedLog
+    listed: tuple[tuple[Attestation, ...], tuple[Problem, ...]],
+    root: Path,
+    trusted: Trusted,
+    expected: _Expected,
+    each: Callable[[Checked], None],
+    log: VerifiedLog,
 ) -> Report:
-    attestations, strays = attestations_in(root)
+    attestations, strays = listed
     chain, evidence, undos = _Chain(trusted, expected.since), NamedEvidence(root), UndoBalance()
     problems = list(strays)
     by_sequence: dict[int, Checked] = {}
@@ -304,7 +311,8 @@ def _verify(
     problems.extend(_against_head(by_sequence, expected.head))
     named = {(one.attestation.sequence, one.attestation.cycle_id) for one in by_sequence.values()}
     known = {problem.cycle_id for problem in problems} - {""}
-    ends = (Problem(cycle_id=cycle, code=code, message=text) for cycle, code, text in log.end(named))
+    ended = log.end(named, _later(root, attestations))
+    ends = (Problem(cycle_id=cycle, code=code, message=text) for cycle, code, text in ended)
     problems.extend(problem for problem in ends if problem.cycle_id not in known)
     if not attestations and not problems:
         problems.append(Problem(cycle_id="", code="nothing", message="there is no attestation: nothing is shown"))
@@ -322,6 +330,12 @@ def _verify(
         evidence_absent=evidence.absent,
         log=log.state,
     )
+
+
+def _later(root: Path, verified: Sequence[Attestation]) -> frozenset[tuple[int, str]]:
+    """Return the cycles after these that were attested while these were verified."""
+    last = max((one.sequence for one in verified), default=0)
+    return frozenset((one.sequence, one.cycle_id) for one in attestations_in(root)[0] if one.sequence > last)
 
 
 def _records(

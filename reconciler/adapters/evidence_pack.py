@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from reconciler.adapters.attestation_document import read_statement
+from reconciler.adapters.attestation_document import parsed_statement
 from reconciler.adapters.attestations import PUBLIC_KEY, Attestation, Report, attestations_in
 from reconciler.adapters.disclosures import DECISION_LOG, LEAVER_LOG, CycleLeaves, sample
 from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS, evidence_path
@@ -69,7 +69,7 @@ def pack_cycles(attestations: Iterable[Attestation], trusted: Trusted) -> Iterat
         payload = attestation.statement.read_bytes()
         yield PackCycle(
             attestation=attestation,
-            document=read_statement(payload),
+            document=parsed_statement(payload),
             claim=read_claim(payload),
             digest="sha256:" + sha256_hex(payload),
             stamped_at=trusted.stamped_at(attestation.bundle.read_bytes()),

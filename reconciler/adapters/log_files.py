@@ -40,6 +40,10 @@ class HashFile:
         with path.open("rb") as content:
             yield cls(content, os.fstat(content.fileno()).st_size)
 
+    def look_again(self) -> None:
+        """Take in what was added to the file since it was opened."""
+        self._size = self._content.seek(0, os.SEEK_END)
+
     @property
     def size(self) -> int:
         """Return the number of bytes, the tail included."""

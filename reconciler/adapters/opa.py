@@ -17,14 +17,12 @@ import requests
 from opa_client.errors import (
     DeleteDataError,
     DeletePolicyError,
-    PatchDataError,
     PolicyNotFoundError,
     RegoParseError,
     TypeException,
 )
 from opa_client.opa import OpaClient
 
-from reconciler.adapters.opa_changes import Change, changes
 from reconciler.adapters.opa_process import OpaProcess
 from reconciler.adapters.opa_replies import compact, evaluation_error, package_path, references
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
@@ -38,10 +36,7 @@ OLDEST_VERSION: Final = (1, 21, 3)
 
 _DECIDE_PARAMETERS: Final = {"strict-builtin-errors": "true", "provenance": "true"}
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)")
-_LIBRARY_ERRORS = (
-    *(DeleteDataError, DeletePolicyError, PatchDataError, PolicyNotFoundError),
-    *(RegoParseError, TypeException),
-)
+_LIBRARY_ERRORS = (DeleteDataError, DeletePolicyError, PolicyNotFoundError, RegoParseError, TypeException)
 _MALFORMED_ANSWER = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 """What the client raises when a reply is JSON of a shape, or a depth, that OPA never sends."""
 _DENIED = (401, 403)
@@ -109,15 +104,6 @@ class OpaServer:
         for name, document in documents.items():
             self._put_data(name, document)
             if self._data(name) != document:
-                raise PolicyError(f"{self._url} gives back another {name} than the one sent", advice=_LOOK)
-
-    def change(self, name: str, changed: Iterable[Change]) -> None:
-        """Put new values into a data document, all or none of them, and read each of them back."""
-        listed = tuple(changed)
-        operations = [one.operation() for one in listed]
-        self._call(f"data {name}", lambda: {"done": self._control.patch_data(name, operations)})
-        for one in listed:
-            if self._data(f"{name}/{one.place}") != one.value:
                 raise PolicyError(f"{self._url} gives back another {name} than the one sent", advice=_LOOK)
 
     def evaluate(self, request: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -288,9 +274,9 @@ class ManagedOpa:
         """Start the child where there is none or it holds other policies, and load it."""
         info, self._info = self._info, None
         if info is not None and info.revision == policies.digest and self._process is not None and self._process.alive:
-            held, self._documents = self._documents, {}  # until all of them are known to be there
-            for name, document in documents.items():
-                self._bring(name, held.get(name), document)
+            new = {name: document for name, document in documents.items() if self._documents.get(name) != document}
+            self._documents = {}  # until all of them are known to be there
+            self._running().put(new)
             self._info, self._documents = info, dict(documents)
             return info
         self.close()
@@ -298,16 +284,6 @@ class ManagedOpa:
         self._info = self._server.load(policies, documents)
         self._documents = dict(documents)
         return self._info
-
-    def _bring(self, name: str, held: Json, document: Json) -> None:
-        """Make the child hold a document, given what it is known to hold under that name."""
-        if held == document:
-            return
-        listed = changes(held, document) if isinstance(held, dict) and isinstance(document, dict) else None
-        if listed is None:
-            self._running().put({name: document})
-        else:
-            self._running().change(name, listed)
 
     def _start(self) -> OpaServer:
         process = OpaProcess(self._executable, self._directory)

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,10 @@ class Complaint:
     message: str
     known: tuple[str, ...] = ()
     """The fields that exist, where one is referred to that does not."""
+
+
+class TookTooLong(PolicyError):
+    """OPA gave no answer in time."""
 
 
 class OpaTool:
@@ -65,11 +69,15 @@ class OpaTool:
             raise PolicyError(f"`opa fmt` failed: {_first(done.stderr)}", advice="run `opa fmt --list` to see why")
         return tuple(sorted(line for line in done.stdout.splitlines() if line))
 
-    def parse(self, name: str) -> Mapping[str, Any] | None:
-        """Return the syntax tree of a module, or None when it does not parse: `check` says why."""
+    def formatted(self, name: str) -> str:
+        """Return a module that parses as `opa fmt` would write it."""
+        return self._run("fmt", name).stdout
+
+    def parse(self, name: str) -> Mapping[str, Any] | Complaint:
+        """Return the syntax tree of a module, or why it does not parse: of several files `check` names the first."""
         done = self._run("parse", "--format=json", "--json-include=locations", name)
         if done.returncode != 0:
-            return None
+            return replace(_complaints(done)[0], path=name)
         tree: Mapping[str, Any] = json.loads(done.stdout)
         return tree
 
@@ -89,15 +97,16 @@ class OpaTool:
             raise PolicyError(f"`opa test --coverage` failed: {_first(done.stderr)}", advice="run `opa test` by hand")
         return found
 
-    def evaluate(self, query: str, document: object) -> tuple[Any, Complaint | None]:
+    def evaluate(self, query: str, document: object, seconds: float) -> tuple[Any, Complaint | None]:
         """Return the value of a query over the policies, None when undefined, or what failed; errors are never hidden.
 
-        `document` is `input`.
+        `document` is `input`. Raises `TookTooLong` when there is no answer after so many seconds.
         """
         done = self._run(
             *("eval", "--bundle", ".", "--capabilities=../capabilities.json", "--strict-builtin-errors"),
             *("--stdin-input", "--format=json", query),
             stdin=json.dumps(document),
+            seconds=seconds,
         )
         if done.returncode != 0:
             return None, _complaints(done)[0]
@@ -105,7 +114,9 @@ class OpaTool:
         results = found.get("result") if isinstance(found, dict) else None
         return (results[0]["expressions"][0]["value"] if results else None), None
 
-    def _run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, *arguments: str, stdin: str = "", seconds: float = LONGEST_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         command = [str(self._executable), *arguments]
         try:
             return subprocess.run(  # noqa: S603 - the configured executable, and names below our own folder
@@ -114,13 +125,13 @@ class OpaTool:
                 input=stdin,
                 capture_output=True,
                 text=True,
-                timeout=LONGEST_SECONDS,
+                timeout=seconds,
                 check=False,
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self._folder)},
             )
         except subprocess.TimeoutExpired as error:
-            msg = f"`opa {arguments[0]}` did not end within {LONGEST_SECONDS:.0f} seconds"
-            raise PolicyError(msg, advice="look for a rule or test that walks everything") from error
+            msg = f"`opa {arguments[0]}` did not end within {seconds:.0f} seconds"
+            raise TookTooLong(msg, advice="look for a rule or test that walks everything") from error
         except (OSError, UnicodeDecodeError) as error:
             msg = f"`{self._executable} {arguments[0]}` could not be run: {type(error).__name__}"
             raise PolicyError(msg, advice="install OPA 1.21.3 or later") from error

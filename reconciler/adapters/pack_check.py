@@ -18,13 +18,13 @@ from reconciler.adapters.disclosures import ACTION_LOG, DECISION_LOG, LEAVER_LOG
 from reconciler.adapters.evidence_pack import ALWAYS, file_digest, files_in, pack_cycles
 from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_files import HashFile
+from reconciler.adapters.pack_layout import TABLES, Belongings
 from reconciler.adapters.pack_log import HASHES, PackLog
 from reconciler.adapters.pack_order import MANIFEST, Disclosing, Extent, Manifest
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables, read_here
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core.errors import EvidenceError
 
-_TABLES: Final = (POPULATION, MATRIX, "held-plans.json", "waivers.json", "coverage.json", "summary.csv")
 _CODES: Final = {POPULATION: "population", MATRIX: "matrix"}
 """Codes of tables that are not what the signed records say; those of others is `table`."""
 
@@ -70,6 +70,7 @@ class PackCheck:
         self._trusted = trusted
         self._found = PackFindings()
         self._draw = _Draw(manifest)
+        self._belongings = Belongings()
 
     def run(self, attestations: Sequence[Attestation]) -> PackFindings:
         """Check everything and return what was found. Raises `EvidenceError` when a file cannot be read."""
@@ -83,6 +84,7 @@ class PackCheck:
             tables.finish()
             opened.close()
             self._compare(Path(made))
+        self._found.problems.extend(self._belongings.problems(self._folder))
         self._draw.finish(self._found)
         return self._found
 
@@ -91,6 +93,8 @@ class PackCheck:
         self._found.problems.append(Problem(cycle_id=cycle.claim.cycle_id, code=code, message=named))
 
     def _cycle(self, cycle: PackCycle, log: PackLog) -> None:
+        self._belongings.stems.add(cycle.stem)
+        self._belongings.digests.update(subject.digest.sha256 for subject in cycle.document.subject)
         for code, text in log.follow(cycle.document):
             self._say(cycle, code, text)
         for name in ALWAYS:
@@ -120,7 +124,7 @@ class PackCheck:
         """Hold the tables against those that were made anew."""
         expected = set(files_in(made))
         policies = {name for name in files_in(self._folder) if name.startswith(f"{POLICY}/")}
-        for name in sorted(expected | policies | set(_TABLES)):
+        for name in sorted(expected | policies | set(TABLES)):
             theirs = read_here(self._folder / name)
             ours = read_here(made / name)
             if theirs != ours:

@@ -4,6 +4,7 @@ A pack comes from outside, so nothing in it is believed. Ours are stored without
 under plain names; anything else is refused before a byte is written: no pack writes elsewhere or grows on unpacking.
 """
 
+import os
 import re
 import shutil
 import stat
@@ -14,12 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from reconciler.adapters.evidence_store import ATTESTATIONS
+from reconciler.adapters.log_files import CHECKPOINTS
 from reconciler.core.errors import EvidenceError
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*\Z")
 """Names of a pack's files: no absolute path, no `..`, no hidden file, nothing that a shell reads in another way."""
 _LONGEST = 200
+_SMALL = frozenset({ATTESTATIONS, CHECKPOINTS})
+_SMALL_BYTES = 4 << 20
+"""A statement is kept below 64 KiB, and its bundle holds it once."""
 _ADVICE = "it was not made by `attestations export`, or was changed; unpack it yourself only if you know why"
 
 
@@ -77,3 +83,35 @@ def _refuse_strange(pack: Path, entries: list[ZipInfo]) -> None:
         plain = kind in {0, stat.S_IFREG} and entry.compress_type == ZIP_STORED and not entry.flag_bits & 1
         if not plain or len(entry.filename) > _LONGEST or not _NAME.match(entry.filename):
             raise EvidenceError(f"{pack} holds {entry.filename[:_LONGEST]!r}, which no pack does", advice=_ADVICE)
+
+
+def refuse_irregular(root: Path) -> None:
+    """See that there are plain files and folders alone, and no attestation of a size that none has.
+
+    A link leads out of what was handed over, a pipe or a device never ends. Raises `EvidenceError` that names the file.
+    """
+    folders = [root]
+    try:
+        while folders:
+            with os.scandir(folders.pop()) as found:
+                for one in found:
+                    if one.is_dir(follow_symlinks=False):
+                        folders.append(Path(one.path))
+                    else:
+                        _see(root, one)
+    except OSError as error:
+        msg = f"{root} cannot be looked through: {error.strerror or error}"
+        raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
+
+
+def _see(root: Path, one: os.DirEntry[str]) -> None:
+    try:
+        facts = one.stat(follow_symlinks=False)
+    except FileNotFoundError:  # a store in use: what was being written has its name now
+        return
+    name = Path(one.path).relative_to(root)
+    if not stat.S_ISREG(facts.st_mode):
+        raise EvidenceError(f"{root} holds {name.as_posix()!r}, which is no plain file", advice=_ADVICE)
+    if name.parts[0] in _SMALL and facts.st_size > _SMALL_BYTES:
+        msg = f"{root} holds {name.as_posix()!r} of {facts.st_size} bytes, which no attestation has"
+        raise EvidenceError(msg, advice=_ADVICE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.log_files import LEAF_HASHES, HashFile
@@ -70,8 +70,11 @@ class PackLog:
         try:
             read = _Peaks.model_validate(json.loads((folder / FRONTIER).read_bytes()))
             peaks = tuple(bytes.fromhex(peak) for peak in read.peaks)
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise EvidenceError(f"{FRONTIER} of the pack is not usable", advice="ask for the pack anew") from error
+        if len(peaks) != read.size.bit_count():
+            msg = f"{FRONTIER} of the pack is not usable: no tree of {read.size} has {len(peaks)} peaks"
+            raise EvidenceError(msg, advice="ask for the pack anew")
         return cls(folder=folder, source=source, base=read.size, frontier=Frontier(read.size, peaks))
 
     def hashes(self, document: StatementDocument) -> tuple[bytes, ...]:

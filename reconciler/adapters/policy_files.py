@@ -8,12 +8,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from inventory.provider import Clock
 from reconciler.adapters.policy_sources import TEST_SUFFIX, data_files, module_files, policy_text
 from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
+from reconciler.adapters.waiver_memory import WaiverMemory
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import package_of, policy_digest, refusal, rules_of
@@ -32,8 +34,15 @@ _LONGEST_GIT_SECONDS = 10
 class PolicyFolder:
     """A policy folder that is looked at often: what has not changed is not read again."""
 
-    def __init__(self, path: Path, clock: Clock, max_waiver_days: int = MAX_WAIVER_DAYS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        max_waiver_days: int = MAX_WAIVER_DAYS,
+        memory: WaiverMemory | None = None,
+    ) -> None:
         self._path = path
+        self._memory = memory
         self._max_waiver_days = max_waiver_days
         self._clock = clock
         self._known: tuple[_Stamps, float, PolicySet] | None = None
@@ -50,7 +59,8 @@ class PolicyFolder:
 
     def waivers(self, now: datetime) -> WaiverSet:
         """Return the waivers as they lie there now, those that are refused by their reasons."""
-        return read_waivers(self._path, now, self._max_waiver_days).as_set()
+        read = read_waivers(self._path, now, self._max_waiver_days)
+        return replace(read.as_set(), held=self._memory.held(read, now) if self._memory else ())
 
 
 def _stamps(root: Path) -> _Stamps:

@@ -3,6 +3,7 @@
 Nothing is followed out of the folder and nothing is read that is no ordinary file: the folder may be a stranger's.
 """
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,13 @@ def policy_text(root: Path, file: Path) -> str:
     if not file.resolve().is_relative_to(root.resolve()):
         raise refusal(name, 1, "the file is a link that leads out of the policy folder")
     try:
-        return read_regular(file, MAX_FILE_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refusal(name, 1, f"cannot be read as UTF-8 text ({type(error).__name__})") from error
+        found = read_regular(file, MAX_FILE_BYTES)
     except OSError as error:
         raise refusal(name, 1, f"cannot be read: {error.strerror}") from error
+    if found.startswith(BOM_UTF8):
+        raise refusal(name, 1, "begins with a byte order mark")
+    try:
+        return found.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = found.count(b"\n", 0, error.start) + 1
+        raise refusal(name, line, f"cannot be read as UTF-8 text ({type(error).__name__})") from error

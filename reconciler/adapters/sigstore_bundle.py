@@ -92,7 +92,7 @@ class VerifyingKey:
 
     @property
     def key_id(self) -> str:
-        """Return the SHA-256 (hex) of the key's DER form; stands in the envelope as `keyid`."""
+        """Return the SHA-256 (hex) of the key's DER form."""
         return sha256(self.der).hexdigest()
 
     @property
@@ -144,11 +144,14 @@ def pre_authentication_encoding(payload: bytes, payload_type: str = PAYLOAD_TYPE
 
 
 def bundle_bytes(payload: bytes, signature: bytes, key: VerifyingKey) -> bytes:
-    """Return the one form of the bundle of a statement, its signature and the key that made it."""
+    """Return the one form of the bundle of a statement, its signature and the key that made it.
+
+    The signature has no `keyid`: cosign looks at no signature that has one, unless it is of OpenSSH's form.
+    """
     envelope: dict[str, Json] = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD_TYPE,
-        "signatures": [{"keyid": key.key_id, "sig": base64.b64encode(signature).decode()}],
+        "signatures": [{"sig": base64.b64encode(signature).decode()}],
     }
     material: dict[str, Json] = {"publicKey": {"hint": key.hint}, "tlogEntries": []}
     return dumps({"mediaType": MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope})
@@ -160,7 +163,8 @@ class Envelope:
 
     payload: bytes
     payload_type: str
-    key_id: str
+    hint: str
+    """Which key signed, where a key did and the bundle says so."""
     signature: bytes
 
 
@@ -173,7 +177,7 @@ def read_bundle(content: bytes) -> Envelope:
         return Envelope(
             payload=base64.b64decode(envelope["payload"], validate=True),
             payload_type=str(envelope["payloadType"]),
-            key_id=str(signature.get("keyid", "")),
+            hint=str(document["verificationMaterial"].get("publicKey", {}).get("hint", "")),
             signature=base64.b64decode(signature["sig"], validate=True),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
@@ -193,8 +197,8 @@ def _refusals(content: bytes, payload: bytes, key: VerifyingKey) -> Iterator[Ref
         yield Refusal(code="payload_type", message="the envelope does not hold an in-toto statement")
     if envelope.payload != payload:
         yield Refusal(code="statement_changed", message="the statement is not the one that was signed")
-    if envelope.key_id != key.key_id:
-        told = f"signed by key {envelope.key_id[:16]}…, not by the expected {key.key_id[:16]}…"
+    if envelope.hint != key.hint:
+        told = f"signed by key {envelope.hint[:16]}…, not by the expected {key.hint[:16]}…"
         yield Refusal(code="wrong_key", message=told)
     if not key.signed(envelope.signature, pre_authentication_encoding(payload)):
         yield Refusal(code="signature", message="the signature is not by the expected key")

@@ -19,7 +19,7 @@ from sigstore.verify.policy import Identity
 
 from reconciler.adapters.keyless import MODE, signer_name
 from reconciler.adapters.sigstore_bundle import Refusal, read_bundle
-from reconciler.core.canonical import dumps, sha256_hex
+from reconciler.core.canonical import encoded, sha256_hex
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
 
@@ -97,7 +97,7 @@ class TrustedIdentity:
             yield Refusal(code="statement_changed", message="the statement is not the one that was signed")
         yield from self._unproven(bundle, payload)
         document = json.loads(content)
-        if dumps(document) != content or dumps(json.loads(bundle.to_json())) != content:
+        if encoded(document) != content or encoded(json.loads(bundle.to_json())) != content:
             yield Refusal(code="bundle_changed", message="the bundle is not in the form in which it was written")
         yield from self._misstated(document["verificationMaterial"]["tlogEntries"][0])
 

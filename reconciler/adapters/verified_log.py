@@ -4,7 +4,7 @@ What is recomputed is more than what is compared: from hashes or records follow 
 them only that each statement begins where the one before ended. The report says which of the two it was.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,8 @@ class VerifiedLog:
         previous = document.predicate.previous
         before = "" if previous is None else "sha256:" + previous.statement_digest.sha256
         place = document.place(continues=before == self._followed)
+        if self._source is not None and self._source.size < place.section.after.size * HASH_BYTES:
+            self._source.look_again()
         self._followed = digest
         yield from self._same_key(place.section)
         yield from self._replay.follow(place, hashes)
@@ -98,18 +100,20 @@ class VerifiedLog:
             if self._kept != place.section.checkpoint:
                 yield "forked", "the log up to it is not the one of the checkpoint that was kept"
 
-    def end(self, known: Container[tuple[int, str]]) -> Iterator[Found]:
+    def end(self, known: Container[tuple[int, str]], later: Collection[tuple[int, str]] = ()) -> Iterator[Found]:
         """Yield what is wrong with the whole: its end, a checkpoint that was kept, and what no attestation goes with.
 
-        `known` are the sequence numbers and cycle ids of the attestations that are here.
+        `known` are the sequence numbers and cycle ids of the attestations that were followed, `later` those of others
+        that have come since: what the log has more is theirs.
         """
-        yield from self._strays(known)
+        yield from self._strays(known, later)
         if self._section is None:
             return
         if self._source is None and self._demanded:
             yield "", "log_missing", f"{LEAF_HASHES}, the hashes of all records, is missing"
         after = self._section.after
-        if self._source is not None and self._followed is not None and self._source.size > after.size * HASH_BYTES:
+        told = self._followed is not None and not later
+        if self._source is not None and told and self._source.size > after.size * HASH_BYTES:
             more = self._source.size // HASH_BYTES - after.size
             yield "", "truncated", f"the log has {more} records more than the statements tell: later ones were removed"
         if self._expected is not None and not self._placed:
@@ -145,13 +149,13 @@ class VerifiedLog:
         if found != section.checkpoint:
             yield "checkpoint_changed", "the checkpoint after it is of another state of the log than it tells"
 
-    def _strays(self, known: Container[tuple[int, str]]) -> Iterator[Found]:
+    def _strays(self, known: Container[tuple[int, str]], later: Container[tuple[int, str]]) -> Iterator[Found]:
         folder = self._root / CHECKPOINTS
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             name = parse_name(path.stem + STATEMENT_SUFFIX)
             if name is None or path.suffix != CHECKPOINT_SUFFIX or not path.is_file():
                 yield "", "unexpected_file", f"{CHECKPOINTS}/{path.name} is no checkpoint"
-            elif name[:2] not in known:
+            elif name[:2] not in known and name[:2] not in later:
                 text = f"cycle {name[0]} ({name[1]}): its attestation is missing; the checkpoint after it is here"
                 yield name[1], "missing", text
 

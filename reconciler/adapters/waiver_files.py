@@ -3,6 +3,8 @@
 One that is malformed waives nothing and takes no other with it: leavers are dealt with whatever lies in this folder.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,6 +41,8 @@ class ReadWaivers:
     whole: tuple[WaiverFile, ...]
     """By id."""
     refused: tuple[PolicyFileError, ...]
+    files: tuple[str, ...] = ()
+    """Every file that was looked at, relative to the policy folder."""
 
     def as_set(self) -> WaiverSet:
         """Return them as a cycle takes them."""
@@ -57,7 +61,8 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
     found: dict[str, WaiverFile] = {}
     refused: list[PolicyFileError] = []
     folder = path / "waivers"
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    for file in files:
         for one in _of_file(path, file, now, max_days):
             if isinstance(one, PolicyFileError):
                 refused.append(one)
@@ -65,7 +70,11 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
                 refused.append(refusal(one.path, one.line, f"waiver {one.waiver.waiver_id!r} is given twice"))
             else:
                 found[one.waiver.waiver_id] = one
-    return ReadWaivers(whole=tuple(found[one] for one in sorted(found)), refused=tuple(refused))
+    return ReadWaivers(
+        whole=tuple(found[one] for one in sorted(found)),
+        refused=tuple(refused),
+        files=tuple(file.relative_to(path).as_posix() for file in files),
+    )
 
 
 def load_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> tuple[Waiver, ...]:
@@ -115,13 +124,24 @@ def _waiver(entry: Located, name: str, now: datetime, max_days: int) -> Waiver:
         approved_by=fields.text("approved_by"),
         expires_at=fields.instant("expires_at"),
     )
-    if _account(waiver.owner) == _account(waiver.approved_by):
+    approvers = _accounts(waiver.approved_by)
+    if not approvers - _accounts(waiver.owner):
         raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
+    if approvers <= {one for about in (worker_id, principal_id) if about for one in _accounts(about)}:
+        raise refusal(name, fields.line, "a waiver is approved by somebody else than whom it is for")
     if waiver.expires_at - now > timedelta(days=max_days):
         raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {max_days} days at most from now")
     return waiver
 
 
+def _accounts(people: str) -> set[str]:
+    """Return the names of a list as they are compared."""
+    return {_account(one) for one in re.split(r"[,;]", people) if one.strip()}
+
+
 def _account(person: str) -> str:
-    """Return a name as it is compared: `Ana`, `ana` and `ana@example.com` are one."""
-    return person.casefold().removeprefix("@").partition("@")[0]
+    """Return a name as it is compared: `Ana`, `ana`, `Ana B. <ana@example.com>` and `ana+2@example.com` are one."""
+    plain = unicodedata.normalize("NFKC", person).casefold()
+    address = plain.rpartition("<")[2].partition(">")[0] if "<" in plain else plain.removeprefix("mailto:")
+    seen = "".join(char for char in address if not char.isspace() and unicodedata.category(char) != "Cf")
+    return seen.removeprefix("@").partition("@")[0].partition("+")[0]

@@ -27,6 +27,7 @@ from reconciler.cli.attestation_trust import (
 )
 from reconciler.cli.attestation_verdict import answer_of
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.plain_text import clean
 from reconciler.core.canonical import rfc3339
 
 _COLUMNS = ("sequence", "outcome", "finished_at", "late_seconds", "follows", "log_before", "log_after", "problems")
@@ -76,7 +77,7 @@ def chain_command(locate: Locate) -> Callable[..., None]:
         else:
             _print(rows, answer.report.gaps)
             for problem in answer.report.problems:
-                typer.echo(f"{problem.code}: {problem.message}")
+                typer.echo(clean(f"{problem.code}: {problem.message}"))
         raise typer.Exit(exit_code(answer))
 
     return chain

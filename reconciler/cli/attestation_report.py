@@ -16,6 +16,7 @@ from reconciler.adapters.sigstore_bundle import MODE
 from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
 from reconciler.cli.exits import ERROR, OK
+from reconciler.cli.plain_text import clean
 from reconciler.core.canonical import rfc3339
 
 WITH_GAPS: Final = 3
@@ -126,7 +127,7 @@ def print_report(answer: Answer) -> None:
     """Print the answer for people, problems first."""
     report, source, period = answer.report, answer.source, answer.period
     for problem in report.problems:
-        typer.echo(f"{problem.code}: {problem.message}")
+        typer.echo(clean(f"{problem.code}: {problem.message}"))
     typer.echo(f"{report.cycles} attestations, {'verified' if report.verified else 'NOT VERIFIED'}")
     rests_on = "key" if report.mode == MODE else "trusted root"
     typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
@@ -155,14 +156,14 @@ def _print_lacks(answer: Answer) -> None:
         for cycle_id in report.incomplete:
             typer.echo(f"  {cycle_id}")
     for note in answer.notes:
-        typer.echo(f"not shown: {note}")
+        typer.echo(clean(f"not shown: {note}"))
 
 
 def _print_pack(manifest: Manifest | None) -> None:
     if manifest is None:
         return
     seed = f", drawn by the seed {manifest.seed}" if manifest.seed else ""
-    typer.echo(f"pack for {manifest.profile}; disclosed: {manifest.disclose}{seed}")
+    typer.echo(clean(f"pack for {manifest.profile}; disclosed: {manifest.disclose}{seed}"))
     if manifest.after is not None:
         before = f"{manifest.after.sequence}:{manifest.after.digest}"
         typer.echo(f"begins with cycle {manifest.first.sequence}, in the middle of the chain, after {before}")

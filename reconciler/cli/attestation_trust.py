@@ -16,7 +16,7 @@ import typer
 
 from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import attestation_root, public_key_of
-from reconciler.adapters.pack_file import opened
+from reconciler.adapters.pack_file import opened, refuse_irregular
 from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
@@ -124,6 +124,7 @@ def opened_place(locate: Locate, config: Path | None, pack: Path | None) -> Iter
         return
     with opened(pack) as found:
         root = attestation_root(found.folder)
+        refuse_irregular(root)
         own = Place(
             root=root,
             trusted=lambda: VerifyingKey.from_file(public_key_of(root)),

@@ -7,6 +7,7 @@ from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
 from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
+from reconciler.adapters.pack_layout import without_manifest
 from reconciler.adapters.pack_period import Period, following
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.cli.attestation_report import Answer
@@ -66,6 +67,7 @@ def _pack(place: Place, trusted: Trusted, report: Report) -> PackFindings:
     found = PackFindings(problems=told)
     manifest = place.manifest
     if manifest is None:
+        found.problems.extend(without_manifest(place.root))
         return found
     found.problems.extend(check_manifest(place.root, manifest))
     if report.head is None:
@@ -74,7 +76,7 @@ def _pack(place: Place, trusted: Trusted, report: Report) -> PackFindings:
     found.problems.extend(check_ends(manifest, attestations, report.head.digest))
     try:
         records = PackCheck(place.root, manifest, trusted).run(attestations)
-    except EvidenceError as error:
+    except (EvidenceError, OSError) as error:
         found.problems.append(Problem(cycle_id="", code="pack_malformed", message=str(error)))
         return found
     found.problems.extend(records.problems)

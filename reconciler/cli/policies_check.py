@@ -50,7 +50,9 @@ def check(
     Example: access-reconciler policies check policies
     """
     place = policy_place(folder, config)
-    report = checking.check(place.folder, find_tools(place), SystemClock().now(), place.max_waiver_days)
+    report = checking.check(
+        place.folder, find_tools(place), SystemClock().now(), place.max_waiver_days, place.providers
+    )
     if output is CheckOutput.SARIF:
         print_json(sarif_document(report, program_version(), Path()))
     elif output is CheckOutput.JSON:

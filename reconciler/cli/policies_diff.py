@@ -2,28 +2,45 @@
 
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from reconciler.adapters.opa import ManagedOpa
 from reconciler.adapters.policy_files import load_policies
 from reconciler.adapters.waiver_files import load_waivers
+from reconciler.cli.display import StderrProgress
 from reconciler.cli.exits import DEFAULT_CONFIG, HELD, OK, ConfigOption
 from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_place import find_tools, policy_place
 from reconciler.core.errors import PolicyError
-from reconciler.core.model import Waiver
-from reconciler.policies.difference import Difference, Revision, Side, compare, decide, difference_document
+from reconciler.core.model import PolicySet, Waiver
+from reconciler.policies.backtest import Backtest, backtest, backtest_document
+from reconciler.policies.backtest_text import backtest_markdown
+from reconciler.policies.difference import (
+    Difference,
+    Revision,
+    Shared,
+    Side,
+    compare,
+    decide,
+    difference_document,
+    shared_units,
+)
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder
-from reconciler.settings import EngineSettings
+from reconciler.policies.shelf import FOLDER, Shelf
+from reconciler.ports import Progress
+from reconciler.settings import EngineSettings, load_settings
+from reconciler.wiring import state_path
 
 _LONGEST_WAIVER_DAYS: Final = 366
 """A recording may be older than the waivers, so how long they may still run is left to `policies check`."""
@@ -36,10 +53,16 @@ class DiffOutput(StrEnum):
     JSON = "json"
 
 
-def diff(
+def diff(  # noqa: PLR0913 - each is an option of the command line
+    *,
     base: Annotated[str, typer.Argument(metavar="BASE", help="The policies before: a folder, or a git revision.")],
     head: Annotated[str, typer.Argument(metavar="HEAD", help="The policies after: the same.")],
-    snapshot: Annotated[Path, typer.Option("--snapshot", help="Recorded by `inventory export`.")],
+    snapshot: Annotated[
+        Path | None, typer.Option("--snapshot", help="Recorded by `inventory export`; else the daemon's newest.")
+    ] = None,
+    backtest_over: Annotated[
+        int | None, typer.Option("--backtest", metavar="N", min=1, help="On the daemon's N newest snapshots.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="Policy folder that git revisions are of.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     output: Annotated[
@@ -49,13 +72,18 @@ def diff(
     """Say whose access a change of the policies would touch: decided before and after on the same recorded snapshot.
 
     Shows what is newly found, not found any more or asked for otherwise, by worker, access item and rule; how the plan
-    and the guard's caps change; and which rules matched nothing. Reads no provider.
+    and the guard's caps change; and which rules matched nothing. With --backtest, on how many snapshots of the last
+    days each decision would have changed. Reads no provider.
 
     Exit codes: 0 no effect changes; 2 effects change; 1 a revision cannot be decided by.
 
     Example: access-reconciler policies diff main policies --snapshot snapshot.json
     """
-    difference = differ(base, head, snapshot, folder, config)
+    if snapshot is not None and backtest_over is not None:
+        raise typer.BadParameter("--backtest takes the daemon's own snapshots: leave --snapshot out")
+    if backtest_over is not None:
+        _tried(_backtested(base, head, backtest_over, folder, config), output)
+    difference = differ(base, head, snapshot or _newest(config, 1)[0], folder, config)
     if output is DiffOutput.JSON:
         print_json(difference_document(difference))
     else:
@@ -63,37 +91,86 @@ def diff(
     raise typer.Exit(HELD if difference.changes_effects else OK)
 
 
+def _tried(found: Backtest, output: DiffOutput) -> NoReturn:
+    if output is DiffOutput.JSON:
+        print_json(backtest_document(found))
+    else:
+        sys.stdout.write(backtest_markdown(found))
+    raise typer.Exit(HELD if found.changes_effects else OK)
+
+
 def differ(base: str, head: str, snapshot: Path, folder: Path | None, config: Path) -> Difference:
     """Decide a recording by two revisions side by side, each with an OPA of its own, and compare."""
-    place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     recording = read_recording(snapshot)
-    revisions = [_revision(name, place.folder, recording) for name in (base, head)]
+    with _comparing(base, head, folder, config) as compared:
+        return compared(recording)
+
+
+def _backtested(base: str, head: str, count: int, folder: Path | None, config: Path) -> Backtest:
+    """Compare on one recorded snapshot after the other; only one of them is held at a time."""
+    paths, progress = _newest(config, count), StderrProgress()
+
+    def told(compared: Callable[[Recording], Difference]) -> Iterator[Difference]:
+        for number, path in enumerate(paths, 1):
+            progress.progress(Progress(stage="snapshot", done=number, total=len(paths), message=path.name))
+            yield compared(read_recording(path))
+
+    with _comparing(base, head, folder, config) as compared:
+        return backtest(base, head, count, told(compared))
+
+
+def _newest(config: Path, count: int) -> tuple[Path, ...]:
+    settings = load_settings(config)
+    return Shelf(state_path(settings, FOLDER), settings.snapshots).newest(count)
+
+
+@contextmanager
+def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Iterator[Callable[[Recording], Difference]]:
+    """Open both revisions, each with an OPA of its own, and give what compares them on a recording."""
+    place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     opa = find_tools(place).opa
-    with ThreadPoolExecutor(max_workers=len(revisions)) as pool:
-        before, after = pool.map(lambda revision: _decided(recording, revision, opa, place.engine), revisions)
-    return compare(recording, before, after)
+    with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
+        opened = [_opened(name, place.folder, opa, place.engine, stack) for name in (base, head)]
+
+        def compared(recording: Recording) -> Difference:
+            made = shared_units(recording, *(one.policies for one in opened))
+            before, after = pool.map(lambda one: one.decided(recording, made), opened)
+            return compare(recording, before, after)
+
+        yield compared
 
 
-def _decided(recording: Recording, revision: Revision, opa: Path, settings: EngineSettings) -> Side:
-    with tempfile.TemporaryDirectory(prefix="access-reconciler-diff-") as state:
-        engine = ManagedOpa(
-            opa,
-            directory=Path(state),
-            decide_timeout_seconds=settings.decide_timeout_seconds,
-            control_timeout_seconds=settings.control_timeout_seconds,
-        )
-        with closing(engine):
-            return decide(recording, revision, engine)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One revision with the OPA that decides by it."""
 
+    name: str
+    folder: Path
+    policies: PolicySet
+    engine: ManagedOpa
 
-def _revision(name: str, folder: Path, recording: Recording) -> Revision:
-    with policy_folder(name, folder) as found:
+    def decided(self, recording: Recording, made: Shared | None) -> Side:
         try:
-            policies = load_policies(found)
-            waivers = recording.waivers if recording.pseudonymised else _waivers(found, recording.now)
+            waivers = recording.waivers if recording.pseudonymised else _waivers(self.folder, recording.now)
         except PolicyError as error:
-            raise PolicyError(f"{name}: {error}", advice=error.advice) from error
-    return Revision(name=name, policies=policies, waivers=waivers)
+            raise PolicyError(f"{self.name}: {error}", advice=error.advice) from error
+        return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine, made)
+
+
+def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack: ExitStack) -> _Opened:
+    found = stack.enter_context(policy_folder(name, folder))
+    try:
+        policies = load_policies(found)
+    except PolicyError as error:
+        raise PolicyError(f"{name}: {error}", advice=error.advice) from error
+    engine = ManagedOpa(
+        opa,
+        directory=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="access-reconciler-diff-"))),
+        decide_timeout_seconds=settings.decide_timeout_seconds,
+        control_timeout_seconds=settings.control_timeout_seconds,
+    )
+    stack.callback(engine.close)
+    return _Opened(name, found, policies, engine)
 
 
 def _waivers(folder: Path, now: datetime) -> tuple[Waiver, ...]:

@@ -24,6 +24,8 @@ class PolicyPlace:
     folder: Path
     engine: EngineSettings
     max_waiver_days: int = MAX_WAIVER_DAYS
+    providers: frozenset[str] | None = None
+    """The configured instances; None without a configuration."""
 
 
 def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
@@ -36,7 +38,10 @@ def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
         return PolicyPlace(folder=folder, engine=EngineSettings())
     settings = load_settings(config)
     return PolicyPlace(
-        folder=folder or settings.policies, engine=settings.engine, max_waiver_days=settings.waiver_max_days
+        folder=folder or settings.policies,
+        engine=settings.engine,
+        max_waiver_days=settings.waiver_max_days,
+        providers=frozenset(settings.providers),
     )
 
 

@@ -78,6 +78,7 @@ TO_DO: Final[Mapping[str, tuple[str, ...]]] = {
         *("external_collaborator_no_end", "external_collaborator_no_sponsor", "external_collaborator_privileged"),
     ),
     "Account for it, and rotate what was used": ("break_glass_used", "break_glass_used_now"),
+    "Repair the file of its waiver, or remove it: until then it waits, for one grace": ("waiver_unread",),
     "Raise the provider's mode once its plans are right": ("observe_mode",),
     "Nothing: it goes with something else, or is suspended already": (
         *("indirect", "already_contained", "contained_with_account"),

@@ -41,16 +41,8 @@ from reconciler.logs import configure_logs
 from reconciler.policies.in_force import PoliciesInForce
 from reconciler.policies.standing import policies_in_force
 from reconciler.ports import Lease
-from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address
-from reconciler.wiring import (
-    assemble,
-    build_attester,
-    cycle_mode,
-    open_sources,
-    open_store,
-    secret_files,
-    takeover_wait,
-)
+from reconciler.settings import Settings, WebhookSettings, load_settings, log_level, notify_address, secret_files
+from reconciler.wiring import assemble, build_attester, cycle_mode, open_sources, open_store, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0

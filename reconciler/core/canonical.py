@@ -64,11 +64,11 @@ def _field_names(kind: type) -> tuple[str, ...]:
 
 def dumps(value: object) -> bytes:
     """Return the RFC 8785 bytes of a value. Raises ValueError for numbers outside the domain of RFC 8785."""
-    return _encoded(plain(value))
+    return encoded(plain(value))
 
 
-def _encoded(value: Json) -> bytes:
-    """Return the RFC 8785 bytes of plain JSON.
+def encoded(value: Json) -> bytes:
+    """Return the RFC 8785 bytes of plain JSON, such as was just read from a file. Raises ValueError as `dumps` does.
 
     The standard library writes the same bytes about ten times as fast for what we hold: text, safe integers, keys that
     sort alike by code point and by UTF-16 unit. Everything else, refusals included, is left to the reference.

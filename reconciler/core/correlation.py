@@ -115,7 +115,10 @@ def correlate(
         listed[one.provider, one.principal_id].append(one)
     first = {key: _correlate_listed(those, index) for key, those in listed.items()}
     bridges = _ssh_bridges(items, first)
-    return tuple(_correlate_listed(those, index, bridges.get(key, ())) for key, those in sorted(listed.items()))
+    return tuple(
+        _correlate_listed(those, index, bridges[key]) if key in bridges else first[key]
+        for key, those in sorted(listed.items())
+    )
 
 
 def _correlate_listed(those: list[Principal], index: RosterIndex, bridges: tuple[Match, ...] = ()) -> Correlation:

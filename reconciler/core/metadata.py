@@ -21,6 +21,8 @@ RULES = "access/rules/"
 
 _PACKAGE = re.compile(r"^package\s+([A-Za-z_][\w.]*)\s*(?:#.*)?$")
 _MARK = re.compile(r"^#\s*METADATA\s*$")
+_INSTANT = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)$", re.ASCII)
+"""RFC 3339, section 5.6; the seconds may be left out. Python reads more than that, such as numbered weeks."""
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _REQUIRED = ("code", "severity", "needs", "controls", "remediation")
 _OPTIONAL = ("codes", "effective_on", "notes")
@@ -81,7 +83,7 @@ def package_of(path: str, source: str) -> str:
         if found:
             _check_place(path, number, found.group(1))
             return found.group(1)
-    raise refusal(path, 1, "no package is declared")
+    raise refusal(path, 1, "no package is declared in the plain form, such as `package access.rules.leaver`")
 
 
 def _check_place(path: str, line: int, package: str) -> None:
@@ -180,13 +182,16 @@ class Fields:
     def instant(self, name: str) -> datetime:
         """Return a required RFC 3339 instant in UTC; a zone must be given."""
         text = self.text(name)
+        line = self.given[name].line
         try:
             instant = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise refusal(self.path, self.given[name].line, f"field {name!r} is no RFC 3339 instant") from error
-        if instant.tzinfo is None:
-            raise refusal(self.path, self.given[name].line, f"field {name!r} needs a zone, such as `Z`")
-        return instant.astimezone(UTC)
+            if instant.tzinfo is None:
+                raise refusal(self.path, line, f"field {name!r} needs a zone, such as `Z`")
+            if not _INSTANT.match(text):
+                raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant, such as 2026-03-20T18:00:00Z")
+            return instant.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant") from error
 
     def one_of(self, name: str, allowed: Iterable[str]) -> str:
         """Return a required text that is one of a closed set."""

@@ -34,6 +34,14 @@ class Event(StrEnum):
     LEASE_LOST = "lease_lost"
     UNSIGNED_BACKLOG = "unsigned_backlog"
     POLICY_REFUSED = "policy_refused"
+    WAIVER_ENDING = "waiver_ending"
+    """A waiver ends within a week: what it keeps is dealt with from then on."""
+    WAIVER_REFUSED = "waiver_refused"
+    """A waiver is malformed and waives nothing."""
+
+
+WAIVER_EVENTS: Final = frozenset({Event.WAIVER_ENDING, Event.WAIVER_REFUSED})
+"""What only a cycle can tell that looked at the waivers."""
 
 
 class Include(StrEnum):
@@ -90,7 +98,7 @@ class Memory:
 
 def of_cycle(record: CycleRecord) -> tuple[Condition, ...]:
     """Return what the record of a cycle gives reason to tell."""
-    return (*_held(record), *_failed(record), *_refused(record))
+    return (*_held(record), *_failed(record), *_refused(record), *_waivers(record))
 
 
 def _held(record: CycleRecord) -> Iterable[Condition]:
@@ -143,6 +151,25 @@ def _refused(record: CycleRecord) -> Iterable[Condition]:
             state="refused",
             text="The policies were refused or gave no answer: nothing was decided",
             advice="access-reconciler doctor",
+        )
+
+
+def _waivers(record: CycleRecord) -> Iterable[Condition]:
+    facts = record.waivers
+    if facts.ending:
+        yield Condition(
+            event=Event.WAIVER_ENDING,
+            state=str(facts.ending),
+            text=f"{_many(facts.ending, 'waiver')} of {facts.in_force} in force to end within 7 days",
+            advice="access-reconciler policies waivers, and settle or renew each",
+        )
+    if facts.refused:
+        waiting = f"; acts on what {_many(facts.held, 'waiver')} covered wait for one grace" if facts.held else ""
+        yield Condition(
+            event=Event.WAIVER_REFUSED,
+            state=f"{facts.refused} {facts.held}",
+            text=f"{_many(facts.refused, 'place')} in the files of waivers malformed: nothing is waived there{waiting}",
+            advice="access-reconciler policies check, and correct what it names",
         )
 
 

@@ -187,7 +187,7 @@ def _spare_accounts(
     """
     taken = {(one.provider, one.item.access_id) for one in actions}
     held = [one.finding for one in withheld if one.code in _KEPT_ON_PURPOSE]
-    waived = {_owner(one.finding) for one in withheld if one.code == "waived"}
+    waived = {_owner(one.finding) for one in withheld if one.code in {"waived", "waiver_unread"}}
     staying = {_owner(one) for one in (*held, *reviews) if (one.provider, one.access_id) not in taken}
     kept: list[Action] = []
     spared: list[Withheld] = []

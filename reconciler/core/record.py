@@ -149,8 +149,12 @@ class WaiverFacts:
     in_force: int = 0
     expiring_soon: int = 0
     """Of those in force, how many end within 30 days."""
+    ending: int = 0
+    """Of those in force, how many end within 7 days."""
     refused: int = 0
     """Malformed ones, which waive nothing."""
+    held: int = 0
+    """Waivers of files that became malformed, for which acts wait until a grace is over."""
     digest: str = ""
     """Of all that those in force say; empty where no waivers were looked for."""
 

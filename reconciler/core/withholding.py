@@ -36,6 +36,7 @@ from reconciler.core.model import (
     Need,
     Waiver,
 )
+from reconciler.core.waivers import HeldWaiver
 
 QUARANTINE_FROM = 90
 """Least confidence, in percent, from which access is suspended."""
@@ -81,6 +82,8 @@ class PlanningWorld:
     undecided: frozenset[tuple[ProviderName, PrincipalId]] = frozenset()
     """Principals the policy engine could not decide on."""
     waivers: tuple[Waiver, ...] = ()
+    held_waivers: tuple[HeldWaiver, ...] = ()
+    """Those of files that became malformed lately."""
     reach: Mapping[ProviderName, Reach] = field(default_factory=dict)
     protection: Protection = Protection()
     min_admins: int = 2
@@ -226,6 +229,11 @@ def _excused(finding: Finding, tables: Tables) -> Stop:
     waiver = next((one for one in world.waivers if one.covers(finding, world.now)), None)
     if waiver is not None:
         return ("waived", f"waiver {waiver.waiver_id} is in force")
+    held = next((one for one in world.held_waivers if one.waiver.covers(finding, world.now)), None)
+    if held is not None:
+        until = f"{held.until:%Y-%m-%d %H:%M} UTC"
+        told = f"waiver {held.waiver.waiver_id} cannot be read in {held.path}: repair or remove it before {until}"
+        return ("waiver_unread", told)
     if (finding.provider, finding.principal_id) in world.undecided:
         return ("undecided", "the policy engine could not decide on this principal")
     return None

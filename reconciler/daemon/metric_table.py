@@ -69,6 +69,12 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
         "undecided_principals": Row(
             kind="gauge", help="Principals of the last cycle on whom the policy engine could not decide."
         ),
+        "waivers": Row(
+            kind="gauge",
+            help="Waivers of the last cycle: in_force, ending (of those, within 7 days), malformed (waive nothing), "
+            "held (of files that became malformed; acts wait for one grace).",
+            labels=("state",),
+        ),
         "time_to_revoke_seconds": Row(
             kind="histogram",
             help="From the instant that a leaver's end was reached and known to each stage of a verified act: "

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from inventory.provider import Clock
 from reconciler.core.errors import EvidenceError, JournalError, LeaseLost, SigningError
 from reconciler.core.model import ActionResult, VerificationState
-from reconciler.core.record import Breadth, CycleOutcome, LeaverState
+from reconciler.core.record import Breadth, CycleOutcome, LeaverState, WaiverFacts
 from reconciler.daemon.health import HealthSnapshot
 from reconciler.daemon.metric_table import PREFIX, TABLE
 from reconciler.told import CycleTold
@@ -72,6 +72,7 @@ class Metrics:
         self._caps = self._gauge("cap_used_ratio")
         self._leavers = self._gauge("leavers")
         self._undecided = self._gauge("undecided_principals")
+        self._waivers = self._gauge("waivers")
         self.lock = threading.Lock()
         """Held for reading and writing what follows."""
         self.held: tuple[str, datetime] | None = None
@@ -103,6 +104,7 @@ class Metrics:
         self._note_providers(told)
         self._note_acts(told)
         self._note_standing(told)
+        self._note_waivers(record.waivers)
         if whole:
             self._undecided.set(record.undecided)
         if whole and record.outcome is not CycleOutcome.FAILED:
@@ -116,6 +118,18 @@ class Metrics:
             self.lease_held = error != LeaseLost.__name__
             if error in _UNSTATED:
                 self.unstated_since = self.unstated_since or self._clock.now()
+
+    def _note_waivers(self, facts: WaiverFacts) -> None:
+        """Note the waivers of a cycle that came to look at them."""
+        if facts.digest:
+            counts = {
+                "in_force": facts.in_force,
+                "ending": facts.ending,
+                "malformed": facts.refused,
+                "held": facts.held,
+            }
+            for state, count in counts.items():
+                self._waivers.labels(state).set(count)
 
     def _note_providers(self, told: CycleTold) -> None:
         for provider, share in told.caps.items():

@@ -16,6 +16,7 @@ from inventory.model import ProviderName
 from inventory.provider import Clock
 from reconciler.core.errors import EvidenceError, JournalError, LeaseLost, NotifyError, SigningError
 from reconciler.core.notices import (
+    WAIVER_EVENTS,
     Condition,
     Event,
     Include,
@@ -157,7 +158,9 @@ class Notifications:
             )
             self._ended, self._unstated_since = True, None
             # A pass over a few leavers says nothing of what a whole one found: that stays as it is.
-            kept = {} if broad else {one.key: one for one in self._of_cycle}
+            # Nor does a cycle say anything of waivers that ended before it came to look at them.
+            unsaid = frozenset() if record.waivers.digest else WAIVER_EVENTS
+            kept = {one.key: one for one in self._of_cycle if not broad or one.event in unsaid}
             self._of_cycle = tuple((kept | {one.key: one for one in of_cycle(record)}).values())
             for one in used:
                 self._owe(one)

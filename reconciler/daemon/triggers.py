@@ -212,9 +212,9 @@ class FileWatch:
         folder that holds each link is watched too, for it is the one that learns when the link is swapped.
         """
         roots = (*self._files, *self._trees)
-        links = (place for root in roots for place in (root, *root.parents) if place.is_symlink())
-        places = {place.parent.resolve() for place in (*roots, *links)} | {root.resolve().parent for root in roots}
-        trees = (tree.resolve() for tree in self._trees)
+        links = (place for root in roots for place in (root, *root.parents) if os.path.islink(place))  # noqa: PTH114 - see `_real`
+        places = {_real(place.parent) for place in (*roots, *links)} | {_real(root).parent for root in roots}
+        trees = map(_real, self._trees)
         return dict.fromkeys(sorted(places), False) | dict.fromkeys(trees, True)
 
     def _identities(self) -> Mapping[Path, tuple[int, int] | None]:
@@ -222,8 +222,8 @@ class FileWatch:
 
     def _concerns(self) -> Callable[[str], bool]:
         """Return the test whether a path is one of our files, by any of its names, or lies below one of our trees."""
-        files = {str(name) for path in self._files for name in (path, path.resolve())}
-        trees = tuple(f"{name}{os.sep}" for tree in self._trees for name in (tree, tree.resolve()))
+        files = {str(name) for path in self._files for name in (path, _real(path))}
+        trees = tuple(f"{name}{os.sep}" for tree in self._trees for name in (tree, _real(tree)))
         return lambda path: path in files or path.startswith(trees)
 
     def _observe(self) -> None:
@@ -243,3 +243,12 @@ class FileWatch:
             observer.stop()
             return
         self._observer = observer
+
+
+def _real(path: Path) -> Path:
+    """Return where a path leads to, as far as it can be followed.
+
+    `Path.resolve` and `Path.is_symlink` raise where links lead in a circle or a folder may not be entered any more:
+    neither may end the watch.
+    """
+    return Path(os.path.realpath(path))

@@ -1,9 +1,11 @@
 """Everything that can be wrong with a policy folder, found in one go and named by file and line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +16,14 @@ from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.model import PolicySet, Rule, Waiver
 from reconciler.policies.declared import Declared
-from reconciler.policies.item_fields import unknown_fields
 from reconciler.policies.null_order import unguarded
 from reconciler.policies.probes import probe
 from reconciler.policies.problems import Level, Problem, in_order
 from reconciler.policies.rule_form import banned_advice, module_problems, rule_of, rule_problems
+from reconciler.policies.silent_names import silent_names
 from reconciler.policies.syntax import Module
 from reconciler.policies.waiving import waiver_problems
+from reconciler.policies.world_fields import views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +57,22 @@ class CheckReport:
         return any(problem.level is Level.ERROR for problem in self.problems)
 
 
-def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_WAIVER_DAYS) -> CheckReport:
-    """Check a policy folder. Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA."""
+def check(
+    folder: Path,
+    tools: Tools,
+    now: datetime,
+    max_waiver_days: int = MAX_WAIVER_DAYS,
+    providers: Collection[str] | None = None,
+) -> CheckReport:
+    """Check a policy folder; `providers` are those of the configuration, where there is one.
+
+    Raises `PolicyError` only where it cannot be checked at all: no folder, no OPA.
+    """
     sources = read_sources(folder)
     declared = Declared(folder, sources)
     problems = list(declared.problems)
     waivers = read_waivers(folder, now, max_waiver_days)
-    problems += waiver_problems(waivers, declared.rules, now)
+    problems += waiver_problems(waivers, declared.rules, now, providers)
     with workspace(tools.opa, sources, tools.capabilities) as opa:
         version = opa.version()
         problems += _compiled(opa, sources, declared)
@@ -81,25 +93,42 @@ def check(folder: Path, tools: Tools, now: datetime, max_waiver_days: int = MAX_
 
 def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Iterator[Problem]:
     """Yield what OPA says of the texts, and what their syntax trees show."""
-    refused = [_from_opa(one) for one in _first_causes(opa.check())]
+    complaints = opa.check()
+    refused = [_from_opa(one) for one in _first_causes(complaints) if not _told_by_place(one, declared.problems)]
+    parsed = [(name, opa.parse(name)) for name, _ in sources.modules]
+    modules = [Module(path=name, tree=tree) for name, tree in parsed if not isinstance(tree, Complaint)]
+    told = {one.path for one in refused}
+    refused += [_from_opa(one) for name, one in parsed if isinstance(one, Complaint) and name not in told]
     yield from refused
-    modules = [
-        Module(path=name, tree=tree) for name, tree in ((name, opa.parse(name)) for name, _ in sources.modules) if tree
-    ]
     unread = {name for name, _ in sources.modules} - {module.path for module in modules}
     unread |= {problem.path for problem in refused}
-    yield from _formatted(opa, [name for name, _ in sources.rego if name not in unread])
-    yield from unknown_fields(modules)
-    yield from unguarded(modules)
+    yield from _formatted(opa, [one for one in sources.rego if one[0] not in unread])
+    seen = list(_seen_in(modules, declared, {(one.path, one.line) for one in refused}))
+    yield from seen
+    if not complaints:
+        known = {(one.path, one.code) for one in seen}
+        yield from (one for one in probe(opa, declared.rules, sources.modules) if (one.path, one.code) not in known)
+
+
+def _seen_in(modules: Sequence[Module], declared: Declared, told: AbstractSet[tuple[str, int]]) -> Iterator[Problem]:
+    """Yield what the syntax trees show, leaving out names on lines that OPA has told of."""
+    seen = views(modules)
+    yield from (one for one in silent_names(modules, seen) if (one.path, one.line) not in told)
+    yield from unguarded(seen)
+    config = None if any(one.code == "config" for one in declared.problems) else declared.config
     by_rule: dict[str, list[Module]] = {}
     for module in modules:
-        yield from module_problems(module, declared.config)
+        yield from module_problems(module, config)
         by_rule.setdefault(rule_of(module.path), []).append(module)
+    rules = {rule.rule_id: rule for rule in declared.rules}
     for rule, own in by_rule.items():
         if rule and len(own) == len(declared.by_rule[rule]):
-            yield from rule_problems(rule, own)
-    if not refused:
-        yield from probe(opa, declared.rules)
+            yield from rule_problems(rules.get(rule), rule, own)
+
+
+def _told_by_place(complaint: Complaint, problems: Sequence[Problem]) -> bool:
+    """Say whether a complaint without a place is about a file of which something better is known."""
+    return not complaint.path and any(one.path in complaint.message for one in problems)
 
 
 def _first_causes(complaints: Sequence[Complaint]) -> Sequence[Complaint]:
@@ -108,18 +137,23 @@ def _first_causes(complaints: Sequence[Complaint]) -> Sequence[Complaint]:
     return causes or complaints
 
 
-def _formatted(opa: OpaTool, names: Sequence[str]) -> Iterator[Problem]:
-    for name in opa.unformatted(names):
+def _formatted(opa: OpaTool, files: Sequence[tuple[str, str]]) -> Iterator[Problem]:
+    texts = dict(files)
+    for name in opa.unformatted(list(texts)):
+        pairs = enumerate(zip_longest(texts[name].split("\n"), opa.formatted(name).split("\n")), start=1)
+        line = next((number for number, (is_so, ought) in pairs if is_so != ought), 1)
+        windows = ", with line ends of Windows" if "\r\n" in texts[name] else ""
         yield Problem(
             path=name,
-            line=1,
+            line=line,
             code="format",
-            message="is not as `opa fmt` writes it",
+            message=f"is not as `opa fmt` writes it{windows}",
             advice="run `opa fmt --write` on it",
         )
 
 
 _BY_MESSAGE: Final = (
+    ("empty module", "write the rule, or remove the file"),
     ("keyword is required", "this is Rego v0: write `finding contains x if {…}` and `name := value if {…}`"),
     ("unused", "use it or take it out; a value that must only exist is written `_ = …`"),
     ("is unsafe", "bind it first: `some x in …` or `x := …`"),
@@ -146,7 +180,7 @@ def _from_opa(complaint: Complaint) -> Problem:
 def _explained(complaint: Complaint) -> tuple[str, str, str]:
     message = complaint.message
     if message.startswith(_UNDEFINED_FUNCTION):
-        name = message.removeprefix(_UNDEFINED_FUNCTION)
+        name = message.removeprefix(_UNDEFINED_FUNCTION).removeprefix("data.")
         if name in FORBIDDEN_BUILTINS:
             return "banned_builtin", f"calls {name}, which no policy may", banned_advice(name)
         return "syntax", message, "see that it is spelt right and imported"

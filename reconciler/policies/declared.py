@@ -1,7 +1,9 @@
 """What is wrong with what policy files declare, before any engine sees them: places, METADATA, thresholds, schemas."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -12,12 +14,16 @@ from reconciler.core.errors import PolicyError, PolicyFileError
 from reconciler.core.metadata import package_of, rules_of
 from reconciler.core.model import PolicySet, Rule
 from reconciler.core.schemas import published_schemas
+from reconciler.policies.control_ids import unknown_control
+from reconciler.policies.file_form import file_problems, rule_is_tested, test_problems
 from reconciler.policies.problems import Level, Problem, from_error
 from reconciler.policies.rule_form import rule_of
 
 INPUT_SCHEMA: Final = 'schema["rule_input.schema"]'
 _MOVE: Final = "name the package after the folder, or move the file there"
 _DESCRIBE: Final = "write the METADATA block right above the package line; docs/policies.md lists its fields"
+_FIELD: Final = "give it in the METADATA block above the package line; docs/policies.md says what each field holds"
+_SAVE: Final = "save it in this folder as plain UTF-8 text of less than a megabyte, or take it out"
 
 _T = TypeVar("_T")
 
@@ -26,13 +32,16 @@ class Declared:
     """What a folder declares, gathered leniently: whatever is refused becomes a problem and the rest is read."""
 
     def __init__(self, folder: Path, sources: PolicySources) -> None:
-        self.problems = [from_error(error, "unreadable") for error in sources.unreadable]
+        self.problems = [from_error(error, "unreadable", _SAVE) for error in sources.unreadable]
+        self.problems += file_problems(folder, sources)
+        self.problems += test_problems(sources)
         self._sources = sources
         self.by_rule: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._place_modules()
         self.rules: tuple[Rule, ...] = tuple(self._rules())
         self._compare_codes()
-        self.config: Mapping[str, Json] = self._config(folder)
+        self._look_at_controls()
+        self.config: Mapping[str, Json] | None = self._config(folder)
         self.policies: PolicySet | None = self._load(folder)
         self.problems += schema_files(folder)
 
@@ -40,7 +49,7 @@ class Declared:
         try:
             return act()
         except PolicyFileError as error:
-            self.problems.append(from_error(error, code, advice))
+            self.problems.append(from_error(error, code, advice or _described(error)))
             return None
 
     def _place_modules(self) -> None:
@@ -51,11 +60,10 @@ class Declared:
                 self.by_rule[rule].append((path, source))
 
     def _rules(self) -> Iterator[Rule]:
-        tested = {rule_of(path) for path, _ in self._sources.tests}
         for name, modules in sorted(self.by_rule.items()):
-            found = self._try(lambda modules=modules: rules_of(modules), "metadata", _DESCRIBE)  # type: ignore[misc]  # bound early
+            found = self._try(lambda modules=modules: rules_of(modules), "metadata", "")  # type: ignore[misc]  # bound early
             yield from found or ()
-            if name not in tested:
+            if not rule_is_tested(name, self._sources):
                 advice = f"add {name}_test.rego beside it: package access.rules.{name}_test"
                 self._say(modules, "no_test", f"rule {name} has no tests", advice)
             if not any(INPUT_SCHEMA in source for _, source in modules):
@@ -88,11 +96,29 @@ class Declared:
                         )
                     )
 
-    def _config(self, folder: Path) -> Mapping[str, Json]:
+    def _look_at_controls(self) -> None:
+        for rule in self.rules:
+            for control in rule.controls:
+                advice = unknown_control(control)
+                if advice:
+                    path, line = _line_of(control, self.by_rule[rule.rule_id])
+                    told = f"control {control!r} is not as its framework numbers them"
+                    self.problems.append(Problem(path=path, line=line, code="metadata", message=told, advice=advice))
+
+    def _config(self, folder: Path) -> Mapping[str, Json] | None:
+        """Return the thresholds, or None where there are none: then nothing more is said of those that are missing."""
         document = self._try(lambda: policy_data(folder), "config", "correct the file: thresholds are one JSON object")
         access = (document or {}).get("access")
         config = access.get("config") if isinstance(access, dict) else None
-        return config if isinstance(config, dict) else {}
+        return config if isinstance(config, dict) else None
+
+    def _refused(self, error: PolicyFileError) -> Problem:
+        if not error.path.endswith("data.json"):
+            return from_error(error, "metadata")
+        source = dict(self._sources.data).get(error.path, "")
+        advice = "correct it; docs/policies.md and schemas/config.schema.json say which thresholds there are"
+        line = error.line if error.line > 1 else _line_of_threshold(error.problem, source)
+        return replace(from_error(error, "config", advice), line=line)
 
     def _load(self, folder: Path) -> PolicySet | None:
         """Read the folder as the daemon would: whatever it refuses and nothing above has named is a problem too."""
@@ -101,8 +127,7 @@ class Declared:
         except PolicyFileError as error:
             named = {(one.path, one.line, one.message) for one in self.problems}
             if (error.path, error.line, error.problem) not in named:
-                code = "config" if error.path.endswith("data.json") else "metadata"
-                self.problems.append(from_error(error, code))
+                self.problems.append(self._refused(error))
         except PolicyError as error:
             self.problems.append(
                 Problem(
@@ -112,14 +137,29 @@ class Declared:
         return None
 
 
-def _line_of(code: str, modules: Sequence[tuple[str, str]]) -> tuple[str, int]:
-    """Return where a code is declared: the first comment that holds it as a word."""
+def _described(error: PolicyFileError) -> str:
+    return _FIELD if "field " in error.problem else _DESCRIBE
+
+
+def _line_of(text: str, modules: Sequence[tuple[str, str]]) -> tuple[str, int]:
+    """Return where a code or control is declared: the first comment that holds it as a word."""
+    whole = re.compile(rf"(?<![\w-]){re.escape(text)}(?![\w-])")
     for path, source in modules:
         for number, line in enumerate(source.splitlines(), start=1):
-            words = line.replace(",", " ").replace("[", " ").replace("]", " ").replace(":", " ").replace('"', " ")
-            if line.startswith("#") and code in words.split():
+            if line.startswith("#") and whole.search(line):
                 return path, number
     return modules[0][0], 1
+
+
+def _line_of_threshold(told: str, source: str) -> int:
+    """Return the line of the threshold that a refusal begins with (`leaver.grace_days: …`), as far as it is there."""
+    line = found = 0
+    for part in told.partition(": ")[0].split("."):
+        place = source.find(f'"{part}"', found)
+        if place < 0:
+            break
+        found, line = place, source.count("\n", 0, place)
+    return line + 1
 
 
 def schema_files(folder: Path) -> Iterator[Problem]:

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count, islice
+from threading import Lock
 from typing import Final
 
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.circumstances import populations
 from reconciler.core.canonical import Json, digest_of, plain
-from reconciler.core.document import EvaluationWorld
+from reconciler.core.document import EvaluationWorld, Unit, Unreadable, units
+from reconciler.core.entitlements import named_in
 from reconciler.core.guard import Circumstances, hold_reasons
 from reconciler.core.model import CycleId, Effect, Evaluation, Finding, HoldReason, Plan, PolicySet, Waiver
 from reconciler.core.planning import make_plan
@@ -92,22 +95,55 @@ class Revision:
     waivers: tuple[Waiver, ...]
 
 
-def decide(recording: Recording, revision: Revision, engine: PolicyEngine) -> Side:
+def world_of(recording: Recording, policies: PolicySet, waivers: tuple[Waiver, ...]) -> EvaluationWorld:
+    """Return the recorded world as policies are asked about it."""
+    return EvaluationWorld(
+        cycle_id=_CYCLE,
+        now=recording.now,
+        snapshot=recording.snapshot,
+        correlations=recording.correlations,
+        roster=recording.roster,
+        policies=policies,
+        waivers=waivers,
+        memory=recording.memory,
+    )
+
+
+class Shared:
+    """What several threads read at their own pace, made once: each thing when the first of them comes to it."""
+
+    def __init__(self, source: Iterator[Unit | Unreadable]) -> None:
+        """Nothing is read of the source yet."""
+        self._source = source
+        self._made: list[Unit | Unreadable] = []
+        self._lock = Lock()
+
+    def __iter__(self) -> Iterator[Unit | Unreadable]:
+        """Yield everything from the beginning."""
+        for at in count():
+            with self._lock:
+                if at == len(self._made):
+                    self._made.extend(islice(self._source, 1))
+                if at == len(self._made):
+                    return
+            yield self._made[at]
+
+
+def shared_units(recording: Recording, base: PolicySet, head: PolicySet) -> Shared | None:
+    """Return what both revisions are asked about; None where each has to make its own.
+
+    A unit tells what the thresholds name, such as conflicting entitlements and the house's own mail domains: two
+    revisions that name the same are asked the same.
+    """
+    if named_in(base.data) != named_in(head.data):
+        return None
+    return Shared(units(world_of(recording, base, ())))
+
+
+def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made: Shared | None = None) -> Side:
     """Decide a recorded world by one revision. Raises `PolicyError` where the engine cannot."""
     policies, waivers = revision.policies, revision.waivers
-    evaluation = evaluate(
-        engine,
-        EvaluationWorld(
-            cycle_id=_CYCLE,
-            now=recording.now,
-            snapshot=recording.snapshot,
-            correlations=recording.correlations,
-            roster=recording.roster,
-            policies=policies,
-            waivers=waivers,
-            memory=recording.memory,
-        ),
-    )
+    evaluation = evaluate(engine, world_of(recording, policies, waivers), made=made)
     plan = make_plan(
         PlanningWorld(
             cycle_id=_CYCLE,

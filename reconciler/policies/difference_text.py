@@ -3,6 +3,7 @@
 Long lists are folded. What does not fit into one comment is left out with its number, never in silence.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -47,9 +48,14 @@ def _summary(difference: Difference) -> str:
     verdict = f"**Decisions change: {told}; {people} workers.**" if difference.lines else "**No decision changes.**"
     names = " Ids are pseudonyms; waivers are those of the recording." if recording.pseudonymised else ""
     return (
-        f"## Access decisions: {cell(difference.base.name)} → {cell(difference.head.name)}\n\n{verdict}\n\n"
+        f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n{verdict}\n\n"
         f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC.{names}"
     )
+
+
+def _revision(side: Side) -> str:
+    """Return a revision as people write it: of a commit, the beginning."""
+    return side.name[:12] if re.fullmatch(r"[0-9a-f]{40}", side.name) else cell(side.name)
 
 
 def _plan(difference: Difference) -> str:
@@ -96,7 +102,7 @@ def _list(lines: Sequence[Line]) -> str:
         f"| {line.kind.value} | {line.before} | {line.after} | `{line.rule}` |"
         for line in lines
     ]
-    return _folded(rows, _HEAD)
+    return folded(rows, _HEAD)
 
 
 def _planned(difference: Difference) -> str:
@@ -108,10 +114,11 @@ def _planned(difference: Difference) -> str:
     keep = sum(after == KEEP for _, _, _, after in difference.planned)
     head = "| provider | access item | planned before | after |\n| --- | --- | --- | --- |"
     title = f"### Dealt with otherwise: {len(rows)} access items, {lose} newly lost, {keep} newly kept"
-    return f"{title}\n\n{_folded(rows, head)}"
+    return f"{title}\n\n{folded(rows, head)}"
 
 
-def _folded(rows: Sequence[str], head: str) -> str:
+def folded(rows: Sequence[str], head: str) -> str:
+    """Return a table of which the first rows stand open and the others are folded; what is left out is counted."""
     text = "\n".join((head, *rows[:SHOWN]))
     rest, left = rows[SHOWN:MOST_LINES], len(rows) - MOST_LINES
     if rest:

@@ -1,6 +1,6 @@
 """Making a recording of what a cycle sees, and proving that pseudonyms changed no decision."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from reconciler.core.errors import PolicyError
@@ -9,6 +9,7 @@ from reconciler.observation import CycleRules, Picture
 from reconciler.policies.difference import Revision, decide, planned_effects
 from reconciler.policies.pseudonyms import Pseudonyms, pseudonymise, pseudonyms
 from reconciler.policies.recording import Recording
+from reconciler.policies.shelf import Shelf
 from reconciler.ports import Journal, PolicyEngine
 
 
@@ -29,6 +30,16 @@ def recording_of(picture: Picture, rules: CycleRules, journal: Journal) -> Recor
         limits=rules.limits,
         touched=tuple(journal.touched_since(world.now - window)),
     )
+
+
+def keeper(shelf: Shelf, journal: Journal) -> Callable[[Picture, CycleRules], None]:
+    """Return what records a snapshot of a cycle where the shelf is due for one; it raises OSError."""
+
+    def keep(picture: Picture, rules: CycleRules) -> None:
+        if shelf.due(picture.world.now):
+            shelf.put(recording_of(picture, rules, journal))
+
+    return keep
 
 
 def anonymous(recording: Recording, picture: Picture, engine: PolicyEngine, key: bytes) -> Recording:

@@ -55,6 +55,8 @@ class Following:
     examine: Examine | None
     """Returns why a revision is refused; None where the settings leave that to whoever writes the folder."""
     max_waiver_days: int
+    live: PolicyFolder | None = None
+    """The reader of the folder; it may remember waivers that became malformed."""
     shipped: Callable[[], str] = lambda: ""
     """Returns the digest of the policies that came with the program, which were tested with it; empty for none."""
     may_act: bool = True
@@ -87,7 +89,7 @@ class PoliciesInForce:
         self._clock = clock
         self._beside = beside
         self._lock = threading.RLock()
-        self._live = PolicyFolder(following.folder, clock, following.max_waiver_days)
+        self._live = following.live or PolicyFolder(following.folder, clock, following.max_waiver_days)
         self._kept: dict[str, PolicyFolder] = {}
         self._aside = _Aside()
         self._answered = False
@@ -128,7 +130,7 @@ class PoliciesInForce:
             beside = self._live.waivers(now)
             known = {one.waiver_id for one in kept.whole}
             more = tuple(one for one in beside.whole if one.waiver_id not in known)
-            return WaiverSet(whole=(*kept.whole, *more), refused=(*kept.refused, *beside.refused))
+            return WaiverSet(whole=(*kept.whole, *more), refused=(*kept.refused, *beside.refused), held=beside.held)
 
     def _followed(self, standing: Standing) -> PolicySet:
         adopted = standing.in_force

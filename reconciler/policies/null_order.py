@@ -7,41 +7,32 @@ from collections.abc import Iterator, Sequence
 from types import NoneType
 from typing import Final, get_args
 
-from reconciler.core.schemas import AccessDocument, PrincipalDocument
-from reconciler.policies.item_fields import calls, item_variables
 from reconciler.policies.problems import Problem
-from reconciler.policies.syntax import Module, Node, path_of, place
+from reconciler.policies.syntax import Module, Node, calls, path_of, place
+from reconciler.policies.world_fields import View
 
 _ORDER: Final = frozenset({("lt",), ("lte",), ("gt",), ("gte",)})
 _TYPES: Final = frozenset({("is_number",), ("is_string",)})
-_PRINCIPAL: Final = ("input", "unit", "principal")
 
 
-def _nullable(model: type[AccessDocument] | type[PrincipalDocument]) -> frozenset[str]:
-    return frozenset(name for name, field in model.model_fields.items() if NoneType in get_args(field.annotation))
-
-
-_ITEM_FIELDS: Final = _nullable(AccessDocument)
-_PRINCIPAL_FIELDS: Final = _nullable(PrincipalDocument)
-
-
-def unguarded(modules: Sequence[Module]) -> Iterator[Problem]:
+def unguarded(seen: Sequence[View]) -> Iterator[Problem]:
     """Yield each comparison of size with a value that may be null, in a rule that does not ask about null."""
-    for module, rule, items in item_variables(modules):
-        asked = set(_asked(rule))
-        for parts in calls(rule):
+    for view in seen:
+        asked = set(_asked(view.rule))
+        for parts in calls(view.rule):
             if path_of(parts[0]) not in _ORDER:
                 continue
             for operand in parts[1:]:
                 path = path_of(operand)
-                if _may_be_null(path, items) and path not in asked:
-                    yield _problem(module, operand, ".".join(path))
+                if path not in asked and _may_be_null(view, operand):
+                    yield _problem(view.module, operand, ".".join(path))
 
 
-def _may_be_null(path: tuple[str, ...], items: frozenset[str]) -> bool:
-    if path[:3] == _PRINCIPAL:
-        return len(path) > len(_PRINCIPAL) and path[3] in _PRINCIPAL_FIELDS
-    return len(path) > 1 and path[0] in items and path[1] in _ITEM_FIELDS
+def _may_be_null(view: View, operand: Node) -> bool:
+    found = view.field(operand) if operand.get("type") == "ref" else None
+    if found is None or found[1] not in found[0].known:
+        return False
+    return NoneType in get_args(found[0].model.model_fields[found[1]].annotation)
 
 
 def _asked(rule: Node) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """What is wrong with a policy folder: one line each that says where, what, and what to do."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -24,6 +24,8 @@ CODES: Final = {
     "effect": "An effect is keep, review, quarantine or revoke",
     "undeclared_code": "A rule gives the codes that its METADATA declares, and no other",
     "undefined_field": "A rule refers to what exists: elsewhere it would be silent without an error",
+    "all_workers": "A rule asks for workers one by one, by the ids that its unit names",
+    "slow": "A rule answers soon, whatever it is asked about",
     "unknown_value": "A rule copes with every value that may be unknown",
     "no_test": "A rule has tests",
     "banned_builtin": "A decision rests on its input and data alone",
@@ -61,8 +63,8 @@ def from_error(error: PolicyFileError, code: str, advice: str = "") -> Problem:
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return problems by place, each place and sentence once."""
+    """Return problems by place, each place and sentence once; lines and columns begin at 1."""
     found: dict[tuple[str, int, str], Problem] = {}
-    for problem in sorted(problems):
+    for problem in sorted(replace(one, line=max(1, one.line), column=max(1, one.column)) for one in problems):
         found.setdefault((problem.path, problem.line, problem.message), problem)
     return tuple(found.values())

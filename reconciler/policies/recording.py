@@ -3,6 +3,10 @@
 So two revisions of the policies can be compared on the same world at the same instant.
 """
 
+import errno
+import gzip
+import io
+import zlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -70,13 +74,26 @@ def to_bytes(recording: Recording) -> bytes:
     return _FORM.dump_json(file)
 
 
+def _content(path: Path) -> bytes:
+    """Return the JSON of a recording, unpacked where the name says that it is packed."""
+    content = read_regular(path, MOST_BYTES)
+    if path.suffix != ".gz":
+        return content
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+        unpacked = packed.read(MOST_BYTES + 1)
+    if len(unpacked) > MOST_BYTES:
+        raise OSError(errno.EFBIG, "unpacks to more than a recording may hold")
+    return unpacked
+
+
 def read_recording(path: Path) -> Recording:
     """Return a recording; raises `PolicyError` naming the file when it cannot be read or is none."""
     advice = "record one with `access-reconciler inventory export FILE`"
     try:
-        file = _FORM.validate_json(read_regular(path, MOST_BYTES))
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}", advice=advice) from error
+        file = _FORM.validate_json(_content(path))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PolicyError(f"{path}: cannot be read: {reason}", advice=advice) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -27,6 +27,8 @@ def markdown(report: Report, whole: str, most: int = MOST_CHARACTERS) -> str:
         if lines:
             parts.append(f"### {title}: {len(lines)}\n\n{_list(lines)}")
     if report.difference is not None:
+        if report.verdict is Verdict.REFUSED:
+            parts.append("> These policies are refused: what follows is only what they would decide.")
         parts.append(difference_markdown(report.difference).rstrip("\n"))
     return fitted("\n\n".join(parts) + "\n", most, whole)
 

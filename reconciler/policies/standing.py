@@ -11,7 +11,7 @@ from reconciler.adapters.policy_store import PolicyStore
 from reconciler.adapters.regal import find_regal
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
-from reconciler.engines import find_opa
+from reconciler.engines import find_opa, policy_folder
 from reconciler.policies.check import Tools
 from reconciler.policies.examination import Bench, examine
 from reconciler.policies.in_force import Following, PoliciesInForce
@@ -54,13 +54,17 @@ def bench_of(settings: Settings) -> Bench:
 
 
 def policies_in_force(
-    settings: Settings, mode: Mode, clock: Clock, beside: Callable[[], None] | None = None
+    settings: Settings, mode: Mode, clock: Clock, beside: Callable[[], None] | None = None, *, keep: bool = True
 ) -> PoliciesInForce:
-    """Return which policies decide; with `beside`, new revisions are examined beside the cycles."""
+    """Return which policies decide; with `beside`, new revisions are examined beside the cycles.
+
+    One who only looks (`keep` is False) leaves no memory of the waivers.
+    """
     following = Following(
         folder=settings.policies,
         examine=partial(examine, bench_of(settings)) if settings.adoption.examine else None,
         max_waiver_days=settings.waiver_max_days,
+        live=policy_folder(settings, clock, keep=keep),
         shipped=cache(lambda: shipped_digest(settings.policies)),
         may_act=mode is not Mode.OBSERVE,
     )

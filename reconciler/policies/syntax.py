@@ -1,6 +1,6 @@
 """The syntax tree of a Rego module, as `opa parse` prints it: references, calls, heads, and where they stand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,11 @@ class Module:
         return tuple(branch for rule in self.tree.get("rules", ()) for branch in _branches(rule))
 
     @property
+    def imports(self) -> tuple[Node, ...]:
+        """Return what the module imports."""
+        return tuple(self.tree.get("imports", ()))
+
+    @property
     def package(self) -> str:
         """Return the package in dotted form, without `data`."""
         return ".".join(str(part["value"]) for part in self.tree["package"]["path"][1:])
@@ -32,11 +37,19 @@ class Module:
         if called[:1] == ("data",) and len(called) > 2:  # noqa: PLR2004 - data, a package, and a name in it
             return ".".join(called[1:-1]), called[-1]
         if len(called) == 2:  # noqa: PLR2004 - an imported package and a name in it
-            for one in self.tree.get("imports", ()):
+            for one in self.imports:
                 path = path_of(one["path"])
                 if one.get("alias", path[-1]) == called[0]:
                     return ".".join(path[1:]), called[1]
         return None
+
+    def whole(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a path from the top, where its first name is an import."""
+        for one in self.imports:
+            imported = path_of(one["path"])
+            if path[:1] == (one.get("alias", imported[-1]),):
+                return (*imported, *path[1:])
+        return path
 
     def named(self, name: str) -> tuple[Node, ...]:
         """Return the rules of one name."""
@@ -88,6 +101,20 @@ def references(tree: object) -> Iterator[tuple[tuple[str, ...], Node]]:
     for node in nodes(tree):
         if node.get("type") == "ref":
             yield path_of(node), node
+
+
+def call_of(node: Node) -> Sequence[Node]:
+    """Return operator and operands of a call, whether it is a term or a whole expression; nothing for anything else."""
+    parts = node.get("value") if node.get("type") == "call" else node.get("terms")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def calls(rule: object) -> Iterator[Sequence[Node]]:
+    """Yield operator and operands of every call in a rule."""
+    for node in nodes(rule):
+        parts = call_of(node)
+        if parts:
+            yield parts
 
 
 def text(term: object) -> str | None:

@@ -1,6 +1,6 @@
 """What is wrong with waivers, and the list of them that people read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,8 +15,13 @@ WARNED: Final = timedelta(days=14)
 _RENEW: Final = "take it out, or have it approved anew with a later expires_at"
 
 
-def waiver_problems(waivers: ReadWaivers, rules: Sequence[Rule], now: datetime) -> Iterator[Problem]:
-    """Yield each waiver that waives nothing: malformed, expired, or about no rule; as a warning, one that ends soon."""
+def waiver_problems(
+    waivers: ReadWaivers, rules: Sequence[Rule], now: datetime, providers: Collection[str] | None = None
+) -> Iterator[Problem]:
+    """Yield each waiver that waives nothing: malformed, expired, or about no rule; as a warning, one that ends soon.
+
+    So is one about a provider instance that is not configured, where a configuration says which there are.
+    """
     for error in waivers.refused:
         yield from_error(error, "waiver", "correct it: until then it waives nothing; waivers/README.md has the fields")
     known = {rule.rule_id for rule in rules}
@@ -25,6 +30,9 @@ def waiver_problems(waivers: ReadWaivers, rules: Sequence[Rule], now: datetime) 
         if one.waiver.rule not in known and known:
             advice = f"known are {', '.join(sorted(known))}"
             yield _problem(one, Level.ERROR, f"waiver {name} is about no rule: {one.waiver.rule}", advice)
+        if providers is not None and one.waiver.provider not in {None, *providers}:
+            told = f"waiver {name} is about no provider of the configuration: {one.waiver.provider}"
+            yield _problem(one, Level.WARNING, told, f"known are {', '.join(sorted(providers)) or 'none'}")
         if left <= timedelta(0):
             yield _problem(one, Level.ERROR, f"waiver {name} expired on {_day(one)} and waives nothing", _RENEW)
         elif left <= WARNED:

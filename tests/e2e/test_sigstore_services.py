@@ -1,6 +1,12 @@
 """A cycle of ours signed by the real services of Sigstore, before four verifiers. `make e2e-sigstore` runs this."""
 
+import base64
 import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +18,11 @@ from reconciler.core.canonical import dumps
 from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.demo.sigstore.issuer import WORKLOAD
 from reconciler.signing_settings import SigstoreSettings
-from tests import sigstore_services, verifiers
+from tests import peers, sigstore_services, verifiers
 from tests.e2e.company import Company
 from tests.keyless import InProcess, keyless_chain, keyless_settings
+from tests.pack_builders import commands, exported, record_of
+from tests.record_builders import attested_chain
 from tests.sigstore_services import RealSigstore
 from tests.tampering import UNASKED, UNREAD, Offered, restated, unread, wrongly_accepted
 from tests.verifiers import Case, Judge
@@ -122,3 +130,77 @@ def wrong_identity(case: Case, folder: Path) -> bool:
     """Say whether cosign accepts a case under another identity."""
     (verdict,) = JUDGES["cosign"]([replace(case, identity="https://corp.example/workloads/another")], folder)
     return verdict.accepted
+
+
+def filled(command: str, values: dict[str, str]) -> str:
+    """Return a command with what an auditor brings in the place of the words that stand for it."""
+    return re.sub(r"\b(" + "|".join(values) + r")\b", lambda found: values[found[1]], command)
+
+
+def ran(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a printed command in a shell, in the unpacked pack; no proxy and no configuration of cosign's is around."""
+    places = (peers.ROOT / ".tools" / "sigstore", Path(sys.executable).parent, Path("/usr/bin"), Path("/bin"))
+    environment = {"PATH": os.pathsep.join(map(str, places)), "HOME": str(folder), "PYTHONPATH": str(peers.ROOT)}
+    return subprocess.run(
+        ["bash", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def unpacked(pack: Path) -> Path:
+    """Unpack a pack beside itself."""
+    folder = pack.with_suffix("")
+    with zipfile.ZipFile(pack) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_commands_of_a_keyless_pack_work_as_printed(
+    keyless: Company, services: RealSigstore, tmp_path: Path
+) -> None:
+    """Ours, `sigstore`, cosign and OpenSSL: each accepts the pack as its README says, and no other identity."""
+    trust, root, pack = keyless.directory / "sigstore" / "trust.json", tmp_path / "root.json", tmp_path / "pack.zip"
+    root.write_text(json.dumps(services.trust["trustedRoot"]))
+    assert keyless.run("attestations", "export", "--out", pack).code == 0
+    folder = unpacked(pack)
+    brought = {
+        "TRUST": str(trust),
+        "TRUSTED_ROOT": str(root),
+        "ISSUER": services.issuer.url,
+        "ID": WORKLOAD,
+        "PACK.zip": str(pack),
+    }
+    printed = commands((folder / "README.md").read_text())
+    programs = [text.split()[0] for text in printed]
+    assert programs == ["access-reconciler", "sigstore", "cosign", "grep"]
+    for text in printed:
+        done = ran(filled(text, brought), folder)
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        if text.startswith("grep"):
+            assert f"URI:{WORKLOAD}" in done.stdout
+            continue
+        refused = ran(filled(text, brought | {"ID": "https://corp.example/workloads/another"}), folder)
+        assert refused.returncode == 1, f"{text}\n{refused.stdout}{refused.stderr}"
+
+
+def test_the_commands_of_a_pack_with_a_key_work_as_printed(tmp_path: Path) -> None:
+    """OpenSSL and cosign accept the pack as its README says, and refuse it with a changed signature."""
+    chain = attested_chain(tmp_path / "state" / "evidence", record_of(1))
+    key = tmp_path / "signer.pub"
+    key.write_bytes(chain.key.pem)
+    pack = exported(chain, key, tmp_path / "pack.zip")
+    folder = unpacked(pack)
+    printed = commands((folder / "README.md").read_text())
+    ours, fingerprint, openssl, cosign = printed
+    assert fingerprint == chain.key.signer
+    assert ran(filled(ours, {"KEY.pub": str(key), "PACK.zip": str(pack)}), folder).returncode == 0
+    for text, proof in ((openssl, "Verified OK"), (cosign, "Verified OK")):
+        done = ran(text, folder)
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        assert proof in done.stdout + done.stderr
+    bundle = next(folder.glob("attestations/*.sigstore.json"))
+    document = json.loads(bundle.read_bytes())
+    signature = bytearray(base64.b64decode(document["dsseEnvelope"]["signatures"][0]["sig"]))
+    signature[-1] ^= 1
+    document["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    bundle.write_bytes(dumps(document))
+    assert [ran(text, folder).returncode == 0 for text in (openssl, cosign)] == [False, False]

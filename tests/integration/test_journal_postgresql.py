@@ -176,7 +176,7 @@ def test_a_take_over_waits_for_an_intent_under_way(url: URL) -> None:
 
     old._check_lease = in_the_middle
     old.record_intent(an_intent())
-    heir.join(5)
+    heir.join(60)
     assert taken == [2]
     old._check_lease = lambda: None
     with pytest.raises(LeaseLost):
@@ -186,13 +186,24 @@ def test_a_take_over_waits_for_an_intent_under_way(url: URL) -> None:
     new.close()
 
 
-def test_a_writer_that_stops_in_the_middle_writes_nothing(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_stops_in_the_middle_writes_nothing(
+    url: URL, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that is paused inside its transaction loses it, blocks nobody and adds no intent."""
     monkeypatch.setitem(journal_postgresql._SESSION, "idle_in_transaction_session_timeout", "300")
     old, new = SqlJournal(url), SqlJournal(url)
     old.take_over(NOW)
     old.begin_cycle(CycleId("c"), Mode.ENFORCE, NOW)
-    old._check_lease = lambda: time.sleep(1)
+    paused = "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'"
+    of_others = set(postgresql.run(paused))
+
+    def until_the_server_ends_it() -> None:
+        deadline = time.monotonic() + 30
+        while set(postgresql.run(paused)) - of_others:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    old._check_lease = until_the_server_ends_it
     with pytest.raises(JournalError):
         old.record_intent(an_intent())
     assert new.take_over(NOW) == 2

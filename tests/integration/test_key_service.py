@@ -164,7 +164,7 @@ def test_a_kms_that_never_answers_ends_at_the_deadline(tmp_path: Path, monkeypat
     began = time.monotonic()
     with pytest.raises(SigningError, match=r"AWS KMS \(awskms:any\) did not answer within 8 s"):
         KeyServiceSigner("awskms:any", public, None, 8).sign(PAYLOAD)
-    assert time.monotonic() - began < 8 + 5
+    assert time.monotonic() - began < 2 * 8
     hole.stop()
 
 

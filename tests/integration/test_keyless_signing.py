@@ -12,7 +12,7 @@ from reconciler.core.errors import SigningError
 from reconciler.core.statement import PREDICATE_TYPE
 from reconciler.demo.sigstore.authority import CtLog
 from reconciler.demo.sigstore.instance import PrivateSigstore
-from reconciler.demo.sigstore.issuer import WORKLOAD
+from reconciler.demo.sigstore.issuer import CLIENT_ID, WORKLOAD
 from reconciler.demo.sigstore.service import Fault
 from reconciler.signing_settings import SigstoreSettings
 from tests.keyless import keyless_settings, ordered, trusting
@@ -109,7 +109,8 @@ def test_a_black_hole_ends_at_the_deadline(tmp_path: Path) -> None:
 
     def attempt(name: str) -> tuple[str, float]:
         with PrivateSigstore(tmp_path / name) as instance:
-            settings = keyless_settings(instance, tmp_path / f"{name}-own", deadline_seconds=deadline)
+            asked = {"token": by_credentials(instance, tmp_path / name)} if name == "issuer" else {}
+            settings = keyless_settings(instance, tmp_path / f"{name}-own", deadline_seconds=deadline, **asked)
             instance.services[name].fail(Fault.BLACK_HOLE)
             began = time.monotonic()
             with pytest.raises(SigningError) as stopped:
@@ -118,13 +119,25 @@ def test_a_black_hole_ends_at_the_deadline(tmp_path: Path) -> None:
             return str(stopped.value), time.monotonic() - began
 
     with ThreadPoolExecutor() as pool:
-        fulcio, rekor, stamper = pool.map(attempt, ("fulcio", "rekor", "tsa"))
+        fulcio, rekor, stamper, issuer = pool.map(attempt, ("fulcio", "rekor", "tsa", "issuer"))
     for (message, seconds), name in ((fulcio, "Fulcio"), (rekor, "Rekor")):
         assert message.startswith(f"not signed: {name} (http://127.0.0.1:")
         assert message.endswith("did not answer within 12 s")
-        assert seconds < deadline + 3
+        assert seconds < 2 * deadline
     assert stamper[0].startswith("not signed: time-stamping authority (http://127.0.0.1:")
-    assert stamper[1] < deadline + 3
+    assert issuer[0].startswith("not signed: identity token (http://127.0.0.1:")
+    assert max(stamper[1], issuer[1]) < deadline + 3
+
+
+def by_credentials(instance: PrivateSigstore, folder: Path) -> dict[str, str]:
+    """Return the source of a token that is asked of the issuer with each attempt."""
+    (folder / "secret").write_text(instance.issuer.client_secret)
+    return {
+        "source": "client_credentials",
+        "token_url": instance.issuer.token_url,
+        "client_id": CLIENT_ID,
+        "client_secret_file": str(folder / "secret"),
+    }
 
 
 def test_fulcios_own_words_are_passed_on(instance: PrivateSigstore, settings: SigstoreSettings) -> None:

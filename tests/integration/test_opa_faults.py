@@ -12,7 +12,6 @@ import pytest
 
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.opa import OpaServer
-from reconciler.adapters.opa_changes import Change
 from reconciler.core.canonical import Json
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import EngineInfo, Evaluation, PolicySet
@@ -111,11 +110,6 @@ class _Handler(BaseHTTPRequestHandler):
             place = place.setdefault(part, {})
         place[last] = json.loads(body)
         return self._reply((204, "application/json", ""))
-
-    def do_PATCH(self) -> None:
-        """Say that it is done, and change nothing."""
-        self._body()
-        self._reply((204, "application/json", ""))
 
     def do_POST(self) -> None:
         request = json.loads(self._body())["input"]
@@ -324,14 +318,6 @@ def test_a_server_that_is_down_fails_the_cycle(serve: Callable[..., FaultyOpa]) 
     server.server_close()
     with pytest.raises(PolicyError, match="did not answer"):
         run(server)
-
-
-def test_a_change_that_did_not_arrive_is_noticed(serve: Callable[..., FaultyOpa]) -> None:
-    """A server that confirms a change and keeps the old value is not asked about anybody."""
-    engine = OpaServer(serve(None).url, "secret")
-    engine.put({"roster": {"workers": {"E1": {"access_end_at": None}}}})
-    with pytest.raises(PolicyError, match="gives back another roster"):
-        engine.change("roster", [Change(place="workers/E1", value={"access_end_at": "2026-11-22T00:00:00Z"})])
 
 
 def test_a_sound_server_decides(serve: Callable[..., FaultyOpa], monkeypatch: pytest.MonkeyPatch) -> None:

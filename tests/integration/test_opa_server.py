@@ -13,7 +13,6 @@ import requests
 
 from reconciler.adapters.opa import ManagedOpa, OpaServer
 from reconciler.adapters.opa_process import OpaProcess
-from reconciler.core.canonical import Json, sha256_hex
 from reconciler.core.errors import PolicyError
 from reconciler.demo.process import RunningServer
 from reconciler.evaluation import evaluate
@@ -94,29 +93,6 @@ def test_the_managed_server_answers_to_us_alone(tmp_path: Path) -> None:
     finally:
         process.stop()
     assert not process.alive
-
-
-def roster(**ends: str) -> dict[str, Json]:
-    """Return a roster of a hundred, of whom some leave."""
-    workers: dict[str, Json] = {f"E{number}": {"access_end_at": ends.get(f"E{number}")} for number in range(100)}
-    return {"meta": {"digest": sha256_hex(repr(ends).encode())}, "workers": workers}
-
-
-def test_the_managed_server_holds_each_roster_whole(tmp_path: Path) -> None:
-    """Whether it came whole or as what changed in it, the child holds it to the last worker; after a restart too."""
-    rosters = [roster(), roster(E7="2026-11-22T00:00:00Z"), roster(E8="2026-11-23T00:00:00Z")]
-    rosters.append({**rosters[-1], "workers": {"E/1": {}, "E 2": {"access_end_at": None}}})
-    engine = ManagedOpa(Path(peers.require("opa")), directory=tmp_path)
-    try:
-        for wanted in rosters:
-            engine.load(starter(), {"roster": wanted})
-            assert engine._running()._data("roster") == wanted
-        assert engine._process is not None
-        engine._process.stop()
-        engine.load(starter(), {"roster": rosters[0]})
-        assert engine._running()._data("roster") == rosters[0]
-    finally:
-        engine.close()
 
 
 def test_a_killed_child_is_an_error_and_the_next_load_starts_another(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`policies check`: mistakes that people make in rule files are each refused with a line that says where and what."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +10,14 @@ from reconciler.adapters.regal import lint
 from reconciler.cli.main import run
 from reconciler.cli.policies_check import check_document
 from reconciler.core.errors import PolicyError
-from reconciler.policies.check import CheckReport, Tools, check
+from reconciler.policies.check import CheckReport
 from reconciler.policies.probes import probe_inputs, probe_workers
 from reconciler.policies.problems import CODES
 from reconciler.policies.sarif import sarif_document
 from tests import peers
-from tests.builders import NOW
 from tests.output_schemas import problems as schema_problems
+from tests.rule_files import STATIC, STATIC_SAYS, checked, copy, plain, rule, told, write
 from tests.worlds import POLICIES, emit, rule_source
-
-SCHEMAS = '# schemas:\n#   - input: schema["rule_input.schema"]\n'
-
-
-def write(folder: Path, name: str, source: str, *, tested: bool = True) -> None:
-    """Put a rule, and a test module that tests nothing, into a policy folder."""
-    place = folder / "access" / "rules" / name
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.rego").write_text(source)
-    if tested:
-        (place / f"{name}_test.rego").write_text(f"package access.rules.{name}_test\n")
-
-
-def rule(name: str, body: str, **fields: str) -> str:
-    """Write a rule with METADATA that names the schema of its input."""
-    return rule_source(name, body, **fields).replace("# custom:", f"{SCHEMAS}# custom:", 1)
-
-
-def checked(folder: Path, regal: Path | None = None) -> CheckReport:
-    """Check a folder with the installed OPA."""
-    capabilities = (POLICIES / "capabilities.json").read_text()
-    return check(folder, Tools(opa=Path(peers.require("opa")), regal=regal, capabilities=capabilities), NOW)
-
-
-def copy(folder: Path) -> Path:
-    """Return a copy of the policies of this repository."""
-    return Path(shutil.copytree(POLICIES, folder / "policies"))
-
-
-def told(report: CheckReport, rule_name: str) -> list[tuple[int, str, str]]:
-    """Return line, code and text of what was said of a rule's module, formatting aside."""
-    path = f"access/rules/{rule_name}/{rule_name}.rego"
-    return [(one.line, one.code, str(one)) for one in report.problems if one.path == path and one.code != "format"]
 
 
 def test_the_policies_of_this_repository_are_accepted() -> None:
@@ -88,6 +54,8 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     write(folder, "known", rule("known", emit("item.holders < 2\n\titem.holders != null", code='"known"')))
     write(folder, "young", rule("young", emit("input.unit.principal.created_at > item.created_at")))
     write(folder, "levels", rule("levels", finding, severity="awful"))
+    for name, source in STATIC.items():
+        write(folder, name, source)
     return checked(folder)
 
 
@@ -96,7 +64,7 @@ EXPECTED = {
     "bare": ("metadata", "has no METADATA", "write the METADATA block right above"),
     "few": ("unknown_value", "item.holders may be null", "ask `item.holders != null` first"),
     "young": ("unknown_value", "input.unit.principal.created_at may be null", "!= null` first"),
-    "levels": ("metadata", "'severity' must be one of", "write the METADATA block"),
+    "levels": ("metadata", "'severity' must be one of", "give it in the METADATA block"),
     "untested": ("no_test", "rule untested has no tests", "add untested_test.rego"),
     "schemaless": ("no_schema", "names no schema of its input", "add to its METADATA"),
     "twice": ("duplicate_code", "code 'leaver_unknown_kind' belongs to rule leaver", "name it otherwise"),
@@ -110,6 +78,7 @@ EXPECTED = {
     "complete": ("rule_form", "`finding` is no set", "finding contains"),
     "silent": ("undefined_field", "threshold silent.most is not given", "access/config/data.json"),
     "aliased": ("undefined_field", "threshold orphan.most is not given", "access/config/data.json"),
+    **STATIC_SAYS,
 }
 
 
@@ -142,6 +111,13 @@ def test_whatever_is_right_beside_it_is_left_alone(declared: CheckReport) -> Non
     assert [str(one) for one in said] == []
 
 
+def test_the_line_that_opa_would_write_otherwise_is_named(declared: CheckReport) -> None:
+    """Formatting is refused on its first line that differs, and line ends of Windows are called by name."""
+    path = "access/rules/windows/windows.rego"
+    (found,) = [str(one) for one in declared.problems if one.path == path and one.code == "format"]
+    assert found == f"{path}:1: is not as `opa fmt` writes it, with line ends of Windows; run `opa fmt --write` on it"
+
+
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     """Check one folder with rules that compile, and fail on made-up principals."""
@@ -153,14 +129,28 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     write(folder, "strange", rule("strange", strange))
     joined = emit('item.kind == "session"', code='"joined"', effect='concat("", ["dele", "te"])')
     write(folder, "joined", rule("joined", joined))
+    invented = emit(
+        'item.kind == "session"', code='"invented"', access_id='concat("/", ["credential", item.kind, "x"])'
+    )
+    write(folder, "invented", rule("invented", invented.replace("access_id, item", "item")))
+    forged = emit('item.kind == "session"', code='"forged"').replace('"reason"', '"rule": "leaver", "reason"')
+    write(folder, "forged", rule("forged", forged))
+    write(
+        folder,
+        "torn",
+        plain("torn", "level(item) == 1", "level(item) := 1 if item.live\n\nlevel(item) := 2 if item.live"),
+    )
     return checked(folder)
 
 
 TRIED = {
     "unknown_age": ("unknown_value", "fails where a value is unknown", "ask `!= null`"),
-    "other_code": ("undeclared_code", 'gives code "probe"', "add it to `codes`"),
+    "other_code": ("undeclared_code", "code 'probe' is not declared", "add it to `codes`"),
     "strange": ("rule_form", "is not of the unit", "take access_id from input.unit.access"),
     "joined": ("effect", "refused, effect", "give access_id, code"),
+    "invented": ("rule_form", "is not of the unit", "take access_id from input.unit.access"),
+    "forged": ("rule_form", "says itself which rule it is", "leave `rule` out"),
+    "torn": ("unknown_value", "contradicts itself", "let one condition exclude the other"),
 }
 
 
@@ -174,9 +164,9 @@ def test_a_rule_is_tried_on_what_may_be_unknown(name: str, tried: CheckReport) -
 def test_a_misspelt_field_is_found(tmp_path: Path) -> None:
     """A field that the schema does not know would make a rule silent: it is refused, and the nearest one is named."""
     folder = copy(tmp_path)
-    write(folder, "misspelt", rule("misspelt", emit("input.unit.principals.enabled")))
-    write(folder, "item", rule("item", emit("item.last_use_at != null")))
-    write(folder, "handed", rule("handed", "old(thing) if thing.expire_at != null\n\n" + emit("old(item)")))
+    write(folder, "misspelt", plain("misspelt", "input.unit.principals.enabled"))
+    write(folder, "item", plain("item", "item.last_use_at != null"))
+    write(folder, "handed", plain("handed", "old(item)", "old(thing) if thing.expire_at != null"))
     report = checked(folder)
     codes = [code for name in ("misspelt", "item", "handed") for _, code, _ in told(report, name)]
     assert codes == ["undefined_field"] * 3
@@ -193,29 +183,6 @@ def test_probes_know_every_field_and_every_kind() -> None:
     assert {"access_key", "group_membership", "session"} <= kinds
     assert {item["last_used_at"] is None for one in inputs for item in one["unit"]["access"].values()} == {True, False}
     assert {one["access_end_at"] is None for one in probe_workers().values()} == {True, False}
-
-
-def test_files_that_are_no_files_are_named(tmp_path: Path) -> None:
-    """A link out of the folder and a text that is no UTF-8 are problems; nothing is read through them."""
-    folder = copy(tmp_path)
-    (tmp_path / "secret").write_text("package access.rules.leaver\n")
-    (folder / "access/rules/leaver/more.rego").symlink_to(tmp_path / "secret")
-    (folder / "access/lib/latin.rego").write_bytes(b"package access.lib\n# \xe9\n")
-    found = {(one.path, one.code) for one in checked(folder).problems}
-    assert {("access/rules/leaver/more.rego", "unreadable"), ("access/lib/latin.rego", "unreadable")} <= found
-
-
-def test_a_wrong_threshold_and_an_old_schema_are_named(tmp_path: Path) -> None:
-    """A threshold is refused where the daemon would refuse it; a schema of another version only warns."""
-    folder = copy(tmp_path)
-    data = folder / "access/config/data.json"
-    data.write_text(data.read_text().replace("access.config/v1", "access.config/v9"))
-    (folder / "schemas/workers.schema.json").write_text("{}\n")
-    report = checked(folder)
-    assert [(one.path, one.code, one.level.value) for one in report.problems] == [
-        ("access/config/data.json", "config", "error"),
-        ("schemas/workers.schema.json", "schema_file", "warning"),
-    ]
 
 
 def regal(folder: Path, script: str) -> Path:

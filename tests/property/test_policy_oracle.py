@@ -272,15 +272,33 @@ def opinion(sample: EvaluationWorld) -> set[Verdict]:
     return {verdict for verdict in found if verdict is not None}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sample=worlds())
-def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: EvaluationWorld) -> None:
-    """Engine and second opinion agree on every item, and everybody was decided on."""
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(FEW, max_examples=500)
+"""For `make proof`: some minutes."""
+
+
+def agree_with_a_naive_reader(engine: PolicyEngine, sample: EvaluationWorld) -> None:
+    """Hold every finding of the judged rules against the second opinion."""
     result = evaluate(engine, sample)
     verdicts = [Verdict(one.access_id, one.rule, one.code, one.effect.value) for one in result.findings]
     assert {one for one in verdicts if one.rule in JUDGED} == opinion(sample)
     assert len(verdicts) == len(set(verdicts))
     assert (result.unknown, result.evaluated) == ((), len(list(sample.snapshot.items())))
+
+
+@FEW
+@given(sample=worlds())
+def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: EvaluationWorld) -> None:
+    """Engine and second opinion agree on every item, and everybody was decided on."""
+    agree_with_a_naive_reader(engine, sample)
+
+
+@pytest.mark.proof
+@MANY
+@given(sample=worlds())
+def test_rules_decide_as_a_naive_reader_would_on_many_worlds(engine: PolicyEngine, sample: EvaluationWorld) -> None:
+    """They agree on hundreds of worlds too."""
+    agree_with_a_naive_reader(engine, sample)
 
 
 @pytest.fixture(scope="module")
@@ -293,13 +311,28 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PolicyEngin
     regorus.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def decide_alike(engines: tuple[PolicyEngine, PolicyEngine], sample: EvaluationWorld) -> None:
+    """Hold all that one engine says against all that the other says."""
+    first, second = (evaluate(one, sample) for one in engines)
+    assert first.findings == second.findings
+    assert (first.unknown, first.evaluated) == (second.unknown, second.evaluated) == ((), first.evaluated)
+
+
+@FEW
 @given(sample=worlds())
 def test_both_engines_decide_alike(both: tuple[PolicyEngine, PolicyEngine], sample: EvaluationWorld) -> None:
     """The whole library gives the same findings, reasons included, in OPA and in the in-process engine."""
-    first, second = (evaluate(one, sample) for one in both)
-    assert first.findings == second.findings
-    assert (first.unknown, first.evaluated) == (second.unknown, second.evaluated) == ((), first.evaluated)
+    decide_alike(both, sample)
+
+
+@pytest.mark.proof
+@MANY
+@given(sample=worlds())
+def test_both_engines_decide_alike_on_many_worlds(
+    both: tuple[PolicyEngine, PolicyEngine], sample: EvaluationWorld
+) -> None:
+    """They give the same findings on hundreds of worlds too."""
+    decide_alike(both, sample)
 
 
 @given(st.lists(st.tuples(*[st.text("a|%2C57", max_size=4)] * 3), unique=True, max_size=20))

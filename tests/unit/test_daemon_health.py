@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -196,19 +197,18 @@ def test_a_crowd_of_silent_clients_does_not_stay(served: tuple[Daemon, HealthSer
     _, server = served
     crowd = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(40)]
     try:
-        crowd[-1].settimeout(1)
+        crowd[-1].settimeout(30)
         assert crowd[-1].recv(1) == b""
     finally:
         for one in crowd:
             one.close()
-    for _ in range(100):
+    deadline = time.monotonic() + 30
+    while True:
         try:
             assert ask(server, "/livez")[0] == 200
             break
         except (http.client.RemoteDisconnected, ConnectionResetError):
-            continue
-    else:
-        pytest.fail("the probes never came back")
+            assert time.monotonic() < deadline, "the probes never came back"
 
 
 def test_a_taken_port_is_an_error(served: tuple[Daemon, HealthServer]) -> None:

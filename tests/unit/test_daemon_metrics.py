@@ -9,7 +9,7 @@ import pytest
 
 from inventory.roster.model import WorkerId
 from reconciler.core.model import BeforeImage, CycleId, HoldCode, HoldReason, OutcomeState, VerificationState
-from reconciler.core.record import Breadth, CycleOutcome, LeaverState, LeaverVerdict
+from reconciler.core.record import Breadth, CycleOutcome, LeaverState, LeaverVerdict, WaiverFacts
 from reconciler.core.spooling import Backlog, Waiting
 from reconciler.daemon.health import Health, Silence
 from reconciler.daemon.metric_table import PREFIX, TABLE
@@ -194,6 +194,16 @@ def test_a_pass_over_leavers_moves_only_what_it_knows() -> None:
     assert shown.value("provider_complete_timestamp_seconds", provider="corp-aws") == NOW.timestamp() + 8
     assert shown.value("last_cycle_timestamp_seconds", breadth="whole") == NOW.timestamp() + 8
     assert shown.value("cap_used_ratio", provider="corp-aws") == 0.04
+
+
+def test_waivers_are_shown_by_their_state() -> None:
+    """In force, ending, malformed and held are shown, and stay while a cycle does not come to look at them."""
+    shown = Shown()
+    facts = WaiverFacts(in_force=4, ending=2, refused=1, held=3, digest="sha256:" + "d" * 64)
+    shown.metrics.cycle_ended(told(record=cycle_record(waivers=facts)))
+    shown.metrics.cycle_ended(told(record=cycle_record(waivers=WaiverFacts())))
+    states = {"in_force": 4, "ending": 2, "malformed": 1, "held": 3}
+    assert {state: shown.value("waivers", state=state) for state in states} == states
 
 
 def test_a_cycle_that_gave_way_is_counted_as_such() -> None:

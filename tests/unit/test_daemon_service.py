@@ -209,7 +209,7 @@ def hanging(house: House) -> tuple[threading.Event, threading.Event]:
 
     def wait() -> None:
         running.set()
-        go_on.wait(5)
+        go_on.wait(60)
 
     house.during = wait
     return running, go_on
@@ -221,12 +221,12 @@ def test_stopping_lets_the_running_cycle_finish() -> None:
     running, go_on = hanging(house)
     supervisor, ended, thread = supervised(house, 30)
     thread.start()
-    assert running.wait(5)
+    assert running.wait(60)
     supervisor.stop()
     supervisor.stop()
     assert ended == []
     go_on.set()
-    thread.join(5)
+    thread.join(60)
     assert (ended, house.cycles) == ([Ended.DRAINED], [0])
 
 
@@ -236,9 +236,9 @@ def test_a_hung_cycle_does_not_keep_the_daemon() -> None:
     running, go_on = hanging(house)
     supervisor, ended, thread = supervised(house, 0.02)
     thread.start()
-    assert running.wait(5)
+    assert running.wait(60)
     supervisor.stop()
-    thread.join(5)
+    thread.join(60)
     assert ended == [Ended.OVERDUE]
     go_on.set()
 
@@ -248,7 +248,7 @@ def test_a_lost_lease_ends_the_supervisor() -> None:
     house = House(LeaseLost("somebody else"))
     _, ended, thread = supervised(house, 30)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert ended == [Ended.LEASE_LOST]
 
 

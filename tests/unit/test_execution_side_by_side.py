@@ -48,7 +48,7 @@ class Crowd:
             self.most = max(self.most, self._inside)
             self.threads.add(threading.current_thread().name)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self.most >= self._expected, timeout=5)
+            self._changed.wait_for(lambda: self.most >= self._expected, timeout=60)
             self._changed.wait_for(lambda: self.most > self._expected, timeout=0.1)  # one too many would come now
         try:
             yield

@@ -16,7 +16,7 @@ from reconciler.adapters.notify import AppriseNotifier
 from reconciler.core.errors import NotifyError
 from reconciler.core.model import CycleId, HoldCode, HoldReason, OutcomeState
 from reconciler.core.notices import MOST_IDS, Event, Include, Memory
-from reconciler.core.record import Breadth, CycleOutcome, CycleRecord
+from reconciler.core.record import Breadth, CycleOutcome, CycleRecord, WaiverFacts
 from reconciler.core.spooling import Backlog, Waiting
 from reconciler.daemon.notifying import MOST_OWED, Notifications, Patience, Receiver
 from tests import builders
@@ -281,6 +281,14 @@ def test_statements_that_wait_too_long_are_told(desk: Desk) -> None:
     assert desk.later(120) == []
     desk.notifications.signing(Backlog())
     assert desk.later(60) == ["Resolved: unsigned_backlog"]
+
+
+def test_what_is_told_of_waivers_stays_until_they_are_looked_at(desk: Desk) -> None:
+    """A cycle that never came to look at waivers ends no notice about them."""
+    facts = WaiverFacts(in_force=4, ending=2, refused=1, held=1, digest="sha256:" + "d" * 64)
+    assert len(desk.ended(replace(QUIET, waivers=facts))) == 1
+    assert desk.ended(replace(QUIET, waivers=WaiverFacts())) == []
+    assert desk.ended(QUIET) == ["Resolved: waiver_ending\n\nResolved: waiver_refused"]
 
 
 def test_refused_policies_are_told(desk: Desk) -> None:

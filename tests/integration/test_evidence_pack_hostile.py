@@ -1,0 +1,254 @@
+"""A pack from somebody who wants the verifier to look away, to hang, or to fall over: found, named, and survived."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.errors import EvidenceError
+from tests.pack_builders import CYCLES, codes, exported, forge, record_of, run, the_one, told
+from tests.record_builders import Chain, attested_chain
+
+HOSTILE = {
+    "empty": b"",
+    "no text": b"\xff\xfe",
+    "deep": b"[" * 100_000,
+    "a long number": b"1" * 10_000,
+    "half a character": b'{"a":"\\ud800"}',
+    "two of a name": b'{"size":0,"peaks":[],"size":7}',
+}
+EXPLAINING = {"README.md", "controls.csv", "keys/attestation.pub", "schemas/statement.schema.json", "trust/signer.txt"}
+"""Follow from no signed statement: the manifest alone tells what they are."""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Attest six cycles of six days."""
+    root = tmp_path_factory.mktemp("state") / "evidence"
+    return attested_chain(root, *(record_of(number) for number in range(1, CYCLES + 1)))
+
+
+@pytest.fixture(scope="module")
+def key(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hand the auditor the signer's public key."""
+    path = tmp_path_factory.mktemp("auditor") / "signer.pub"
+    path.write_bytes(chain.key.pem)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(chain: Chain, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export everything there is to disclose, and unpack it."""
+    folder = tmp_path_factory.mktemp("whole")
+    with zipfile.ZipFile(exported(chain, key, folder / "pack.zip", "--disclose", "full")) as archive:
+        archive.extractall(folder / "pack")
+    return folder / "pack"
+
+
+@pytest.fixture
+def pack(whole: Path, tmp_path: Path) -> Path:
+    """Return a copy that may be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "pack"))
+
+
+@contextmanager
+def replaced(pack: Path, name: str, content: bytes) -> Iterator[None]:
+    """Put other content into a file of a pack and its digest into the manifest, as a forger would, and undo both."""
+    before = {one: (pack / one).read_bytes() for one in (name, "manifest.json")}
+    (pack / name).write_bytes(content)
+    if name != "manifest.json":
+        forge(pack, name)
+    try:
+        yield
+    finally:
+        for one, was in before.items():
+            (pack / one).write_bytes(was)
+
+
+def names_of(pack: Path) -> list[str]:
+    """Return one name of each kind of file: the last cycle's, where there is one for every cycle."""
+    every = sorted(path.relative_to(pack).as_posix() for path in pack.rglob("*") if path.is_file())
+    kinds = {name if "/" not in name else (name.split("/")[0], name.partition(".")[2]): name for name in every}
+    return sorted(kinds.values())
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_content_is_found_and_survived(pack: Path, key: Path, kind: str) -> None:
+    """Whatever a file that something signed leads to is replaced with, behind a forged manifest: it is a finding."""
+    for name in names_of(pack):
+        if name in EXPLAINING:
+            continue
+        with replaced(pack, name, HOSTILE[kind]):
+            if name == "manifest.json":
+                with pytest.raises(EvidenceError, match="manifest"):
+                    told(pack, key)
+            else:
+                assert codes(pack, key), name
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"peaks":[],"size":7}', "no tree of 7 has 0 peaks"),
+        (b'{"peaks":[],"size":1000000000000000000000000000000}', "peaks"),
+        (b'{"peaks":[],"size":-1}', "not usable"),
+    ],
+)
+def test_a_tree_that_cannot_be_is_refused(pack: Path, key: Path, content: bytes, says: str) -> None:
+    """The tree that a pack's log continues is its own claim: numbers that fit no tree end no verifier."""
+    with replaced(pack, "proofs/frontier.json", content):
+        exit_code, document = told(pack, key)
+    assert exit_code == 1
+    assert [(one["code"], says in one["message"]) for one in document["problems"]] == [("pack_malformed", True)]
+
+
+def test_a_manifest_taken_out_hides_nothing(pack: Path, key: Path) -> None:
+    """Without its manifest, a dropped row of the population would be nobody's: the manifest itself is missed."""
+    table = pack / "population.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    (pack / "manifest.json").unlink()
+    _, document = told(pack, key)
+    (problem,) = document["problems"]
+    assert problem["code"] == "pack_missing"
+    assert problem["message"].startswith("manifest.json is missing, though population.csv, matrix.csv")
+
+
+def test_attestations_alone_are_no_pack(chain: Chain, key: Path, tmp_path: Path) -> None:
+    """Who hands over nothing but the folder of attestations claims nothing more, and is asked for no manifest."""
+    shutil.copytree(chain.folder, tmp_path / "some" / "attestations")
+    exit_code, document = told(tmp_path / "some", key)
+    assert (exit_code, document["verified"], document["problems"]) == (0, True, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden",
+        "decisions/extra.jsonl",
+        "decisions/deeper/000001-11111111-1111-4111-8111-000000000001.jsonl",
+        "sha256/aa/" + "a" * 64,
+        "trust/trusted_root.json",
+        "policy/extra.rego",
+        "checkpoints/extra.txt",
+        "attestations/extra.json",
+        "log/extra",
+    ],
+)
+def test_a_file_that_belongs_to_nothing_is_found(pack: Path, key: Path, name: str) -> None:
+    """What lies beside the evidence is read as evidence: a file more is told, also behind a forged manifest."""
+    (pack / name).parent.mkdir(parents=True, exist_ok=True)
+    (pack / name).write_bytes(b"{}\n")
+    assert "pack_unlisted" in codes(pack, key)
+    forge(pack, name)
+    _, document = told(pack, key)
+    assert {one["code"] for one in document["problems"]} <= {"unexpected_file", "policy"}
+    assert any(Path(name).name in one["message"] for one in document["problems"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("README.md", {"pack_missing", "unexpected_file"}),
+        ("population.csv", {"population", "unexpected_file"}),
+        ("proofs/leaf-hashes", {"pack_missing", "unexpected_file", "log_root"}),
+        ("decisions/000003-*", {"unexpected_file", "population", "matrix"}),
+        ("checkpoints/000003-*", {"checkpoint_missing", "unexpected_file"}),
+        ("attestations/000003-*.statement.json", {"statement_missing", "unexpected_file"}),
+        ("attestations/000003-*.sigstore.json", {"bundle_missing", "unexpected_file"}),
+    ],
+)
+def test_a_renamed_file_is_found(pack: Path, key: Path, pattern: str, found: set[str]) -> None:
+    """A file under another name is missing where it belongs and belongs to nothing where it is."""
+    path = the_one(pack, pattern)
+    other = path.with_name("renamed-" + path.name)
+    path.rename(other)
+    forge(pack, path.relative_to(pack).as_posix(), other.relative_to(pack).as_posix())
+    told_codes = codes(pack, key)
+    assert "unexpected_file" in told_codes
+    assert told_codes <= found
+
+
+def test_a_statement_whose_bundle_stays_is_named(pack: Path, key: Path) -> None:
+    """A bundle holds its statement; the statement's own file is missed all the same, by its cycle."""
+    path = the_one(pack, "attestations/000003-*.statement.json")
+    path.unlink()
+    forge(pack, path.relative_to(pack).as_posix())
+    _, document = told(pack, key)
+    assert [(one["cycle_id"][-1], one["code"]) for one in document["problems"]] == [("3", "statement_missing")]
+
+
+def test_a_true_bundle_of_another_cycle_is_named(pack: Path, key: Path) -> None:
+    """A bundle that proves another cycle's statement does not prove this one's."""
+    third, fourth = (the_one(pack, f"attestations/00000{at}-*.sigstore.json") for at in (3, 4))
+    shutil.copyfile(fourth, third)
+    forge(pack, third.relative_to(pack).as_posix())
+    _, document = told(pack, key)
+    assert [(one["cycle_id"][-1], one["code"]) for one in document["problems"]] == [("3", "statement_changed")]
+
+
+@pytest.mark.parametrize("name", ["population.csv", "manifest.json", "attestations", "proofs/new"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "link to nowhere"])
+def test_what_is_no_plain_file_is_refused(pack: Path, key: Path, name: str, kind: str, tmp_path: Path) -> None:
+    """A link reads what nobody handed over and a pipe never ends: neither is opened, and the error names it."""
+    path, aside = pack / name, tmp_path / "aside"
+    if path.exists():
+        path.rename(aside)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(aside if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(EvidenceError, match=f"holds '{name}', which is no plain file|there are no attestations in"):
+        told(pack, key)
+
+
+def test_an_oversized_attestation_is_refused_unread(pack: Path, key: Path) -> None:
+    """A statement of a terabyte that takes no room on its disk is not read into memory."""
+    path = the_one(pack, "attestations/000003-*.statement.json")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(EvidenceError, match=r"statement\.json' of 1099511627776 bytes"):
+        told(pack, key)
+
+
+def test_names_write_nothing_on_the_terminal(pack: Path, key: Path) -> None:
+    """A file name that would colour, move or add lines is printed without its control characters."""
+    for name in ("\x1b[2Jred", "x\n6 attestations, verified"):
+        (pack / name).write_bytes(b"")
+    for command in ("verify", "chain"):
+        lines = run(command, "--pack", pack, "--key", key).stdout.splitlines()
+        assert "pack_unlisted: [2Jred is in the pack and not in the manifest" in lines
+        assert "6 attestations, verified" not in lines
+
+
+@pytest.mark.parametrize("damage", ["short", "padded", "deflated", "outside", "absolute", "link", "twice"])
+def test_a_strange_zip_is_refused(whole: Path, key: Path, tmp_path: Path, damage: str) -> None:
+    """Nothing is unpacked of a zip file that leads elsewhere, grows, or holds a name twice."""
+    path = tmp_path / "pack.zip"
+    kind = zipfile.ZIP_DEFLATED if damage == "deflated" else zipfile.ZIP_STORED
+    names = {"outside": "../evil", "absolute": "/tmp/evil", "twice": "README.md"}  # noqa: S108 - must not be written
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for one in sorted(whole.rglob("*")):
+            if one.is_file():
+                archive.write(one, one.relative_to(whole).as_posix())
+        if damage in names:
+            with pytest.warns(UserWarning, match="Duplicate name") if damage == "twice" else _quiet():
+                archive.writestr(names[damage], b"x")
+        if damage == "link":
+            link = zipfile.ZipInfo("link")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "/etc/hostname")
+        if damage == "padded":
+            archive.writestr("zeros", bytes(1 << 20), zipfile.ZIP_DEFLATED)
+    if damage == "short":
+        os.truncate(path, path.stat().st_size - 100)
+    with pytest.raises(EvidenceError, match=r"pack\.zip"):
+        told(path, key)
+    assert not (tmp_path / "evil").exists()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    yield
