@@ -107,7 +107,7 @@ STATIC_SAYS = {
     "unnumbered": ("metadata", "'SOC2 6.1' is not as its framework numbers them", "'SOC2 CC6.2'"),
     "foreign_list": ("metadata", "'ACME-12' is not as its framework", "begin with the framework"),
     "weekly": ("metadata", "'effective_on' is no RFC 3339 instant", "give it in the METADATA"),
-    "zoneless": ("metadata", "'effective_on' needs a zone", "give it in the METADATA"),
+    "zoneless": ("metadata", "'effective_on' needs a time and a zone", "give it in the METADATA"),
     "early": ("metadata", "'effective_on' is no RFC 3339 instant", "give it in the METADATA"),
     "needful": ("metadata", "'needs' must be one of item, scope", "give it in the METADATA"),
     "hyphen": ("metadata", "codes are different names in snake_case", "METADATA block"),

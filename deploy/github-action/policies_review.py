@@ -247,7 +247,7 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[tuple[str, str, int, str]]
         yield one["level"], one["path"], one["line"], f"{one['message']}; {one['advice']}"
     tests = document.get("test") or {}
     for one in tests.get("failures", ()):
-        yield "error", one["path"], one["line"], f"{one['name'] or 'the tests'}: {one['reason']}"
+        yield "error", one["path"], one["line"], f"{one['name'] or 'the tests'}: {one['reason']}; {one['advice']}"
     for one in tests.get("uncovered", ()):
         yield "error", one["path"], one["first"], f"no test goes through lines {one['first']} to {one['last']}"
     for one in document.get("troubles", ()):

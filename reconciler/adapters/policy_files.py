@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from inventory.provider import Clock
-from reconciler.adapters.policy_sources import TEST_SUFFIX, data_files, module_files, policy_text
+from reconciler.adapters.policy_sources import TEST_SUFFIX, check_folder, data_files, module_files, policy_text
 from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.adapters.waiver_memory import WaiverMemory
 from reconciler.core.canonical import Json, dumps
@@ -66,7 +66,8 @@ class PolicyFolder:
 def _stamps(root: Path) -> _Stamps:
     """Return what tells one version of each file from another: a file is never changed without its change time."""
     found = []
-    for file in sorted([*root.rglob("*.rego"), *root.rglob("data.json")]):
+    check_folder(root)
+    for file in (*module_files(root), *data_files(root)):
         try:
             facts = file.stat()
         except OSError:
@@ -82,10 +83,7 @@ def load_policies(path: Path) -> PolicySet:
     Raises `PolicyError` naming the file when the folder is missing or empty, a module lies in the wrong place, a
     rule's METADATA is incomplete, or the thresholds are not what the rules expect.
     """
-    if not path.is_dir():
-        raise PolicyError(
-            f"{path}: no such folder", advice="name the policy folder; `access-reconciler init` makes one"
-        )
+    check_folder(path)
     modules = tuple(_modules(path))
     if DRIVER not in {name for name, _ in modules}:
         raise PolicyError(f"{path}: {DRIVER} is missing", advice="a policy folder starts from the starter policies")

@@ -3,9 +3,13 @@
 Nothing is followed out of the folder and nothing is read that is no ordinary file: the folder may be a stranger's.
 """
 
+import os
+import stat
 from codecs import BOM_UTF8
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from inventory.regular_files import read_regular
 from reconciler.core.errors import PolicyError, PolicyFileError
@@ -35,10 +39,7 @@ class PolicySources:
 
 def read_sources(root: Path) -> PolicySources:
     """Return the texts of a policy folder. Raises `PolicyError` when there is no such folder."""
-    if not root.is_dir():
-        raise PolicyError(
-            f"{root}: no such folder", advice="name the policy folder; `access-reconciler init` makes one"
-        )
+    check_folder(root)
     unreadable: list[PolicyFileError] = []
     rego = _texts(root, module_files(root), unreadable)
     data = _texts(root, data_files(root), unreadable)
@@ -50,17 +51,57 @@ def read_sources(root: Path) -> PolicySources:
     )
 
 
+def check_folder(root: Path) -> None:
+    """Raise `PolicyError` when there is no folder at a path, or none that may be looked at."""
+    try:
+        found = stat.S_ISDIR(root.stat().st_mode)
+    except OSError as error:
+        reason = f" ({error.strerror})"
+    else:
+        reason = ""
+        if found:
+            return
+    advice = "name the policy folder; `access-reconciler init` makes one"
+    raise PolicyError(f"{root}: no such folder{reason}", advice=advice)
+
+
 def module_files(root: Path) -> list[Path]:
-    """Return every Rego file, tests included, sorted."""
-    return sorted(root.rglob("*.rego"))
+    """Return every Rego file, tests included, sorted; raises `PolicyError` as `_below` does."""
+    return sorted(path for path in _below(root) if path.suffix == ".rego")
 
 
 def data_files(root: Path) -> list[Path]:
-    """Return every `data.json` below `access/`, sorted.
+    """Return every `data.json` below `access/`, sorted; raises `PolicyError` as `_below` does."""
+    return sorted(path for path in _below(root / "access") if path.name == "data.json")
 
-    As a pattern, for a plain name would pass over a link that leads nowhere, and with it what the link stood for.
+
+def _below(root: Path) -> Iterator[Path]:
+    """Yield everything below a folder, what is no file included, for it may stand where one should.
+
+    Links to folders are followed, and a folder that is reached twice is entered once; who reads a file refuses one that
+    lies elsewhere. Names that begin with two full stops are passed over, as OPA passes them over: a ConfigMap keeps its
+    versions there and leads to the present one by links. Raises `PolicyError` where a folder cannot be looked into:
+    rules that are merely out of sight would be rules that find nothing.
     """
-    return sorted((root / "access").rglob("data.jso[n]"))
+
+    def refuse(error: OSError) -> NoReturn:
+        advice = "let this account read every folder of the policies"
+        raise PolicyError(f"{error.filename}: the folder cannot be read: {error.strerror}", advice=advice) from error
+
+    entered: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        try:
+            found = Path(folder).stat()
+        except OSError as error:
+            refuse(error)
+        if (found.st_dev, found.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("..") and name != ".git")
+        for name in (*folders, *names):
+            if not name.startswith(".."):
+                yield Path(folder, name)
 
 
 def _texts(root: Path, files: list[Path], unreadable: list[PolicyFileError]) -> list[tuple[str, str]]:
@@ -76,7 +117,8 @@ def _texts(root: Path, files: list[Path], unreadable: list[PolicyFileError]) -> 
 def policy_text(root: Path, file: Path) -> str:
     """Return the text of a file of the folder; raises `PolicyFileError` when it is none, or lies elsewhere."""
     name = file.relative_to(root).as_posix()
-    if not file.resolve().is_relative_to(root.resolve()):
+    # Not `Path.resolve`, which raises where links lead in a circle.
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(root)):
         raise refusal(name, 1, "the file is a link that leads out of the policy folder")
     try:
         found = read_regular(file, MAX_FILE_BYTES)

@@ -14,7 +14,7 @@ from typing import Final
 from inventory.model import AccessId, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.adapters.policy_sources import policy_text
-from reconciler.core.errors import PolicyFileError
+from reconciler.core.errors import PolicyError, PolicyFileError
 from reconciler.core.metadata import Fields, Located, parse_yaml, refusal
 from reconciler.core.model import Waiver
 from reconciler.core.schemas import WaiverEntry
@@ -54,14 +54,14 @@ class ReadWaivers:
 def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> ReadWaivers:
     """Return the waivers of a policy folder, expired ones included; raises nothing that a file may say.
 
+    Raises `PolicyError` where the folder is there and cannot be looked into: then nobody knows what is waived.
     An expired one is returned so that it can be counted; `Waiver.covers` never lets it waive anything. Refused is one
     that is malformed, runs longer than `max_days` from now, is approved by its owner, is given twice, or names nothing
     narrower than a rule.
     """
     found: dict[str, WaiverFile] = {}
     refused: list[PolicyFileError] = []
-    folder = path / "waivers"
-    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    files = _files(path / "waivers")
     for file in files:
         for one in _of_file(path, file, now, max_days):
             if isinstance(one, PolicyFileError):
@@ -75,6 +75,18 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
         refused=tuple(refused),
         files=tuple(file.relative_to(path).as_posix() for file in files),
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise PolicyError(
+            f"{folder}: the folder cannot be read: {error.strerror}",
+            advice="let this account read the waivers: whoever has one there must not lose access for it being unseen",
+        ) from error
 
 
 def load_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> tuple[Waiver, ...]:
@@ -129,8 +141,10 @@ def _waiver(entry: Located, name: str, now: datetime, max_days: int) -> Waiver:
         raise refusal(name, fields.line, "a waiver is approved by somebody else than its owner")
     if approvers <= {one for about in (worker_id, principal_id) if about for one in _accounts(about)}:
         raise refusal(name, fields.line, "a waiver is approved by somebody else than whom it is for")
-    if waiver.expires_at - now > timedelta(days=max_days):
-        raise refusal(name, fields.given["expires_at"].line, f"a waiver runs {max_days} days at most from now")
+    latest = now + timedelta(days=max_days)
+    if waiver.expires_at > latest:
+        line = fields.given["expires_at"].line
+        raise refusal(name, line, f"a waiver runs {max_days} days at most from now, until {latest:%Y-%m-%d %H:%M} UTC")
     return waiver
 
 

@@ -131,7 +131,7 @@ def results_document(report: TestReport) -> dict[str, Json]:
 
 def _show_test(report: TestReport) -> None:
     for failure in report.failures:
-        print_line(f"{failure.path}:{failure.line}: {failure.name or 'the tests'}: {failure.reason}")
+        print_line(f"{failure.path}:{failure.line}: {failure.name or 'the tests'}: {failure.reason}; {failure.advice}")
     for gap in report.uncovered:
         lines = f"line {gap.first}" if gap.first == gap.last else f"lines {gap.first} to {gap.last}"
         print_line(f"{gap.path}:{gap.first}: no test goes through {lines}; write one, or take what nobody needs out")

@@ -23,6 +23,7 @@ _PACKAGE = re.compile(r"^package\s+([A-Za-z_][\w.]*)\s*(?:#.*)?$")
 _MARK = re.compile(r"^#\s*METADATA\s*$")
 _INSTANT = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)$", re.ASCII)
 """RFC 3339, section 5.6; the seconds may be left out. Python reads more than that, such as numbered weeks."""
+_SUCH_AS = ", such as 2026-03-20T18:00:00Z"
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _REQUIRED = ("code", "severity", "needs", "controls", "remediation")
 _OPTIONAL = ("codes", "effective_on", "notes")
@@ -186,12 +187,12 @@ class Fields:
         try:
             instant = datetime.fromisoformat(text)
             if instant.tzinfo is None:
-                raise refusal(self.path, line, f"field {name!r} needs a zone, such as `Z`")
+                raise refusal(self.path, line, f"field {name!r} needs a time and a zone{_SUCH_AS}")
             if not _INSTANT.match(text):
-                raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant, such as 2026-03-20T18:00:00Z")
+                raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant{_SUCH_AS}")
             return instant.astimezone(UTC)
         except (ValueError, OverflowError) as error:
-            raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant") from error
+            raise refusal(self.path, line, f"field {name!r} is no RFC 3339 instant{_SUCH_AS}") from error
 
     def one_of(self, name: str, allowed: Iterable[str]) -> str:
         """Return a required text that is one of a closed set."""

@@ -163,6 +163,11 @@ _BY_MESSAGE: Final = (
     ("conflicting", "give one of the two another name"),
 )
 _UNDEFINED_FUNCTION: Final = "undefined function "
+_OWN_SECTION: Final = "undefined ref: data.access.config."
+_OWN_SECTION_ADVICE: Final = (
+    "a section of your own is in no schema: take `data.access.config` out of `schemas:` in the METADATA; whether "
+    "data.json gives the threshold is looked at all the same"
+)
 
 
 def _from_opa(complaint: Complaint) -> Problem:
@@ -186,6 +191,8 @@ def _explained(complaint: Complaint) -> tuple[str, str, str]:
         return "syntax", message, "see that it is spelt right and imported"
     if message.startswith("undefined ref"):
         near = [one for part in message.split(".") for one in get_close_matches(part, complaint.known, n=1)]
+        if not near and message.startswith(_OWN_SECTION):
+            return "undefined_field", message, _OWN_SECTION_ADVICE
         known = (
             f"did you mean {near[0]!r}?" if near else f"known are {', '.join(complaint.known) or 'those of schemas/'}"
         )

@@ -104,7 +104,8 @@ def _tests(tests: TestReport | None) -> list[str]:
 def _test_lines(tests: TestReport) -> Iterator[str]:
     folder = str(tests.folder)
     for one in tests.failures:
-        yield f"{_place(folder, one.path, one.line)} {cell(one.name or 'the tests')}: {cell(one.reason)}"
+        reason = f"{one.name or 'the tests'}: {one.reason}; {one.advice}"
+        yield f"{_place(folder, one.path, one.line)} {cell(reason)}"
     for gap in tests.uncovered:
         yield f"{_place(folder, gap.path, gap.first)} no test goes through lines {gap.first} to {gap.last}"
     for rule in tests.untested:

@@ -53,7 +53,9 @@ def uncommitted(folder: Path) -> bool:
 
 def _archive(revision: str, folder: Path) -> tuple[bytes, str]:
     git = shutil.which("git")
-    advice = "name a folder, or a revision of the repository that the policy folder lies in"
+    advice = (
+        "name a folder, or a revision of the repository that the policy folder lies in; `--folder` says where that is"
+    )
     if git is None:
         raise PolicyError(f"{revision}: is no folder, and git is not installed", advice=advice)
     root = folder.resolve()

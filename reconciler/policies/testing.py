@@ -21,6 +21,7 @@ class Failure:
     name: str
     reason: str
     """`failed`, or the error that ended it."""
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +91,17 @@ def _report(
 
 
 def _broken(complaint: Complaint) -> Failure:
-    return Failure(path=complaint.path or ".", line=complaint.line, name="", reason=complaint.message)
+    advice = "correct it: `policies check` says more"
+    return Failure(path=complaint.path or ".", line=complaint.line, name="", reason=complaint.message, advice=advice)
 
 
 def _failure(result: Mapping[str, Any]) -> Failure:
     error = result.get("error")
     told = error.get("message", error) if isinstance(error, dict) else error
     reason = " ".join(str(told).split()) if error else "failed"
-    place = result["location"]
-    return Failure(path=str(place["file"]), line=int(place["row"]), name=str(result["name"]), reason=reason)
+    place, name = result["location"], str(result["name"])
+    advice = f"`opa test --bundle --var-values --run {name} FOLDER` shows the line that is not true, with its values"
+    return Failure(path=str(place["file"]), line=int(place["row"]), name=name, reason=reason, advice=advice)
 
 
 def _covered(report: TestReport, sources: PolicySources, opa: OpaTool) -> TestReport:

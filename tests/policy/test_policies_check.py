@@ -193,22 +193,40 @@ def regal(folder: Path, script: str) -> Path:
     return program
 
 
+REGAL_REPORT = Path(__file__).parent.parent / "regal_report.json"
+"""A report with everything that Regal's documentation gives a violation: an end, a warning, and one without a place."""
+
+
 def test_regal_is_heard_where_it_is_there(tmp_path: Path) -> None:
-    """What Regal reports stands among the problems, at its own level; a Regal that breaks is an error, not silence."""
-    violation = {
-        "title": "line-length",
-        "category": "style",
-        "description": "Line too long",
-        "level": "warning",
-        "location": {"file": "access/driver.rego", "row": 7, "col": 1},
-    }
-    report = json.dumps({"violations": [violation], "summary": {"num_violations": 1}})
-    found = lint(regal(tmp_path, f"echo '{report}'; exit 2"), POLICIES)
-    assert [(one.path, one.line, one.rule, one.error) for one in found] == [
-        ("access/driver.rego", 7, "style/line-length", False)
+    """What Regal reports stands among the problems, at its own level: an error refuses, a warning does not."""
+    report = checked(POLICIES, regal(tmp_path, f"cat {REGAL_REPORT}; exit 3"))
+    assert report.regal
+    assert [
+        (one.path, one.line, one.column, one.level.value, str(one).partition("; ")[0]) for one in report.problems
+    ] == [
+        (
+            *("access/driver.rego", 7, 121, "error"),
+            "access/driver.rego:7: Line too long (style/line-length)",
+        ),
+        (
+            *("access/lib/lib.rego", 26, 14, "warning"),
+            "access/lib/lib.rego:26: External reference in function (style/external-reference)",
+        ),
+        (
+            *("access/rules/leaver/leaver.rego", 1, 1, "error"),
+            "access/rules/leaver/leaver.rego:1: File should be formatted with `opa fmt` (style/opa-fmt)",
+        ),
     ]
+    assert report.refused
+
+
+@pytest.mark.parametrize(
+    "script", ["echo broken >&2; exit 1", "echo '{}'", "echo '[]'", "echo '{\"violations\": 1}'", ":"]
+)
+def test_a_regal_that_breaks_is_an_error(tmp_path: Path, script: str) -> None:
+    """What is no report is told as that: silence would read as nothing found."""
     with pytest.raises(PolicyError, match="gave no report"):
-        lint(regal(tmp_path, "echo broken >&2; exit 1"), POLICIES)
+        lint(regal(tmp_path, script), POLICIES)
 
 
 def test_a_variable_that_is_not_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

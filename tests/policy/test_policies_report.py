@@ -85,13 +85,13 @@ def test_a_refusal_stands_whatever_else_could_not_be_looked_at(report: Report, v
 def test_each_line_says_where_and_what_to_do() -> None:
     """Problems, failed tests, lines without a test, rules without one, and what could not be looked at."""
     tests = ran(
-        Failure(path="access/rules/x/x_test.rego", line=9, name="test_x", reason="failed"),
+        Failure(path="access/rules/x/x_test.rego", line=9, name="test_x", reason="failed", advice="run it"),
         uncovered=(Uncovered(path="access/lib/lib.rego", first=4, last=5),),
         untested=("y",),
     )
     text = markdown(told(check=checked(problem()), tests=tests, troubles=(TROUBLE,)), "the file")
     assert "- error: **policies/access/rules/x/x.rego:3** is not as \\`opa fmt\\` writes it; run \\`opa fmt\\`" in text
-    assert "- **policies/access/rules/x/x\\_test.rego:9** test\\_x: failed" in text
+    assert "- **policies/access/rules/x/x\\_test.rego:9** test\\_x: failed; run it" in text
     assert "- **policies/access/lib/lib.rego:4** no test goes through lines 4 to 5" in text
     assert "- **policies/access/rules/y:1** the rule has no test" in text
     assert "- diff: gone: git does not know it; name a revision" in text

@@ -168,6 +168,7 @@ def test_a_broken_rule(upstream: Upstream, tmp_path: Path) -> None:
     assert done.job.told("GITHUB_OUTPUT")["verdict"] == "refused"
 
 
+@pytest.mark.proof
 def test_a_waiver_that_its_owner_approved(upstream: Upstream, tmp_path: Path) -> None:
     """A waiver that waives nothing refuses the pull request, by its file and line."""
     done = reviewed(upstream, "waiver", tmp_path)

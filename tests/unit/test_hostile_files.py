@@ -41,12 +41,15 @@ MEBIBYTE = 1024 * 1024
 
 @contextmanager
 def bounded(*, seconds: float = 10, mebibytes: int = 16) -> Iterator[None]:
-    """Hold what happens inside to a time and to so much memory at its peak."""
+    """Hold what happens inside to a time of computing and to so much memory at its peak.
+
+    Not to a time of day, which passes for other processes too; what waits without end runs into pytest's own limit.
+    """
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     try:
         yield
-        assert time.monotonic() - began < seconds
+        assert time.process_time() - began < seconds
         assert tracemalloc.get_traced_memory()[1] < mebibytes * MEBIBYTE
     finally:
         tracemalloc.stop()
@@ -276,7 +279,9 @@ def test_a_json_bomb_in_a_policy_of_the_cloud_is_no_document() -> None:
     assert document_of(JSON_BOMBS["a number of 5,000 digits"]) == {}
 
 
-@pytest.mark.parametrize("name", ["a pipe", "a folder", "a socket", "a link to nowhere", "two gigabytes"])
+@pytest.mark.parametrize(
+    "name", ["a pipe", "a folder", "a socket", "a link to nowhere", "a link to itself", "two gigabytes"]
+)
 @pytest.mark.parametrize("place", ["access/odd.rego", "access/config/sub/data.json", "waivers/odd.yaml"])
 def test_no_policy_file_hangs_the_program(name: str, place: str, policies: Path) -> None:
     """What is no file, or endless, in a policy folder is refused by its name; a folder so named is none of ours."""
