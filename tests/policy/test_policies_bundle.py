@@ -229,7 +229,7 @@ def test_an_old_opa_verifies_nothing(tmp_path: Path, keys: tuple[Path, Path], si
 
 def test_keys_that_opa_cannot_use_are_refused(tmp_path: Path) -> None:
     """A secret, a short or strange key, a private key where a public one belongs: each is refused by its file."""
-    short = pair(tmp_path, "short", rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - refused
+    short = pair(tmp_path, "short", rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - a key this short is to be refused
     with pytest.raises(SettingsError, match="has only 1024 bits"):
         signing_key(short[0], "")
     with pytest.raises(SettingsError, match="is no public key"):
