@@ -57,6 +57,26 @@ def test_a_command_is_told_whole(name: str, command: object) -> None:
         assert f"reconciler/schemas/{schema[1]}.schema.json" in tree.tracked()
 
 
+def typed(page: str) -> list[str]:
+    """Return what a page tells to type after the program's name: in code, in sentences and in blocks of their own."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", tree.text(page), re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^\s*(?:\$ )?access-reconciler ([a-z].*)$", "\n".join(blocks), re.MULTILINE)
+    inline = re.findall(r"`access-reconciler ([a-z][^`\n]*)`", tree.text(page))
+    return [re.split(r" (?:#|&&|\||>|\\)", one)[0].strip() for one in (*lines, *inline)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_tells_to_type_exists(page: str) -> None:
+    """Every command of every page is one of ours, and so is each of its options."""
+    known = {name.removeprefix("access-reconciler "): command for name, command in tree.all_commands()}
+    for line in typed(page):
+        words = [word.partition("|")[0] for word in line.split()]
+        name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
+        assert name is not None, line
+        options = {option for one in getattr(known[name], "params", ()) for option in one.opts} | {"--help"}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} - options == set(), line
+
+
 def test_every_code_that_withholds_is_explained() -> None:
     """The table of withheld findings holds the planner's codes, each once."""
     told = coded(section("docs/cycle.md", "## What is never planned: withheld findings"))

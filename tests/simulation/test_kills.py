@@ -65,10 +65,10 @@ def compare(folder: Path, pace: Pace, people: int, kills: int) -> None:
     COUNTS["effects of the killed days"] += len(killed.effects)
 
 
-def test_fifty_kills_change_nothing(folder: Path) -> None:
-    """Two busy hours with 50 random kills end as they do without, each effect had once, the chain whole."""
-    pace = Pace(hours=2, cycle_seconds=600, leavers=6, joiners=2, faults_per_cycle=0.5)
-    compare(folder, pace, people=24, kills=50)
+def test_twenty_kills_change_nothing(folder: Path) -> None:
+    """A busy hour with 20 random kills ends as it does without, each effect had once, the chain whole."""
+    pace = Pace(hours=1, cycle_seconds=600, leavers=4, joiners=2, faults_per_cycle=0.5)
+    compare(folder, pace, people=24, kills=20)
 
 
 @pytest.mark.proof
