@@ -106,6 +106,7 @@ def configuration(folder: Path, url: str, users: int) -> dict[str, Any]:
         "state_dir": str(folder / "state"),
         "roster": {"path": str(folder / "roster.csv")},
         "policies": str(ROOT / "policies"),
+        "adoption": {"examine": False},
         "daemon": {"health_port": 0, "interval_seconds": 3600},
         "providers": {
             "corp-aws": {

@@ -173,6 +173,7 @@ def configuration(folder: Path, servers: Mapping[str, RunningServer], far: list[
         "state_dir": str(folder / "state"),
         "roster": {"path": str(folder / "roster.csv"), "max_leavers_percent": 100},
         "policies": str(ROOT / "policies"),
+        "adoption": {"examine": False},
         "guard": {"max_principals": 100_000, "max_percent": 100},
         "daemon": {"health_port": 0, "interval_seconds": 3600},
         "providers": {

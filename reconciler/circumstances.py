@@ -49,10 +49,13 @@ def _roster_hold_code(problem: RosterProblem) -> HoldCode:
     return HoldCode.ROSTER_SHRUNKEN if problem.code in RELEASABLE_ROSTER_CODES else HoldCode.ROSTER_STALE
 
 
-def novelties(journal: Journal, version: str, plan: Plan) -> tuple[HoldReason, ...]:
-    """Name what is new: its first cycle observes, so a plan that meets it is held."""
+def novelties(journal: Journal, version: str, plan: Plan, *, previewed: bool = False) -> tuple[HoldReason, ...]:
+    """Name what is new: its first cycle observes, so a plan that meets it is held.
+
+    Policies that are `previewed` were adopted by the digest of what they change, and need not observe first.
+    """
     holds = []
-    if not journal.observed("policy", plan.policy_digest):
+    if not previewed and not journal.observed("policy", plan.policy_digest):
         holds.append(HoldReason(code=HoldCode.NEW_POLICY, message="this policy revision has not observed a cycle yet"))
     if not journal.observed("version", version):
         holds.append(HoldReason(code=HoldCode.NEW_VERSION, message=f"version {version} has not observed yet"))

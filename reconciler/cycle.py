@@ -128,7 +128,9 @@ def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture)
             populations=picture.sight.populations,
             touched=_touched(house, world.now, rules.limits.window_seconds),
             roster_holds=roster_holds(notes.roster),
-            novelties=() if observing else novelties(house.journal, rules.version, plan),
+            novelties=()
+            if observing
+            else novelties(house.journal, rules.version, plan, previewed=world.policies.previewed),
             approval=approval,
         ),
     )

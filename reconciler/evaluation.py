@@ -68,14 +68,15 @@ def evaluate(
     asking = _Asking(engine, world, expected)
     canaries = canary_units(world)
     check_canaries(asking.ask(canaries, "canaries"), canaries)
-    keeper = grounds or GroundsKeeper()
-    keeper.begin(world.now, roster, waivers)
-    tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world, keeper)
+    if grounds is not None:
+        grounds.begin(world.now, roster, waivers)
+    tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world, grounds)
     with closing(asking.answers(_ready(units(world) if made is None else made, tally))) as answers:
         for answer in answers:
             give_way()
             tally.take(answer)
-    keeper.end()
+    if grounds is not None:
+        grounds.end()
     if engine.info() != loaded:
         msg = "the policy engine changed its policies or its version while it was asked"
         raise PolicyError(msg, advice="start the cycle anew, and deploy policies between cycles")
@@ -186,7 +187,7 @@ class _Tally:
 
     rules: dict[str, Rule]
     world: EvaluationWorld
-    grounds: GroundsKeeper
+    grounds: GroundsKeeper | None
     findings: list[Finding] = field(default_factory=list)
     evaluated: int = 0
     unknown: set[tuple[ProviderName, PrincipalId]] = field(default_factory=set)
@@ -209,7 +210,7 @@ class _Tally:
         for unit, found in answer.decided:
             self.evaluated += len(unit.items)
             self.findings.extend(self._finding(unit, raw) for raw in found)
-            if found:
+            if found and self.grounds is not None:
                 place = (unit.principal.provider, unit.principal.scope, unit.principal.principal_id)
                 self.grounds.keep(place, unit.key, unit.document, [one.model_dump(mode="json") for one in found])
 

@@ -288,7 +288,7 @@ def _own_names(house: CycleHouse, rules: CycleRules) -> frozenset[tuple[Provider
 def _world(notes: Notes, house: CycleHouse, sight: Sight, roster: Roster) -> EvaluationWorld:
     notes.policies = policies = house.load_policies()
     notes.waivers = waivers = house.load_waivers(notes.decide_at)
-    notes.errors += waivers.errors()
+    notes.errors += (*policies.doubts, *waivers.errors())
     notes.memory = Memory(
         keys=from_text(house.journal.all_observed("key")), persons=from_text(house.journal.all_observed("person"))
     )

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from inventory.regular_files import read_regular
 from inventory.roster.csv_settings import CsvRosterSettings
+from reconciler.adoption_settings import AdoptionSettings
 from reconciler.core.canonical import digest_of
 from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
@@ -224,6 +225,9 @@ class Settings(BaseSettings):
     journal: JournalSettings = Field(default=JournalSettings(), description="Where the record is kept.")
     roster: CsvRosterSettings = Field(description="Where HR's list of workers comes from, and its gate.")
     policies: Path = Field(default=Path("policies"), description="Root of the policy tree.")
+    adoption: AdoptionSettings = Field(
+        default=AdoptionSettings(), description="What a new revision of the policies has to pass before it decides."
+    )
     waiver_max_days: int = Field(default=90, ge=1, le=366, description="Longest time, from now, a waiver may run.")
     waivers: WaiverSettings = Field(default=WaiverSettings(), description="Files of waivers that cannot be read.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The policy engine.")
@@ -331,6 +335,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "journal": settings.journal.model_copy(
                 update={"password_file": _under(folder, settings.journal.password_file)}
             ),
+            "adoption": settings.adoption.anchored(folder),
             "roster": roster.model_copy(update={"path": folder / roster.path}),
             "engine": engine.model_copy(update={"token_file": _under(folder, engine.token_file)}),
             "audit": settings.audit.model_copy(update={"jsonl": _under(folder, settings.audit.jsonl)}),

@@ -34,11 +34,12 @@ from reconciler.core.correlation import CorrelationSettings
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
 from reconciler.core.withholding import Protection, Reach
-from reconciler.engines import engine_or_reason, policy_folder
+from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.policies.export import keeper
 from reconciler.policies.shelf import FOLDER as SHELF
 from reconciler.policies.shelf import Shelf
+from reconciler.policies.standing import policies_in_force
 from reconciler.ports import Lease, Observer, Progress, Revoker
 from reconciler.rereading import Patience
 from reconciler.revokers.declaration import RevokerType
@@ -296,7 +297,7 @@ def assemble(
         engine = engine_or_reason(settings, rules.mode)
         stack.callback(engine.close)
         audit = stack.enter_context(closing(build_audit(settings, journal, time)))
-        folder = policy_folder(settings, time, keep=purpose is not None)
+        policies = policies_in_force(settings, rules.mode, time, keep=purpose is not None)
         yield Assembly(
             house=CycleHouse(
                 clock=time,
@@ -307,8 +308,8 @@ def assemble(
                 engine=engine,
                 roster=CsvRosterSource(settings.roster, time, at=at),
                 decide_at=at,
-                load_policies=folder.policies,
-                load_waivers=folder.waivers,
+                load_policies=policies.policies,
+                load_waivers=policies.waivers,
                 keep_snapshot=keeper(Shelf(state_path(settings, SHELF), settings.snapshots), journal),
                 sources=sources,
                 revokers=hands.revokers,
@@ -387,9 +388,3 @@ def verify_own(settings: Settings) -> Report:
     with open_journal(settings) as journal:
         cycles = journal.cycles()
     return verify(state_path(settings, "evidence"), configured_trust(settings), journal=cycles)
-
-
-def starter_policies() -> Path:
-    """Return the policies that came with the program: inside the wheel, or the repository's own in a checkout."""
-    packaged = Path(__file__).parent / "starter" / "policies"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "policies"

@@ -22,8 +22,9 @@ from reconciler.demo.signing import Signing, commands_that_verify
 from reconciler.demo.stage import LIFETIME_SECONDS, close_stage
 from reconciler.demo.story import Prepared, people, prepare, untouched
 from reconciler.engines import find_opa
+from reconciler.policies.standing import starter_policies
 from reconciler.settings import EngineSettings, Settings, load_settings
-from reconciler.wiring import starter_policies, verify_own
+from reconciler.wiring import verify_own
 
 CYCLES = (
     (Mode.OBSERVE, "The first cycle observes: it shows what would be taken away, and why."),

@@ -10,8 +10,8 @@ from reconciler.cli.display import print_line
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.cli.plain_text import print_json
 from reconciler.core.errors import SettingsError
+from reconciler.policies.standing import starter_policies
 from reconciler.settings import settings_schema
-from reconciler.wiring import starter_policies
 
 CONFIGURATION = """\
 # yaml-language-server: $schema=access-reconciler.schema.json

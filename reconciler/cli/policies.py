@@ -12,6 +12,7 @@ from reconciler.adapters.waiver_files import ReadWaivers, read_waivers
 from reconciler.cli.display import print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
+from reconciler.cli.policies_adopt import adopt, bundle, revisions
 from reconciler.cli.policies_check import REFUSED, check, try_tests
 from reconciler.cli.policies_diff import diff
 from reconciler.cli.policies_place import FolderArgument, policy_place
@@ -30,6 +31,9 @@ app.command("check")(check)
 app.command("test")(try_tests)
 app.command("diff")(diff)
 app.command("report")(report)
+app.command("adopt")(adopt)
+app.command("bundle")(bundle)
+app.command("revisions")(revisions)
 
 
 @app.command("list")

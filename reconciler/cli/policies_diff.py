@@ -101,9 +101,8 @@ def _tried(found: Backtest, output: DiffOutput) -> NoReturn:
 
 def differ(base: str, head: str, snapshot: Path, folder: Path | None, config: Path) -> Difference:
     """Decide a recording by two revisions side by side, each with an OPA of its own, and compare."""
-    recording = read_recording(snapshot)
     with _comparing(base, head, folder, config) as compared:
-        return compared(recording)
+        return compared(read_recording(snapshot))
 
 
 def _backtested(base: str, head: str, count: int, folder: Path | None, config: Path) -> Backtest:
@@ -126,13 +125,19 @@ def _newest(config: Path, count: int) -> tuple[Path, ...]:
 
 @contextmanager
 def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Iterator[Callable[[Recording], Difference]]:
-    """Open both revisions, each with an OPA of its own, and give what compares them on a recording."""
+    """Open both revisions, each with an OPA of its own, and give what compares them on a recording.
+
+    The engines start and take in their policies while the caller reads the recording.
+    """
     place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     opa = find_tools(place).opa
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         opened = [_opened(name, place.folder, opa, place.engine, stack) for name in (base, head)]
+        loading = [pool.submit(one.engine.load, one.policies, {}) for one in opened]
 
         def compared(recording: Recording) -> Difference:
+            for one in loading:
+                one.result()
             made = shared_units(recording, *(one.policies for one in opened))
             before, after = pool.map(lambda one: one.decided(recording, made), opened)
             return compare(recording, before, after)

@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from reconciler.adapters.regal import find_regal
 from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS
 from reconciler.cli.exits import DEFAULT_CONFIG
-from reconciler.core.errors import SettingsError
-from reconciler.engines import find_opa
+from reconciler.policies import standing
 from reconciler.policies.check import Tools
 from reconciler.settings import EngineSettings, load_settings
-from reconciler.wiring import starter_policies
 
 FolderArgument = Annotated[
     Path | None, typer.Argument(metavar="[DIR]", help="Policy folder; without it, that of the configuration.")
@@ -49,11 +46,5 @@ def policy_place(folder: Path | None, config: Path) -> PolicyPlace:
 
 
 def find_tools(place: PolicyPlace) -> Tools:
-    """Return what policies are checked with. Raises `SettingsError` without OPA: nothing else knows Rego as well."""
-    opa = find_opa(place.engine)
-    if opa is None:
-        raise SettingsError(
-            "`opa` was not found on PATH or in .tools/bin", advice="install OPA 1.21.3 or later: it checks and tests"
-        )
-    capabilities = (starter_policies() / "capabilities.json").read_text(encoding="utf-8")
-    return Tools(opa=opa, regal=find_regal(), capabilities=capabilities)
+    """Return what policies are checked with. Raises `SettingsError` without OPA."""
+    return standing.find_tools(place.engine)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import typer
 
@@ -39,14 +39,16 @@ from reconciler.daemon.webhook_messages import Gate, Remembered, Secrets
 from reconciler.environment import log_level, notify_address
 from reconciler.evidence_ports import EvidenceLog, EvidenceStore
 from reconciler.logs import configure_logs
+from reconciler.policies.in_force import PoliciesInForce
+from reconciler.policies.standing import policies_in_force
 from reconciler.ports import Lease
 from reconciler.settings import Settings, WebhookSettings, load_settings, secret_files
-from reconciler.wiring import assemble, build_attester, open_sources, open_store, takeover_wait
+from reconciler.wiring import assemble, build_attester, cycle_mode, open_sources, open_store, takeover_wait
 from reconciler.writer import hold_lease, open_journal, wait_out
 
 _CLOSE_SECONDS = 5.0
 """Connections that take longer to close are left to the end of the process."""
-_LEFT_BEHIND = ("reading", "closing", "signing")
+_LEFT_BEHIND = ("reading", "closing", "signing", "examining")
 """Threads that may still wait for somebody when the daemon ends; they hold nothing that matters."""
 _SWITCH_SECONDS = 0.0005
 """How soon a thread that computes lets another one on: a leavers' pass must not wait for an inventory's parsing."""
@@ -106,7 +108,12 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
         if settings.daemon.webhook is not None:
             stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
-        workshops = _Workshops(settings, ceiling, streams.telling, health, lease, store)
+        policies = policies_in_force(
+            settings, cycle_mode(settings, ceiling), clock, lambda: wakeups.wake(Reason.CHANGE)
+        )
+        policies.tell = health.policies
+        lasting = _Lasting(lease=lease, store=store, policies=policies)
+        workshops = _Workshops(settings, ceiling, streams.telling, health, lasting)
         house = ServiceHouse(
             passes=stack.enter_context(_passes(workshops, wakeups)),
             wakeups=wakeups,
@@ -147,6 +154,15 @@ def _check(settings: Settings) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lasting:
+    """What is one for the life of the daemon."""
+
+    lease: Lease
+    store: EvidenceStore
+    policies: PoliciesInForce
+
+
 class _Workshops:
     """Opens workshops under a lease that is held for the daemon's life."""
 
@@ -156,18 +172,18 @@ class _Workshops:
         ceiling: Mode,
         telling: Telling,
         health: Health,
-        lease: Lease,
-        store: EvidenceStore,
+        lasting: _Lasting,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._store = lasting.store
         self._log: EvidenceLog | None = None
         """Of the first workshop: what it has recomputed holds for the process, and grows with the history."""
         self._ceiling = ceiling
         self.telling = telling
         self._health = health
-        self._lease = lease
+        self._lease = lasting.lease
         self._secrets = ""
+        self._policies = lasting.policies
 
     @contextmanager
     def open(self) -> Iterator[Workshop]:
@@ -182,7 +198,14 @@ class _Workshops:
             self._log = self._log or made.house.attester.log
             attester = replace(made.house.attester, store=self._store, log=self._log, at_once=False)  # see SigningDesk
             with trail.at_work():
-                yield Workshop(house=replace(made.house, attester=attester, audit=trail), rules=made.rules, quick=quick)
+                house = replace(
+                    made.house,
+                    attester=attester,
+                    audit=trail,
+                    load_policies=self._policies.policies,
+                    load_waivers=self._policies.waivers,
+                )
+                yield Workshop(house=house, rules=made.rules, quick=quick)
 
     def outdated(self) -> bool:
         """Say whether a secret file is another one now."""

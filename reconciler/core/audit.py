@@ -333,6 +333,7 @@ _INPUT_OF_ERROR: Final = {
     "PolicyFileError": "policies",
     "Undecided": "policies",
     "Waiver refused": "waivers",
+    "Policies refused": "policies",
 }
 """Errors of a cycle that mean: an input was refused; what precedes the colon of the record's line."""
 

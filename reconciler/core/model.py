@@ -85,19 +85,18 @@ class CorrelationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """One piece of evidence that a principal belongs to a worker."""
+    """One piece of evidence that a principal belongs to a worker, with its confidence in percent."""
 
     worker_id: WorkerId
     rule: str
     confidence: int
-    """Percent."""
     identity: bool
     """The principal *is* the worker; false for mere ownership."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:
-    """Which worker a principal belongs to, by which rule, and how surely."""
+    """Which worker a principal belongs to, by which rule, and how surely; all evidence, strongest first."""
 
     provider: ProviderName
     principal_id: PrincipalId
@@ -107,7 +106,6 @@ class Correlation:
     confidence: int = 0
     identity: bool = False
     candidates: tuple[Match, ...] = ()
-    """All evidence found, strongest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,17 +128,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySet:
-    """The policies of one cycle: what they are called, what they hash to, and their sources."""
+    """The policies of one cycle: what they are called, what they hash to, their rules by id, and their sources."""
 
     digest: str
     """`sha256:` and hex over every non-test file: path and bytes."""
     rules: tuple[Rule, ...]
-    """Sorted by rule id."""
     modules: tuple[tuple[str, str], ...]
     """Rego sources as (path relative to the policy root, text), sorted by path, tests left out."""
     data: str
     """Canonical JSON of the data documents, rooted at `data`."""
     git_commit: str = ""
+    key_id: str = ""
+    previewed: bool = False
+    doubts: tuple[str, ...] = ()
+    """Of the signature that was verified; whether it need not observe first; what is wrong with a newer revision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

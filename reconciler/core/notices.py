@@ -135,6 +135,15 @@ def _failed(record: CycleRecord) -> Iterable[Condition]:
 
 
 def _refused(record: CycleRecord) -> Iterable[Condition]:
+    newer = [line for line in record.errors if line.startswith("Policies refused:")]
+    if newer:
+        yield Condition(
+            event=Event.POLICY_REFUSED,
+            state=digest_of(newer),
+            text="A newer revision of the policies was refused: the last good one stays in force",
+            advice="access-reconciler policies report, then mend the revision or adopt another one",
+        )
+        return
     lines = [line for line in record.errors if line.startswith(_REFUSED)]
     if record.outcome is CycleOutcome.FAILED and lines:
         yield Condition(

@@ -19,6 +19,7 @@ ERROR_CODES = {
     "interrupted": "interrupted",
     "Rehearsal": "rehearsal",
     "Waiver refused": "waiver_refused",
+    "Policies refused": "policies_refused",
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
     "PolicyFileError": "policy_file",
@@ -56,6 +57,7 @@ _REASON_CODES = {
 }
 _DECISION_STATES = ("keep", "review", "quarantine", "revoke", "waived", "undecided")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_KEY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 _ROSTER_PROBLEM = re.compile(r"line \d+, column \d+: (?P<code>[a-z][a-z0-9_]{0,63})\Z")
 _MISSING = re.compile(r"(?P<provider>[^/\s]+)/(?:.*/)?(?P<kind>[a-z_]+): (?P<state>[a-z]+)\Z", re.DOTALL)
@@ -112,6 +114,7 @@ def policy(record: CycleRecord) -> Json:
     return {
         "bundleDigest": digest_set(record.policy.digest),
         "gitCommit": record.policy.git_commit if _COMMIT.match(record.policy.git_commit) else "",
+        "signatureKeyId": record.policy.key_id if _KEY_ID.match(record.policy.key_id) else "",
         "engine": None if engine is None else engine.name,
         "engineVersion": None if engine is None else engine.version,
         "engineRevision": None if engine is None else digest_set(engine.revision),

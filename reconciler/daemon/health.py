@@ -76,6 +76,10 @@ class HealthSnapshot:
     """Since the last cycle that read a provider whole; None when there was none since the start."""
     held_plan: str
     unsettled: int
+    policies: str
+    """Digest of the policies that decide; empty before they were asked for."""
+    policies_refused: bool
+    """Whether a newer revision was refused, in whose place these stay."""
     unsigned: int
     """Statements that wait for their signature."""
     unsigned_age_seconds: float
@@ -100,6 +104,7 @@ class Health:
         self._draining = False
         self._standby = False
         self._backlog = Backlog()
+        self._policies = ("", False)
 
     def progress(self, step: Progress) -> None:
         """Take a step of the running cycle for a sign of life."""
@@ -157,6 +162,11 @@ class Health:
         with self._lock:
             self._backlog = backlog
 
+    def policies(self, digest: str, refused: bool) -> None:  # noqa: FBT001 - called as a plain callback
+        """Take note of which policies decide, and whether a newer revision was refused."""
+        with self._lock:
+            self._policies = digest, refused
+
     def started(self) -> None:
         """Tell the service manager that the loop is about to run."""
         self._notify({"READY": "1", "STATUS": "the first cycle is about to begin"})
@@ -193,6 +203,8 @@ class Health:
                 },
                 held_plan=last.held_plan if last else "",
                 unsettled=last.unsettled if last else 0,
+                policies=self._policies[0],
+                policies_refused=self._policies[1],
                 unsigned=len(self._backlog.waiting),
                 unsigned_age_seconds=self._backlog.age_seconds(at),
             )

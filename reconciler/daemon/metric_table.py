@@ -122,6 +122,9 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
             help="Age of the oldest audit record that a stream lacks; 0 when none is missing.",
             labels=("stream",),
         ),
+        "policies_refused": Row(
+            kind="gauge", help="1 while a newer revision of the policies is refused and the last good one decides."
+        ),
         "api_calls_total": Row(
             kind="counter", help="Requests that reading the provider took, repeats included.", labels=("provider",)
         ),

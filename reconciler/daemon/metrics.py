@@ -230,6 +230,7 @@ class _Now(Collector):
         yield _gauge("cycle_running_seconds", now.cycle_seconds or 0.0)
         yield _gauge("cycle_failures_in_a_row", now.failures)
         yield _gauge("unsettled_acts", now.unsettled)
+        yield _gauge("policies_refused", now.policies_refused)
         ages = {name: age for name, age in now.complete_age_seconds.items() if age is not None}
         yield _gauge_by("provider_complete_age_seconds", ages.items())
 

@@ -11,7 +11,7 @@ from typing import Final
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.circumstances import populations
-from reconciler.core.canonical import Json, plain
+from reconciler.core.canonical import Json, digest_of, plain
 from reconciler.core.document import EvaluationWorld, Unit, Unreadable, units
 from reconciler.core.entitlements import named_in
 from reconciler.core.guard import Circumstances, hold_reasons
@@ -255,6 +255,33 @@ def touched_principals(side: Side) -> Counter[str]:
 
 def difference_document(difference: Difference) -> dict[str, Json]:
     """Return what `policies diff --output json` prints."""
+    told = _told(difference)
+    return {**told, "digest": _digest(difference, told)}
+
+
+def difference_digest(difference: Difference) -> str:
+    """Return the digest of what changes, of the two revisions and of the world that they were decided on.
+
+    Whoever adopts a revision by it says: this very change is the one I have looked at.
+    """
+    return _digest(difference, _told(difference))
+
+
+def _digest(difference: Difference, told: dict[str, Json]) -> str:
+    sides = {"base": _unnamed(told["base"]), "head": _unnamed(told["head"])}
+    world: Json = [
+        [one.provider, one.scope, plain(one.finished_at), len(one.principals), len(one.items)]
+        for one in difference.recording.snapshot.inventories
+    ]
+    return digest_of({**told, **sides, "world": world, "roster": difference.recording.roster.digest})
+
+
+def _unnamed(side: Json) -> Json:
+    """Leave out how a side was called: a branch and a commit may be the same revision."""
+    return {key: value for key, value in side.items() if key != "name"} if isinstance(side, dict) else side
+
+
+def _told(difference: Difference) -> dict[str, Json]:
     counts = Counter(line.turn for line in difference.lines)
     return {
         "changes_effects": difference.changes_effects,

@@ -29,6 +29,7 @@ class Housed:
         configuration = {
             "roster": {"path": "roster.csv"},
             "policies": str(peers.ROOT / "policies"),
+            "adoption": {"examine": False},
             "daemon": {
                 "interval_seconds": 2,
                 "jitter_seconds": 0,

@@ -63,6 +63,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     configuration = {
         "roster": {"path": "roster.csv"},
         "policies": str(peers.ROOT / "policies"),
+        "adoption": {"examine": False},
         "daemon": {
             "interval_seconds": 2,
             "jitter_seconds": 0,

@@ -170,6 +170,7 @@ class House:
         document = {
             "state_dir": "state",
             "policies": str(peers.ROOT / "policies"),
+            "adoption": {"examine": False},
             "roster": {"path": "roster.csv", "default_timezone": "UTC"},
             "engine": dict(self.engine),
             "providers": {

@@ -18,6 +18,7 @@ from reconciler.core.model import Mode
 from reconciler.daemon.health import IDLE_SECONDS, Health, Silence
 from reconciler.daemon.service import Ended
 from reconciler.daemon.telling import Telling
+from reconciler.policies.standing import policies_in_force
 from reconciler.settings import DaemonSettings, load_settings
 from reconciler.wiring import open_store
 from reconciler.writer import hold_lease
@@ -67,7 +68,9 @@ def test_what_grows_with_the_history_is_worked_out_once_a_process(configure: Any
     health = Health(clock, (), Silence(stages={}, stage_seconds=1, cycle_seconds=1), lambda _: None)
     telling, store = Telling(clock, (), ()), open_store(settings)
     with closing(hold_lease(settings, "run", clock)) as lease:
-        workshops = run._Workshops(settings, Mode.OBSERVE, telling, health, lease, store)
+        in_force = policies_in_force(settings, Mode.OBSERVE, clock)
+        lasting = run._Lasting(lease=lease, store=store, policies=in_force)
+        workshops = run._Workshops(settings, Mode.OBSERVE, telling, health, lasting)
         attesters = []
         for _ in range(2):
             with workshops.open() as workshop:
