@@ -50,7 +50,7 @@ class Attestation:
     bundle: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
     """An attestation after every check that it can pass alone."""
 
@@ -60,7 +60,7 @@ class Checked:
     payload: bytes
     """The statement that `document` is of; empty where that is None."""
     stamped_at: datetime | None
-    """The latest trusted time of its signature; None where nobody bears witness of it, or something is wrong."""
+    """The latest trusted time of its signature; None where nobody bears witness, or something is wrong."""
     digest: str
     problems: tuple[Problem, ...]
 
@@ -131,30 +131,20 @@ def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem,
 
 def check(attestation: Attestation, trusted: Trusted) -> Checked:
     """Check one attestation by itself: both files, signature, form, names, numbers. Raises nothing: it reports."""
+    digest = ""
+    problems: tuple[Problem, ...] = ()
     missing = [path for path in (attestation.statement, attestation.bundle) if not path.is_file()]
     if missing:
         code = "statement_missing" if missing[0] == attestation.statement else "bundle_missing"
         hint = "" if code == "statement_missing" else ": not signed yet, or removed"
-        return _wrong(attestation, "", _problem(attestation, code, f"{missing[0].name} is missing{hint}"))
-    payload, bundle = attestation.statement.read_bytes(), attestation.bundle.read_bytes()
-    digest = "sha256:" + hashlib.sha256(payload).hexdigest()
-    document, problems = _check_content(attestation, payload, bundle, trusted)
-    if document is None or problems:
-        return _wrong(attestation, digest, *problems)
-    return Checked(
-        attestation=attestation,
-        document=document,
-        payload=payload,
-        stamped_at=trusted.stamped_at(bundle),
-        digest=digest,
-        problems=(),
-    )
-
-
-def _wrong(attestation: Attestation, digest: str, *problems: Problem) -> Checked:
-    return Checked(
-        attestation=attestation, document=None, payload=b"", stamped_at=None, digest=digest, problems=problems
-    )
+        problems = (_problem(attestation, code, f"{missing[0].name} is missing{hint}"),)
+    else:
+        payload, bundle = attestation.statement.read_bytes(), attestation.bundle.read_bytes()
+        digest = "sha256:" + hashlib.sha256(payload).hexdigest()
+        document, problems = _check_content(attestation, payload, bundle, trusted)
+        if not problems:
+            return Checked(attestation, document, payload, trusted.stamped_at(bundle), digest, ())
+    return Checked(attestation, None, b"", None, digest, problems)
 
 
 def _problem(attestation: Attestation, code: str, message: str) -> Problem:
@@ -277,9 +267,8 @@ def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
 
     A head, a checkpoint or a journal shows what the folder alone cannot: that its end was removed or rewritten. What
     lies before the sequence number `since` is not missing: a pack may begin in the middle of a chain. `each` is handed
-    every attestation in its order, with what is known to be wrong with it by then. Cycles may end meanwhile: those that
-    were attested at the beginning are verified, and each is in the log before its bundle is stored. Raises
-    `EvidenceError` when a file cannot be read at all.
+    every attestation in its order and what is wrong with it. Cycles may end meanwhile: those that were attested at the
+    beginning are verified; each is in the log before its bundle is stored. Raises `EvidenceError` for unreadable files.
     """
     expected = _Expected(head=expected_head, journal=journal, since=since)
     try:
