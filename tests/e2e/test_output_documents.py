@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli.main import run
+from reconciler.logs import configure_logs
 from tests import peers
 from tests.output_schemas import problems
 
@@ -18,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Set up the sample company, run no cycle, and end its servers afterwards."""
+    """Set up the sample company, run no cycle, and end its servers afterwards; diagnostics as the program sets them."""
+    configure_logs("warning")
     peers.require("moto_server")
     peers.require("scim2-server")
     folder = tmp_path_factory.mktemp("company")

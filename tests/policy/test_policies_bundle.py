@@ -207,7 +207,11 @@ def test_a_bundle_is_bounded(tmp_path: Path, keys: tuple[Path, Path], monkeypatc
         read_bundle(path, key, nowhere)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no archive" * 100), b"\x1f\x8b\x08\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b"no archive" * 100), b"\x1f\x8b\x08\x00"],
+    ids=["empty", "something else", "packed, no archive", "cut off"],
+)
 def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path, keys: tuple[Path, Path]) -> None:
     """Half a download is no bundle."""
     path = tmp_path / "half.tar.gz"
