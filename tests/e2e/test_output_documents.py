@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from reconciler.cli.main import run
-from reconciler.logs import configure_logs
 from tests import peers
+from tests.diagnostics import diagnostics
 from tests.output_schemas import problems
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Set up the sample company, run no cycle, and end its servers afterwards; diagnostics as the program sets them."""
-    configure_logs("warning")
     peers.require("moto_server")
     peers.require("scim2-server")
     folder = tmp_path_factory.mktemp("company")
@@ -30,7 +29,8 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     prepared = json.loads(shown.getvalue())
     assert problems("demo", prepared) == []
     assert prepared["cycles"] == prepared["others"]["changed"] == []
-    yield prepared["config"]
+    with diagnostics():
+        yield prepared["config"]
     assert run(["demo", "--dir", str(folder), "--stop"]) == 0
 
 

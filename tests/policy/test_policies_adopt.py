@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import pytest
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import policies_adopt
 from reconciler.cli.main import run
-from reconciler.logs import configure_logs
 from reconciler.policies.revisions import git_folder
 from tests import output_schemas, peers
+from tests.diagnostics import diagnostics
 from tests.small_policies import small_policies
 from tests.worlds import POLICIES
 
@@ -79,12 +79,12 @@ class Installation:
 
 
 @pytest.fixture
-def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Installation:
+def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Installation]:
     """An installation that has adopted nothing yet, and examines nothing unless a test says so."""
-    configure_logs("warning")
     made = Installation(tmp_path, capsys)
     made.configure(examine=False)
-    return made
+    with diagnostics():
+        yield made
 
 
 def test_a_git_revision_is_adopted_checked_and_tested(place: Installation) -> None:

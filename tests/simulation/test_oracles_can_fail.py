@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Story, Callable[[History], None], dict[str, Any]]] = {
     ),
     "I-2": (stale_feed, check_i02_roster, {"reconciler.cycle.roster_holds": lambda *_: ()}),
     "I-5": (one_leaves, check_i05_journal_first, {"reconciler.principal_walk.PrincipalWalk._intend": lambda *_: None}),
-    "I-14": (new_policy, check_i14_modes, {"reconciler.cycle.novelties": lambda *_: ()}),
+    "I-14": (new_policy, check_i14_modes, {"reconciler.cycle.novelties": lambda *_, **__: ()}),
 }
 """By invariant: what happens, which check must notice, and what is taken out of the program."""
 

@@ -11,19 +11,16 @@ import pytest
 import structlog
 
 from reconciler.logs import REDACTED, configure_logs, redact, scrub
+from tests.diagnostics import logging_as_it_was
 
 CANARY = "canary-1f3d"
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Give the tests that follow their own logging back: what is set up here writes to a stream that ends."""
-    before = logging.getLogger().handlers[:]
-    level = logging.getLogger().level
-    yield
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = before
-    logging.getLogger().setLevel(level)
+    """Set up nothing beyond a test."""
+    with logging_as_it_was():
+        yield
 
 
 def test_a_secret_appears_neither_by_its_key_nor_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
