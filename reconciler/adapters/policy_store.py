@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from inventory.regular_files import read_regular
 from reconciler.adapters.durable_file import make_folder, remove_file, replace_file
 from reconciler.adapters.policy_sources import data_files, module_files, policy_text
+from reconciler.adapters.waiver_files import waiver_files
 from reconciler.core.canonical import digest_of
 from reconciler.core.errors import PolicyError
 
@@ -102,12 +103,6 @@ def tree_files(root: Path) -> Files:
 def tree_digest(files: Files) -> str:
     """Return the digest of everything that is kept of a tree, tests and waivers too."""
     return digest_of([list(one) for one in files])
-
-
-def waiver_files(root: Path) -> list[Path]:
-    """Return the files of waivers, sorted."""
-    folder = root / "waivers"
-    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
 
 
 class PolicyStore:

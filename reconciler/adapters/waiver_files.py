@@ -61,7 +61,7 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
     """
     found: dict[str, WaiverFile] = {}
     refused: list[PolicyFileError] = []
-    files = _files(path / "waivers")
+    files = waiver_files(path)
     for file in files:
         for one in _of_file(path, file, now, max_days):
             if isinstance(one, PolicyFileError):
@@ -77,7 +77,9 @@ def read_waivers(path: Path, now: datetime, max_days: int = MAX_WAIVER_DAYS) -> 
     )
 
 
-def _files(folder: Path) -> list[Path]:
+def waiver_files(root: Path) -> list[Path]:
+    """Return the files of waivers of a policy folder, sorted. Raises `PolicyError` where nobody can know them all."""
+    folder = root / "waivers"
     try:
         return sorted(file for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
     except FileNotFoundError:

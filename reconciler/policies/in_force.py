@@ -29,8 +29,8 @@ from reconciler.adapters.policy_store import (
     shortened,
     tree_digest,
     tree_files,
-    waiver_files,
 )
+from reconciler.adapters.waiver_files import waiver_files
 from reconciler.core.canonical import rfc3339
 from reconciler.core.errors import PolicyError, SettingsError
 from reconciler.core.model import PolicySet
@@ -120,9 +120,10 @@ class PoliciesInForce:
         with self._lock:
             digest, live = self._waivers_from
             if live:
+                found = self._live.waivers(now)  # first: unread, it takes nothing from the copy
                 if digest:
                     self._mirror(digest)
-                return self._live.waivers(now)
+                return found
             kept = self._kept_folder(digest).waivers(now)
             standing = self._store.standing().in_force
             if standing is not None and standing.pinned:

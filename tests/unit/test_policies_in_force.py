@@ -255,6 +255,24 @@ def test_waivers_follow_the_folder_and_outlive_it(place: Place) -> None:
     assert [one.waiver_id for one in after.waivers(NOW).whole] == ["ledger"]
 
 
+def test_waivers_out_of_sight_take_nothing_from_the_copy(place: Place) -> None:
+    """Where the waivers cannot be listed they were not withdrawn: the copy keeps what it has."""
+    folder = place.folder / "waivers"
+    (folder / "ledger.yaml").write_text(WAIVERS.format(name="ledger"))
+    running = place.open()
+    running.policies()
+    assert len(running.waivers(NOW).whole) == 1
+    folder.rename(place.folder / "elsewhere")
+    folder.write_text("no folder")
+    running.policies()
+    with pytest.raises(PolicyError, match="the folder cannot be read"):
+        running.waivers(NOW)
+    shutil.rmtree(place.folder)
+    after = place.open()
+    after.policies()
+    assert [one.waiver_id for one in after.waivers(NOW).whole] == ["ledger"]
+
+
 def test_a_withdrawn_waiver_is_withdrawn_from_the_copy(place: Place) -> None:
     """What the folder takes back does not come back with the copy."""
     file = place.folder / "waivers" / "ledger.yaml"
