@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from typing import TypeVar
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
 from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, parse_name
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.named_evidence import NamedEvidence
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -27,6 +28,7 @@ STORE = "evidence"
 """Name of the store's folder in a state folder."""
 PUBLIC_KEY = "keys/attestation.pub"
 """Where a pack, and a state folder, hold the public key."""
+_Root = TypeVar("_Root", bound=Entry)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -46,8 +48,8 @@ class Attestation:
 
     sequence: int
     cycle_id: str
-    statement: Path
-    bundle: Path
+    statement: Entry
+    bundle: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Report:
     """The log of all records at the end of the chain; None where no statement could be read."""
 
 
-def attestation_root(folder: Path) -> Path:
+def attestation_root(folder: _Root) -> _Root:
     """Return the folder that holds `attestations/`, given it, the state folder, or that folder itself.
 
     Raises `EvidenceError` when it is none of them.
@@ -101,18 +103,18 @@ def attestation_root(folder: Path) -> Path:
     raise EvidenceError(msg, advice="name the state folder or an unpacked evidence pack")
 
 
-def public_key_of(root: Path) -> Path:
+def public_key_of(root: _Root) -> _Root:
     """Return where the public key lies that came with the attestations: in a pack, or beside the store."""
     beside = root.parent / PUBLIC_KEY
     return beside if root.name == STORE and beside.is_file() else root / PUBLIC_KEY
 
 
-def attestations_in(root: Path) -> tuple[tuple[Attestation, ...], tuple[Problem, ...]]:
+def attestations_in(root: Entry) -> tuple[tuple[Attestation, ...], tuple[Problem, ...]]:
     """Return the attestations of a folder in order, and a problem for each file that does not belong there."""
     found: dict[tuple[int, str], Attestation] = {}
     problems: list[Problem] = []
     folder = root / ATTESTATIONS
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda one: one.name):
         name = parse_name(path.name)
         if name is None or not path.is_file():
             uuid = _UUID.search(path.name)
@@ -254,7 +256,7 @@ class _Expected:
 
 
 def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
-    root: Path,
+    root: Entry,
     trusted: Trusted,
     *,
     expected_head: Head | None = None,
@@ -280,14 +282,14 @@ def verify(  # noqa: PLR0913 - what an auditor knows, each by its name
         raise EvidenceError(msg, advice="check the rights of the folder and its files") from error
 
 
-def _is_store(root: Path) -> bool:
+def _is_store(root: Entry) -> bool:
     """Say whether this is the store of a state folder, where everything is, and no pack that somebody unpacked."""
-    return root.name == STORE and not (root / "manifest.json").exists()
+    return root.name == STORE and not (root / "manifest.json").is_file()
 
 
 def _verify(
     listed: tuple[tuple[Attestation, ...], tuple[Problem, ...]],
-    root: Path,
+    root: Entry,
     trusted: Trusted,
     expected: _Expected,
     each: Callable[[Checked], None],
@@ -337,7 +339,7 @@ def _verify(
     )
 
 
-def _later(root: Path, verified: Sequence[Attestation]) -> frozenset[tuple[int, str]]:
+def _later(root: Entry, verified: Sequence[Attestation]) -> frozenset[tuple[int, str]]:
     """Return the cycles after these that were attested while these were verified."""
     last = max((one.sequence for one in verified), default=0)
     return frozenset((one.sequence, one.cycle_id) for one in attestations_in(root)[0] if one.sequence > last)

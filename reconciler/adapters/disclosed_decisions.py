@@ -8,7 +8,6 @@ and an unpacked pack alike. What does not have the digest that something signed 
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestations import Problem
 from reconciler.adapters.disclosures import DECISION_LOG, CycleLeaves, Lines, committed, read_shown
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import attestation_stem, evidence_path
 from reconciler.core.canonical import Json
 from reconciler.core.document import nanoseconds
@@ -166,7 +166,7 @@ class Evaluation:
 class DisclosedDecisions:
     """Reads what is disclosed under a root; gathers what cannot be believed."""
 
-    root: Path
+    root: Entry
     problems: list[Problem] = field(default_factory=list)
 
     def evaluations(self, document: StatementDocument) -> tuple[Evaluation, ...]:

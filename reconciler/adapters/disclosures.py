@@ -13,12 +13,12 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.adapters.attestation_document import StatementDocument, Tree
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import disclosures_path, evidence_path
 from reconciler.core import merkle
 from reconciler.core.canonical import dumps, sha256_hex
@@ -198,7 +198,7 @@ class CycleLeaves:
     lines: Lines
 
     @classmethod
-    def open(cls, root: Path, document: StatementDocument) -> Self:
+    def open(cls, root: Entry, document: StatementDocument) -> Self:
         """Read the logs and lines of a cycle; what was destroyed is left out.
 
         Raises `EvidenceError` when a log is not the one that the statement names, or cannot be read.
@@ -346,7 +346,7 @@ def _type_of(line: bytes) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _read(path: Path, what: str) -> bytes | None:
+def _read(path: Entry, what: str) -> bytes | None:
     """Return the content of a file, or None when there is none: it was destroyed, or never made."""
     try:
         return path.read_bytes()

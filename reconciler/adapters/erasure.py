@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.disclosures import LOGS, tree_of
 from reconciler.adapters.durable_file import append_to_file, remove_files
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import PSEUDONYM_KEYS, attestation_stem, disclosures_path, evidence_path
 from reconciler.adapters.os_account import Account
 from reconciler.core.canonical import dumps, rfc3339
@@ -26,6 +27,7 @@ ERASURES: Final = "erasures.jsonl"
 """What was erased, in the evidence folder."""
 KEY: Final = "pseudonym-key"
 DISCLOSURES: Final = "disclosures"
+_Root = TypeVar("_Root", bound=Entry)
 
 
 class _Record(BaseModel):
@@ -49,17 +51,22 @@ class Erasable:
 def erasable(root: Path, document: StatementDocument, *, leaves: bool) -> Erasable:
     """Return what of a cycle can be destroyed and is still there; with `leaves`, the texts of its leaves too."""
     told = document.predicate
+    parts = tuple(part for part in _parts(root, document, leaves=leaves) if part[1].is_file())
+    return Erasable(sequence=told.sequence, cycle_id=told.cycle_id, parts=parts)
+
+
+def _parts(root: _Root, document: StatementDocument, *, leaves: bool) -> list[tuple[str, _Root]]:
+    """Return what of a cycle can be destroyed, and where it lies as long as it is there."""
+    told = document.predicate
     named = {subject.name: subject.digest.sha256 for subject in document.subject}
     stem = attestation_stem(told.sequence, told.cycle_id)
     parts = [
-        (KEY, root / PSEUDONYM_KEYS / f"{stem}.key"),
+        (KEY, root / f"{PSEUDONYM_KEYS}/{stem}.key"),
         (DISCLOSURES, disclosures_path(root, told.sequence, told.cycle_id)),
     ]
     if leaves:  # an empty log is one file for all cycles, and says nothing of anybody
         parts += [(log, evidence_path(root, named[log])) for log in LOGS if tree_of(document, log).leaf_count]
-    return Erasable(
-        sequence=told.sequence, cycle_id=told.cycle_id, parts=tuple(part for part in parts if part[1].is_file())
-    )
+    return parts
 
 
 def erase(root: Path, chosen: Sequence[Erasable], by: Account, at: datetime) -> None:
@@ -97,7 +104,7 @@ class Erasures:
     """Lines that say nothing: a crash tore them, or somebody wrote them."""
 
 
-def recorded_erasures(root: Path) -> Erasures:
+def recorded_erasures(root: Entry) -> Erasures:
     """Read what is recorded as erased; nothing signs it. Raises `EvidenceError` when the file cannot be read."""
     try:
         content = (root / ERASURES).read_bytes()
@@ -122,7 +129,7 @@ def recorded_erasures(root: Path) -> Erasures:
 class ErasedCount:
     """Counts, cycle by cycle, what is on record as erased and is not here any more."""
 
-    root: Path
+    root: Entry
     erasures: Erasures
     cycles: int = 0
     keys: int = 0
@@ -136,7 +143,7 @@ class ErasedCount:
         destroyed = self.erasures.by_cycle.get(document.predicate.cycle_id)
         if destroyed is None:
             return
-        here = {name for name, _ in erasable(self.root, document, leaves=True).parts}
+        here = {name for name, place in _parts(self.root, document, leaves=True) if place.is_file()}
         gone = destroyed - here
         self.cycles += bool(gone)
         self.keys += KEY in gone

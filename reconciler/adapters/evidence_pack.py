@@ -7,8 +7,6 @@ keyless chain nothing goes along that a verifier trusts: root, identity and issu
 """
 
 import csv
-import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +19,9 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from reconciler.adapters.attestation_document import parsed_statement
 from reconciler.adapters.attestations import PUBLIC_KEY, Attestation, Report, attestations_in
 from reconciler.adapters.disclosures import DECISION_LOG, LEAVER_LOG, CycleLeaves, sample
+from reconciler.adapters.evidence_files import Entry, file_digest, files_in
 from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS, evidence_path
-from reconciler.adapters.log_files import checkpoint_path
+from reconciler.adapters.log_files import CHECKPOINTS, checkpoint_path
 from reconciler.adapters.pack_claims import read_claim
 from reconciler.adapters.pack_log import write_log
 from reconciler.adapters.pack_order import MANIFEST, PACK_FORMAT, Cycle, Extent, Manifest, PackOrder, Profile
@@ -38,7 +37,7 @@ ALWAYS = ("cycle-log", LEAVER_LOG, POLICY_BUNDLE)
 _CHUNK = 1 << 20
 
 
-def write_pack(root: Path, trusted: Trusted, report: Report, order: PackOrder, out: Path) -> Manifest:
+def write_pack(root: Entry, trusted: Trusted, report: Report, order: PackOrder, out: Path) -> Manifest:
     """Write the pack of a verified folder and return its manifest.
 
     Raises `EvidenceError` when the folder is not verified, `out` is already there, or no cycle is in the period.
@@ -46,7 +45,7 @@ def write_pack(root: Path, trusted: Trusted, report: Report, order: PackOrder, o
     if not report.verified:
         msg = "the attestations do not verify; nothing was exported"
         raise EvidenceError(msg, advice="run `attestations verify` and look into each problem first")
-    if (root / MANIFEST).exists():
+    if (root / MANIFEST).is_file():
         msg = f"{root} is a pack itself"
         raise EvidenceError(msg, advice="export from the state folder")
     if out.exists():
@@ -81,7 +80,7 @@ def pack_cycles(attestations: Iterable[Attestation], trusted: Trusted) -> Iterat
 class _Layout:
     """Lays a pack out in a folder."""
 
-    root: Path
+    root: Entry
     folder: Path
     trusted: Trusted
 
@@ -110,28 +109,28 @@ class _Layout:
     def _cycles(self, chosen: Sequence[Attestation]) -> Iterator[PackCycle]:
         return pack_cycles(chosen, self.trusted)
 
-    def _copy(self, source: Path, name: str) -> bool:
+    def _copy(self, source: Entry, name: str) -> bool:
         if not source.is_file():
             return False
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            shutil.copyfile(source, target)
+            with source.open("rb") as content, target.open("wb") as copy:
+                shutil.copyfileobj(content, copy, _CHUNK)
         return True
 
     def _copy_cycle(self, cycle: PackCycle) -> None:
         for path in (cycle.attestation.bundle, cycle.attestation.statement):
             self._copy(path, f"{ATTESTATIONS}/{path.name}")
         checkpoint = checkpoint_path(self.root, cycle.stem)
-        self._copy(checkpoint, f"{checkpoint.parent.name}/{checkpoint.name}")
+        self._copy(checkpoint, f"{CHECKPOINTS}/{checkpoint.name}")
         for name in ALWAYS:
             self._copy_evidence(cycle, name)
 
     def _copy_evidence(self, cycle: PackCycle, name: str) -> None:
         digest = cycle.evidence(name)
         if digest is not None:
-            path = evidence_path(self.root, digest)
-            self._copy(path, str(path.relative_to(self.root)))
+            self._copy(evidence_path(self.root, digest), f"sha256/{digest[:2]}/{digest}")
 
     def _disclose(self, chosen: Sequence[Attestation], order: PackOrder, seed: str) -> None:
         extent = order.disclosing.extent
@@ -208,7 +207,7 @@ def _cycle(cycle: PackCycle) -> Cycle:
     return Cycle(sequence=cycle.claim.sequence, cycle_id=cycle.claim.cycle_id, digest=cycle.digest)
 
 
-def _chosen(root: Path, order: PackOrder) -> tuple[Attestation, ...]:
+def _chosen(root: Entry, order: PackOrder) -> tuple[Attestation, ...]:
     """Return the cycles of a period and all between them: a pack has no holes of its own making."""
     attestations, _ = attestations_in(root)
     inside = [at for at, one in enumerate(attestations) if _is_inside(one, order)]
@@ -231,33 +230,9 @@ def make_tables(pack: Path, out: Path, cycles: Iterable[PackCycle]) -> None:
         tables.finish()
 
 
-def files_in(folder: Path) -> Iterator[str]:
-    """Yield the names of all files in a folder, sorted, with `/` between their parts; none of a folder not there."""
-    yield from sorted(_names_in(str(folder), ""), key=lambda name: name.split("/"))
-
-
-def _names_in(folder: str, before: str) -> Iterator[str]:
-    try:
-        entries = os.scandir(folder)  # without a path for every name, which would be most of the work
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _names_in(entry.path, f"{before}{entry.name}/")
-            elif entry.is_file():
-                yield before + entry.name
-
-
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) of every file of a pack but its manifest."""
     return {name: file_digest(folder / name) for name in files_in(folder) if name != MANIFEST}
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _zip(folder: Path, out: Path) -> None:

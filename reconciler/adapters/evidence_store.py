@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from reconciler.adapters.attestation_document import read_statement
 from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFIX, AttestationNames, sequence_of
 from reconciler.adapters.durable_file import create_file, make_folder, remove_file
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.spool_file import SpoolFile
 from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import KEY_BYTES
@@ -35,6 +36,7 @@ from reconciler.ports import CycleEntry
 ATTESTATIONS = "attestations"
 PSEUDONYM_KEYS = "pseudonym-keys"
 DISCLOSURES = "disclosures"
+_Root = TypeVar("_Root", bound=Entry)
 
 _DIGEST = re.compile(r"sha256:(?P<hex>[0-9a-f]{64})\Z")
 _CYCLE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
@@ -51,14 +53,14 @@ def attestation_stem(sequence: int, cycle_id: str) -> str:
     return f"{sequence:06d}-{cycle_id}"
 
 
-def evidence_path(root: Path, hex_digest: str) -> Path:
+def evidence_path(root: _Root, hex_digest: str) -> _Root:
     """Return where bytes of this digest lie under a root."""
-    return root.joinpath(f"sha256/{hex_digest[:2]}/{hex_digest}")  # one step: asked thousands of times at each start
+    return root / f"sha256/{hex_digest[:2]}/{hex_digest}"  # one step: asked thousands of times at each start
 
 
-def disclosures_path(root: Path, sequence: int, cycle_id: str) -> Path:
+def disclosures_path(root: _Root, sequence: int, cycle_id: str) -> _Root:
     """Return where the lines lie that open a cycle's leaves, under a root."""
-    return root / DISCLOSURES / (attestation_stem(sequence, cycle_id) + ".jsonl")
+    return root / f"{DISCLOSURES}/{attestation_stem(sequence, cycle_id)}.jsonl"
 
 
 class FileEvidenceStore:

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
+from reconciler.adapters.evidence_files import Entry
 from reconciler.core.merkle import HASH_BYTES
 
 LOG = "log"
@@ -14,9 +14,10 @@ LEAF_HASHES = "log/leaf-hashes"
 VERIFIER_KEY = "log/vkey"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_SUFFIX = ".txt"
+_Root = TypeVar("_Root", bound=Entry)
 
 
-def checkpoint_path(root: Path, stem: str) -> Path:
+def checkpoint_path(root: _Root, stem: str) -> _Root:
     """Return where the checkpoint after a cycle lies."""
     return root / f"{CHECKPOINTS}/{stem}{CHECKPOINT_SUFFIX}"
 
@@ -32,13 +33,13 @@ class HashFile:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
+    def open(cls, path: Entry) -> Iterator[Self]:
         """Open the file for reading; one that is not there yet is empty."""
-        if not path.exists():
+        if not path.is_file():
             yield cls(BytesIO(), 0)
             return
         with path.open("rb") as content:
-            yield cls(content, os.fstat(content.fileno()).st_size)
+            yield cls(content, content.seek(0, os.SEEK_END))
 
     def look_again(self) -> None:
         """Take in what was added to the file since it was opened."""

@@ -1,12 +1,11 @@
 """The evidence files that statements name by digest, held against digest and Merkle root where they are still here."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from reconciler.adapters.attestation_document import Predicate, StatementDocument, Subject
 from reconciler.adapters.disclosures import CycleLeaves
+from reconciler.adapters.evidence_files import Entry, file_digest
 from reconciler.adapters.evidence_store import disclosures_path, evidence_path
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import EvidenceError
@@ -18,7 +17,7 @@ from reconciler.core.running_log import LOGGED
 class NamedEvidence:
     """Checks the evidence files that statements name, each file once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Entry) -> None:
         self._root = root
         self._good: dict[str, bool] = {}
         self._hashes: dict[str, tuple[bytes, ...]] = {}
@@ -69,14 +68,13 @@ class NamedEvidence:
         for number in strays:
             yield "disclosure_changed", f"line {number} of {path.name} has a digest that no leaf commits to"
 
-    def _is_good(self, subject: Subject, path: Path, content: bytes | None) -> bool:
+    def _is_good(self, subject: Subject, path: Entry, content: bytes | None) -> bool:
         """Say whether a file has its digest; `content` is what is in memory of it anyway."""
         digest = subject.digest.sha256
         if content is not None:
             self._good[digest] = sha256_hex(content) == digest
         elif digest not in self._good:
-            with path.open("rb") as source:
-                self._good[digest] = hashlib.file_digest(source, "sha256").hexdigest() == digest
+            self._good[digest] = file_digest(path) == digest
         return self._good[digest]
 
     def _records(self, name: str, content: bytes, told: Predicate) -> Iterator[tuple[str, str]]:

@@ -15,13 +15,14 @@ from typing import Final, Self
 
 from reconciler.adapters.attestations import Attestation, Problem
 from reconciler.adapters.disclosures import ACTION_LOG, DECISION_LOG, LEAVER_LOG, Shown, draw_rank, read_shown
-from reconciler.adapters.evidence_pack import ALWAYS, file_digest, files_in
+from reconciler.adapters.evidence_files import Entry, file_digest, files_in, read_here
+from reconciler.adapters.evidence_pack import ALWAYS
 from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_files import HashFile
 from reconciler.adapters.pack_layout import TABLES, Belongings
 from reconciler.adapters.pack_log import HASHES, PackLog
 from reconciler.adapters.pack_order import MANIFEST, Disclosing, Extent, Manifest
-from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables, read_here
+from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables
 from reconciler.core.errors import EvidenceError
 
 _CODES: Final = {POPULATION: "population", MATRIX: "matrix"}
@@ -37,7 +38,7 @@ class PackFindings:
     """What is not shown: erased before the export, or taken out; nobody can tell which from the pack."""
 
 
-def check_manifest(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+def check_manifest(folder: Entry, manifest: Manifest) -> Iterator[Problem]:
     """Yield a problem for each file that the manifest tells otherwise, or does not tell."""
     there = set(files_in(folder)) - {MANIFEST}
     for name in sorted(manifest.files.keys() - there):
@@ -63,7 +64,7 @@ def check_ends(manifest: Manifest, attestations: Sequence[Attestation], last_dig
 class PackCheck:
     """Follows the cycles of a pack while they are verified, and says at the end what their records do not bear out."""
 
-    def __init__(self, folder: Path, manifest: Manifest, made: Path, tables: Tables, source: HashFile) -> None:
+    def __init__(self, folder: Entry, manifest: Manifest, made: Path, tables: Tables, source: HashFile) -> None:
         self._folder = folder
         self._made = made
         self._tables = tables
@@ -79,7 +80,7 @@ class PackCheck:
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, manifest: Manifest) -> Iterator[Self]:
+    def opened(cls, folder: Entry, manifest: Manifest) -> Iterator[Self]:
         """Hold open what is read of a pack, and the folder in which its tables are made anew."""
         with (
             tempfile.TemporaryDirectory(prefix="tables-") as made,

@@ -1,22 +1,22 @@
-"""Opening an evidence pack: a folder as it is, a zip file laid out in a temporary one for as long as it is read.
+"""Opening an evidence pack: a folder as it is, a zip file without laying it out anywhere.
 
 A pack comes from outside, so nothing in it is believed. Ours are stored without compression and hold regular files
-under plain names; anything else is refused before a byte is written: no pack writes elsewhere or grows on unpacking.
+under plain names; anything else is refused before a byte of it is read: no pack leads elsewhere or grows on reading.
 """
 
 import os
 import re
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from reconciler.adapters.evidence_files import Entry, Listed
 from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.log_files import CHECKPOINTS
+from reconciler.adapters.zip_files import ZipMembers
 from reconciler.core.errors import EvidenceError
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -33,46 +33,38 @@ _ADVICE = "it was not made by `attestations export`, or was changed; unpack it y
 class Opened:
     """A pack that can be read."""
 
-    folder: Path
+    folder: Entry
     damaged: tuple[str, ...] = ()
-    """Files whose bytes are not those that the zip file's own checksum tells; they are left out of the folder."""
+    """Files whose bytes are not those that the zip file's own checksum tells; they are not in the folder."""
 
 
 @contextmanager
 def opened(pack: Path) -> Iterator[Opened]:
-    """Give a folder with the pack's files; that of a zip file is removed at the end. Raises `EvidenceError`."""
+    """Give a folder with the pack's files. Raises `EvidenceError`, also when a zip file changes while it is read."""
     if pack.is_dir():
         yield Opened(folder=pack)
         return
-    with tempfile.TemporaryDirectory(prefix="pack-") as folder:
+    with ExitStack() as stack:
         try:
-            damaged = _unpack(pack, Path(folder))
+            members = stack.enter_context(ZipMembers.opened(pack))
+            before = members.mark
+            found = Opened(folder=members.root, damaged=_listed(pack, members))
         except BadZipFile as error:
             raise EvidenceError(f"{pack} is no readable zip file: {error}", advice=_ADVICE) from error
         except OSError as error:
             msg = f"the pack {pack} cannot be read: {error.strerror or error}"
-            raise EvidenceError(msg, advice="check the path, and that the temporary folder has space") from error
-        yield Opened(folder=Path(folder), damaged=damaged)
+            raise EvidenceError(msg, advice="check the path and the rights of the file") from error
+        yield found
+        if members.mark != before:
+            raise EvidenceError(f"{pack} was changed while it was read", advice="run the command again")
 
 
-def _unpack(pack: Path, folder: Path) -> tuple[str, ...]:
-    damaged: list[str] = []
-    made: set[Path] = set()
-    with ZipFile(pack) as archive:
+def _listed(pack: Path, members: ZipMembers) -> tuple[str, ...]:
+    """Take in every member and return the names of the damaged ones."""
+    with members.stream() as content, ZipFile(content) as archive:
         entries = archive.infolist()
-        _refuse_strange(pack, entries)
-        for entry in entries:
-            target = folder / entry.filename
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
-            try:
-                with archive.open(entry) as source, target.open("xb") as copy:
-                    shutil.copyfileobj(source, copy)
-            except BadZipFile:
-                target.unlink(missing_ok=True)
-                damaged.append(entry.filename)
-    return tuple(damaged)
+    _refuse_strange(pack, entries)
+    return tuple(entry.filename for entry in entries if not members.add(entry))
 
 
 def _refuse_strange(pack: Path, entries: list[ZipInfo]) -> None:
@@ -83,16 +75,28 @@ def _refuse_strange(pack: Path, entries: list[ZipInfo]) -> None:
         raise EvidenceError(f"{pack} tells of more bytes than it has", advice=_ADVICE)
     for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        plain = kind in {0, stat.S_IFREG} and entry.compress_type == ZIP_STORED and not entry.flag_bits & 1
+        stored = entry.compress_type == ZIP_STORED and entry.compress_size == entry.file_size
+        plain = kind in {0, stat.S_IFREG} and stored and not entry.flag_bits & 1
         if not plain or len(entry.filename) > _LONGEST or not _NAME.match(entry.filename):
             raise EvidenceError(f"{pack} holds {entry.filename[:_LONGEST]!r}, which no pack does", advice=_ADVICE)
+    folders = {name[:at] for name in names for at, one in enumerate(name) if one == "/"}
+    for name in sorted(folders.intersection(names)):
+        raise EvidenceError(f"{pack} holds {name!r} as a file and as a folder", advice=_ADVICE)
 
 
-def refuse_irregular(root: Path) -> None:
+def refuse_irregular(root: Entry) -> None:
     """See that there are plain files and folders alone, and no attestation of a size that none has.
 
     A link leads out of what was handed over, a pipe or a device never ends. Raises `EvidenceError` that names the file.
     """
+    if isinstance(root, Path):
+        _refuse_in_folder(root)
+    elif isinstance(root, Listed):
+        for name in root.names():
+            _refuse_large(root, name, (root / name).size())
+
+
+def _refuse_in_folder(root: Path) -> None:
     folders = [root]
     try:
         while folders:
@@ -115,6 +119,9 @@ def _see(root: Path, one: os.DirEntry[str]) -> None:
     name = Path(one.path).relative_to(root)
     if not stat.S_ISREG(facts.st_mode):
         raise EvidenceError(f"{root} holds {name.as_posix()!r}, which is no plain file", advice=_ADVICE)
-    if name.parts[0] in _SMALL and facts.st_size > _SMALL_BYTES:
-        msg = f"{root} holds {name.as_posix()!r} of {facts.st_size} bytes, which no attestation has"
-        raise EvidenceError(msg, advice=_ADVICE)
+    _refuse_large(root, name.as_posix(), facts.st_size)
+
+
+def _refuse_large(root: Entry, name: str, size: int) -> None:
+    if name.partition("/")[0] in _SMALL and size > _SMALL_BYTES:
+        raise EvidenceError(f"{root} holds {name!r} of {size} bytes, which no attestation has", advice=_ADVICE)

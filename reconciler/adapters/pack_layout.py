@@ -6,11 +6,10 @@ are those whose names alone say whether they belong.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from reconciler.adapters.attestations import PUBLIC_KEY, Problem
-from reconciler.adapters.evidence_pack import files_in
+from reconciler.adapters.evidence_files import Entry, files_in
 from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS
 from reconciler.adapters.log_files import CHECKPOINTS
 from reconciler.adapters.pack_log import FRONTIER, HASHES
@@ -27,9 +26,9 @@ _MARKS: Final = (POPULATION, MATRIX, "README.md", "controls.csv", HASHES, DECISI
 """Nothing but a pack has these beside its attestations."""
 
 
-def without_manifest(root: Path) -> Iterator[Problem]:
+def without_manifest(root: Entry) -> Iterator[Problem]:
     """Yield a problem for what is a pack but for its manifest: nothing beside its attestations could be checked."""
-    marks = [name for name in _MARKS if (root / name).exists()]
+    marks = [name for name in _MARKS if (root / name).is_file() or (root / name).is_dir()]
     if marks:
         text = f"{MANIFEST} is missing, though {', '.join(marks)} are here: nothing but the attestations was checked"
         yield Problem(cycle_id="", code="pack_missing", message=text)
@@ -43,7 +42,7 @@ class Belongings:
     digests: set[str] = field(default_factory=set)
     """Of evidence that their statements name, in hex."""
 
-    def problems(self, folder: Path) -> Iterator[Problem]:
+    def problems(self, folder: Entry) -> Iterator[Problem]:
         """Yield a problem for each file that belongs to no cycle, and for each that every pack has and this has not."""
         there = set(files_in(folder))
         for name in sorted({*EXPLAINING, HASHES, FRONTIER} - there):

@@ -13,6 +13,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler.adapters.attestation_document import StatementDocument
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.log_files import LEAF_HASHES, HashFile
 from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError
@@ -31,7 +32,7 @@ class _Peaks(BaseModel):
     peaks: list[str]
 
 
-def write_log(root: Path, folder: Path, before: LogHead, after: LogHead) -> None:
+def write_log(root: Entry, folder: Path, before: LogHead, after: LogHead) -> None:
     """Write the hashes between two states of the log, and the tree before them.
 
     Raises `EvidenceError` when the log does not have the root that the first statement tells.
@@ -58,14 +59,14 @@ def write_log(root: Path, folder: Path, before: LogHead, after: LogHead) -> None
 class PackLog:
     """Follows the log through the cycles of a pack."""
 
-    folder: Path
+    folder: Entry
     source: HashFile
     base: int
     frontier: Frontier
     last: LogHead | None = None
 
     @classmethod
-    def begin(cls, folder: Path, source: HashFile) -> Self:
+    def begin(cls, folder: Entry, source: HashFile) -> Self:
         """Read the tree that the pack's log continues. Raises `EvidenceError` when it is not usable."""
         try:
             read = _Peaks.model_validate(json.loads((folder / FRONTIER).read_bytes()))

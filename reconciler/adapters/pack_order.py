@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from reconciler.adapters.evidence_files import Entry
 from reconciler.core.errors import EvidenceError
 
 MANIFEST: Final = "manifest.json"
@@ -125,7 +125,7 @@ class Manifest(_Model):
     """SHA-256 (hex) of every file but this one."""
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Entry) -> Manifest | None:
     """Read the manifest of a pack; None in a folder that has none. Raises `EvidenceError` for an unusable one."""
     path = folder / MANIFEST
     advice = "ask for the pack anew"

@@ -17,11 +17,11 @@ from typing import Any, Final, Self, TextIO
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestations import Attestation, Checked
 from reconciler.adapters.disclosures import DECISION_LOG, LEAVER_LOG, read_shown
+from reconciler.adapters.evidence_files import Entry, read_here
 from reconciler.adapters.evidence_store import attestation_stem, evidence_path
 from reconciler.adapters.pack_claims import Claim, read_claim
 from reconciler.adapters.pack_period import Period
 from reconciler.core.canonical import Json, dumps, sha256_hex
-from reconciler.core.errors import EvidenceError
 from reconciler.core.leaves import leaves_of
 
 POPULATION: Final = "population.csv"
@@ -86,7 +86,7 @@ def cell(value: object) -> str:
 class Tables:
     """Writes the tables of a pack into a folder while its cycles go by."""
 
-    def __init__(self, pack: Path, out: Path) -> None:
+    def __init__(self, pack: Entry, out: Path) -> None:
         """Read what cycles name from `pack`, write into `out`. Use as a context."""
         self._pack = pack
         self._out = out
@@ -246,15 +246,3 @@ class Tables:
 def _found(decisions: Counter[str] | None, unread: bool) -> str:  # noqa: FBT001 - one of two facts of a cell
     told = "; ".join(f"{decision} {count}" for decision, count in sorted((decisions or {}).items())) or "none"
     return f"{told} (not read to its end)" if unread else told
-
-
-def read_here(path: Path) -> bytes | None:
-    """Return the content of a file; None where there is none. Raises `EvidenceError` when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise EvidenceError(
-            f"{path} cannot be read: {error.strerror}", advice="check the rights of the folder"
-        ) from error

@@ -14,6 +14,7 @@ from typing import Final, Self
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestations import Problem
 from reconciler.adapters.disclosed_decisions import Decision, DisclosedDecisions, Evaluation, PolicyBundle
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.opa_eval import OpaEval, opa_eval
 from reconciler.core.canonical import Json
 from reconciler.core.decision import Expectation, check_decision
@@ -70,7 +71,7 @@ class _Policies:
 class Replay:
     """Replays cycles one after another. Hold it as a context: the policies are laid out on disk meanwhile."""
 
-    def __init__(self, root: Path, executable: Path) -> None:
+    def __init__(self, root: Entry, executable: Path) -> None:
         self._source = DisclosedDecisions(root)
         self._executable = executable
         self._stack = ExitStack()

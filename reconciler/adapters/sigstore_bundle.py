@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from reconciler.adapters.evidence_files import Entry
 from reconciler.core.canonical import Json, dumps
 from reconciler.core.errors import EvidenceError
 from reconciler.core.statement import PAYLOAD_TYPE
@@ -76,7 +76,7 @@ class VerifyingKey:
         return cls(der=key.public_bytes(serialization.Encoding.DER, form))
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Entry) -> Self:
         """Read a PEM public key from a file. Raises `EvidenceError` as `from_pem`, and when there is no such file."""
         try:
             return cls.from_pem(path.read_bytes())

@@ -7,11 +7,11 @@ them only that each statement begins where the one before ended. The report says
 from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestation_names import STATEMENT_SUFFIX, parse_name
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import attestation_stem
 from reconciler.adapters.log_files import CHECKPOINT_SUFFIX, CHECKPOINTS, LEAF_HASHES, HashFile, checkpoint_path
 from reconciler.core.checkpoint import Checkpoint, VerifierKey, read_checkpoint
@@ -36,7 +36,7 @@ class LogState:
 class VerifiedLog:
     """Follows the log through attestations in their order."""
 
-    def __init__(self, root: Path, source: HashFile | None, expected: bytes | None, *, demanded: bool) -> None:
+    def __init__(self, root: Entry, source: HashFile | None, expected: bytes | None, *, demanded: bool) -> None:
         self._root = root
         self._demanded = demanded
         self._source = source
@@ -50,7 +50,7 @@ class VerifiedLog:
 
     @classmethod
     @contextmanager
-    def opened(cls, root: Path, expected: bytes | None, *, demanded: bool) -> Iterator[Self]:
+    def opened(cls, root: Entry, expected: bytes | None, *, demanded: bool) -> Iterator[Self]:
         """Open the log under a root, if its hashes are here, which they must be where they are `demanded`.
 
         `expected` is a checkpoint that an auditor kept.
@@ -151,9 +151,9 @@ class VerifiedLog:
 
     def _strays(self, known: Container[tuple[int, str]], later: Container[tuple[int, str]]) -> Iterator[Found]:
         folder = self._root / CHECKPOINTS
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            name = parse_name(path.stem + STATEMENT_SUFFIX)
-            if name is None or path.suffix != CHECKPOINT_SUFFIX or not path.is_file():
+        for path in sorted(folder.iterdir(), key=lambda one: one.name) if folder.is_dir() else ():
+            name = parse_name(path.name.removesuffix(CHECKPOINT_SUFFIX) + STATEMENT_SUFFIX)
+            if name is None or not path.name.endswith(CHECKPOINT_SUFFIX) or not path.is_file():
                 yield "", "unexpected_file", f"{CHECKPOINTS}/{path.name} is no checkpoint"
             elif name[:2] not in known and name[:2] not in later:
                 text = f"cycle {name[0]} ({name[1]}): its attestation is missing; the checkpoint after it is here"

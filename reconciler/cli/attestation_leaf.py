@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,8 +10,9 @@ import typer
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.attestations import Attestation, attestations_in, check
 from reconciler.adapters.disclosures import LOGS, CycleLeaves, Shown, committed, read_shown
+from reconciler.adapters.evidence_files import Entry, read_here
 from reconciler.adapters.evidence_store import attestation_stem
-from reconciler.adapters.pack_tables import DECISIONS, read_here
+from reconciler.adapters.pack_tables import DECISIONS
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.cli.attestation_report import WITH_GAPS
 from reconciler.cli.attestation_trust import (
@@ -93,7 +93,7 @@ def _signed(attestation: Attestation, trusted: Trusted) -> StatementDocument:
     return checked.document
 
 
-def _shown(root: Path, document: StatementDocument) -> Shown:
+def _shown(root: Entry, document: StatementDocument) -> Shown:
     """Return what is disclosed of a cycle: in a pack what lies there, in a state folder everything."""
     told = document.predicate
     name = f"{DECISIONS}/{attestation_stem(told.sequence, told.cycle_id)}.jsonl"

@@ -16,6 +16,7 @@ import typer
 
 from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import attestation_root, public_key_of
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.pack_file import opened, refuse_irregular
 from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
@@ -39,7 +40,7 @@ class KeySource(StrEnum):
 class Place:
     """What a configuration says of the attestations it makes."""
 
-    root: Path
+    root: Entry
     """Holds `attestations/` and `evidence/`."""
     trusted: Callable[[], Trusted]
     """Reads whom the operator expects to have signed; raises `EvidenceError`."""
@@ -135,8 +136,13 @@ def opened_place(locate: Locate, config: Path | None, pack: Path | None) -> Iter
             yield own
             return
         place = locate(config)
-        ours = root.resolve() == attestation_root(place.root).resolve()  # a pack may be older than the journal
+        ours = _same(root, attestation_root(place.root))  # a pack may be older than the journal
         yield replace(own, trusted=place.trusted, journal=place.journal if ours else ())
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    """Say whether both are one folder on disk."""
+    return isinstance(one, Path) and isinstance(other, Path) and one.resolve() == other.resolve()
 
 
 def configured_place(config: Path | None) -> Place:

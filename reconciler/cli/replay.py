@@ -15,6 +15,7 @@ import typer
 
 from reconciler.adapters.attestation_document import read_statement
 from reconciler.adapters.attestations import Attestation, Problem, attestations_in, check
+from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.opa_eval import find_opa, opa_version
 from reconciler.adapters.replay import Replay, ReplayReport
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -95,7 +96,7 @@ def _chosen(attestations: tuple[Attestation, ...], cycles: list[str]) -> tuple[A
     return chosen
 
 
-def _replay(root: Path, executable: Path, chosen: tuple[Attestation, ...], trusted: Trusted) -> ReplayReport:
+def _replay(root: Entry, executable: Path, chosen: tuple[Attestation, ...], trusted: Trusted) -> ReplayReport:
     """Replay the cycles whose statements are signed as they must be; the others are problems."""
     problems: list[Problem] = []
     with Replay(root, executable) as replay:
