@@ -5,9 +5,10 @@ Readers of evidence take an `Entry` and do not care which of the two it is; `pat
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self
 
 from reconciler.core.errors import EvidenceError
 
@@ -42,16 +43,18 @@ class Entry(Protocol):
         """Open a file for reading it a piece at a time."""
 
 
-@runtime_checkable
-class Listed(Protocol):
+class Listed(ABC):
     """An entry of which more is known than the disk tells of a path: all was seen when it was opened."""
 
+    @abstractmethod
     def names(self) -> Iterator[str]:
         """Yield the names of all files below it, in no order, with `/` between their parts."""
 
+    @abstractmethod
     def digest(self) -> str:
         """Return the SHA-256 (hex) of a file. Raises OSError when there is no such file."""
 
+    @abstractmethod
     def size(self) -> int:
         """Return the bytes of a file. Raises OSError when there is no such file."""
 

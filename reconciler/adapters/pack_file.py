@@ -7,7 +7,7 @@ under plain names; anything else is refused before a byte of it is read: no pack
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +79,19 @@ def _refuse_strange(pack: Path, entries: list[ZipInfo]) -> None:
         plain = kind in {0, stat.S_IFREG} and stored and not entry.flag_bits & 1
         if not plain or len(entry.filename) > _LONGEST or not _NAME.match(entry.filename):
             raise EvidenceError(f"{pack} holds {entry.filename[:_LONGEST]!r}, which no pack does", advice=_ADVICE)
-    folders = {name[:at] for name in names for at, one in enumerate(name) if one == "/"}
-    for name in sorted(folders.intersection(names)):
+    for name in sorted(_folders(names).intersection(names)):
         raise EvidenceError(f"{pack} holds {name!r} as a file and as a folder", advice=_ADVICE)
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """Return every folder that a file lies in, at any depth."""
+    found: set[str] = set()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def refuse_irregular(root: Entry) -> None:

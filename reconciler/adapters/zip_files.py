@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple, Self
 from zipfile import ZipInfo
 
+from reconciler.adapters.evidence_files import Listed
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -139,7 +141,7 @@ class ZipMembers:
 
 
 @dataclass(frozen=True, slots=True)
-class ZipEntry:
+class ZipEntry(Listed):
     """Implements `evidence_files.Entry` and `Listed` for a name in a zip file, whether something is there or not."""
 
     members: ZipMembers

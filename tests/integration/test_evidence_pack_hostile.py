@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.pack_file import opened
 from reconciler.core.errors import EvidenceError
 from tests.pack_builders import CYCLES, codes, exported, forge, record_of, run, the_one, told
 from tests.record_builders import Chain, attested_chain
@@ -223,13 +225,17 @@ def test_names_write_nothing_on_the_terminal(pack: Path, key: Path) -> None:
         assert "6 attestations, verified" not in lines
 
 
-@pytest.mark.parametrize("damage", ["short", "padded", "deflated", "outside", "absolute", "link", "twice"])
+@pytest.mark.parametrize(
+    "damage", ["short", "padded", "deflated", "outside", "absolute", "link", "twice", "file and folder", "large"]
+)
 def test_a_strange_zip_is_refused(whole: Path, key: Path, tmp_path: Path, damage: str) -> None:
-    """Nothing is unpacked of a zip file that leads elsewhere, grows, or holds a name twice."""
+    """Nothing is read of a zip file that leads elsewhere, grows, or says of one name two things."""
     path = tmp_path / "pack.zip"
     kind = zipfile.ZIP_DEFLATED if damage == "deflated" else zipfile.ZIP_STORED
-    names = {"outside": "../evil", "absolute": "/tmp/evil", "twice": "README.md"}  # noqa: S108 - must not be written
+    names = {"outside": "../evil", "absolute": "/tmp/evil", "twice": "README.md", "file and folder": "attestations"}  # noqa: S108 - must not be written
     with zipfile.ZipFile(path, "w", kind) as archive:
+        if damage == "large":
+            archive.writestr("attestations/000001-x.statement.json", bytes((4 << 20) + 1))
         for one in sorted(whole.rglob("*")):
             if one.is_file():
                 archive.write(one, one.relative_to(whole).as_posix())
@@ -252,3 +258,71 @@ def test_a_strange_zip_is_refused(whole: Path, key: Path, tmp_path: Path, damage
 @contextmanager
 def _quiet() -> Iterator[None]:
     yield
+
+
+def _zipped(whole: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for one in sorted(whole.rglob("*")):
+            if one.is_file():
+                archive.write(one, one.relative_to(whole).as_posix())
+    return path
+
+
+@pytest.mark.parametrize("change", ["mark", "name", "content", "beyond"])
+def test_a_member_that_is_not_what_the_list_tells_is_named(whole: Path, key: Path, tmp_path: Path, change: str) -> None:
+    """A zip file tells each name twice and each content's checksum: where they differ, nobody may choose one."""
+    path = _zipped(whole, tmp_path / "pack.zip")
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("population.csv")
+        listed = archive.start_dir
+    raw = bytearray(path.read_bytes())
+    name = entry.header_offset + 30
+    at = {"mark": entry.header_offset, "name": name, "content": name + len(entry.filename) + 1, "beyond": name - 1}
+    raw[at[change]] ^= 0x40  # of "beyond": the length of the extra field, so that the member begins elsewhere
+    path.write_bytes(raw)
+    assert at[change] < listed
+    exit_code, document = told(path, key)
+    assert exit_code == 1
+    damaged = [one["message"] for one in document["problems"] if one["code"] == "pack_damaged"]
+    assert damaged == ["population.csv was changed in the zip file"]
+
+
+def test_a_zip_file_that_changes_while_it_is_read_is_refused(whole: Path, tmp_path: Path) -> None:
+    """What was checked at first is not what would be read later: no answer is given on a file in motion."""
+    path = _zipped(whole, tmp_path / "pack.zip")
+    stack = ExitStack()
+    pack = stack.enter_context(opened(path))
+    assert (pack.folder / "README.md").read_bytes() == (whole / "README.md").read_bytes()
+    with path.open("ab") as target:
+        target.write(b"more")
+    with pytest.raises(EvidenceError, match="was changed while it was read"):
+        stack.close()
+
+
+def test_a_pipe_for_a_pack_ends_at_once(key: Path, tmp_path: Path) -> None:
+    """A pipe that nobody writes to is an error like any file that is no zip file, and no wait."""
+    os.mkfifo(tmp_path / "pack.zip")
+    with pytest.raises(EvidenceError, match=r"pack\.zip"):
+        told(tmp_path / "pack.zip", key)
+
+
+def test_nothing_of_a_zip_file_is_laid_out_on_disk(
+    whole: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members are read where they lie: of all that is in a pack, only tables that are made anew are written."""
+    path = _zipped(whole, tmp_path / "pack.zip")
+    written: list[str] = []
+    aside = tmp_path / "temporary"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    before = shutil.rmtree
+
+    def remembering(folder: str, *arguments: object, **options: object) -> None:
+        written.extend(one.name for one in Path(folder).rglob("*") if one.is_file())
+        before(folder, *arguments, **options)  # type: ignore[arg-type] # handed on as it came
+
+    monkeypatch.setattr(shutil, "rmtree", remembering)
+    assert told(path, key)[0] == 0
+    assert "population.csv" in written
+    assert not [name for name in written if name.endswith((".statement.json", ".sigstore.json", ".jsonl"))]
+    assert list(aside.iterdir()) == []
