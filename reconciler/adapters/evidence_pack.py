@@ -24,11 +24,12 @@ from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS, evi
 from reconciler.adapters.log_files import CHECKPOINTS, checkpoint_path
 from reconciler.adapters.pack_claims import read_claim
 from reconciler.adapters.pack_log import write_log
-from reconciler.adapters.pack_order import MANIFEST, PACK_FORMAT, Cycle, Extent, Manifest, PackOrder, Profile
+from reconciler.adapters.pack_order import MANIFEST, PACK_FORMAT, SIGNATURE, Cycle, Extent, Manifest, PackOrder, Profile
+from reconciler.adapters.pack_signature import Sign, signature_of
 from reconciler.adapters.pack_tables import DECISIONS, POLICY_BUNDLE, PackCycle, Tables
 from reconciler.adapters.pack_text import controls, readme
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
-from reconciler.core.canonical import dumps, rfc3339, sha256_hex
+from reconciler.core.canonical import rfc3339, sha256_hex
 from reconciler.core.errors import EvidenceError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,8 +38,10 @@ ALWAYS = ("cycle-log", LEAVER_LOG, POLICY_BUNDLE)
 _CHUNK = 1 << 20
 
 
-def write_pack(root: Entry, trusted: Trusted, report: Report, order: PackOrder, out: Path) -> Manifest:
-    """Write the pack of a verified folder and return its manifest.
+def write_pack(
+    root: Entry, trusted: Trusted, report: Report, order: PackOrder, out: Path, sign: Sign | None = None
+) -> Manifest:
+    """Write the pack of a verified folder and return its manifest, signed where somebody is handed in who does.
 
     Raises `EvidenceError` when the folder is not verified, `out` is already there, or no cycle is in the period.
     """
@@ -55,6 +58,8 @@ def write_pack(root: Entry, trusted: Trusted, report: Report, order: PackOrder, 
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pack-") as staging:
             folder, unfinished = Path(staging) / "pack", Path(staging) / out.name
             manifest = _Layout(root, folder, trusted).make(order)
+            if sign is not None:
+                (folder / SIGNATURE).write_bytes(signature_of(manifest.content(), manifest, trusted, sign))
             _zip(folder, unfinished)
             unfinished.replace(out)
     except OSError as error:
@@ -103,7 +108,7 @@ class _Layout:
         manifest = self._manifest(order, seed, (first, last), len(chosen))
         self._explain(manifest, first)
         manifest = manifest.model_copy(update={"files": digests(self.folder)})
-        (self.folder / MANIFEST).write_bytes(dumps(manifest.model_dump(mode="json", by_alias=True)) + b"\n")
+        (self.folder / MANIFEST).write_bytes(manifest.content())
         return manifest
 
     def _cycles(self, chosen: Sequence[Attestation]) -> Iterator[PackCycle]:

@@ -21,7 +21,7 @@ from reconciler.adapters.evidence_store import evidence_path
 from reconciler.adapters.log_files import HashFile
 from reconciler.adapters.pack_layout import TABLES, Belongings
 from reconciler.adapters.pack_log import HASHES, PackLog
-from reconciler.adapters.pack_order import MANIFEST, Disclosing, Extent, Manifest
+from reconciler.adapters.pack_order import MANIFEST, SIGNATURE, Disclosing, Extent, Manifest
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables
 from reconciler.core.errors import EvidenceError
 
@@ -40,7 +40,7 @@ class PackFindings:
 
 def check_manifest(folder: Entry, manifest: Manifest) -> Iterator[Problem]:
     """Yield a problem for each file that the manifest tells otherwise, or does not tell."""
-    there = set(files_in(folder)) - {MANIFEST}
+    there = set(files_in(folder)) - {MANIFEST, SIGNATURE}
     for name in sorted(manifest.files.keys() - there):
         yield Problem(cycle_id="", code="pack_missing", message=f"{name} is in the manifest and not in the pack")
     for name in sorted(there - manifest.files.keys()):

@@ -13,7 +13,7 @@ from reconciler.adapters.evidence_files import Entry, files_in
 from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS
 from reconciler.adapters.log_files import CHECKPOINTS
 from reconciler.adapters.pack_log import FRONTIER, HASHES
-from reconciler.adapters.pack_order import MANIFEST
+from reconciler.adapters.pack_order import MANIFEST, SIGNATURE
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION
 
 TABLES: Final = (POPULATION, MATRIX, "held-plans.json", "waivers.json", "coverage.json", "summary.csv")
@@ -51,7 +51,7 @@ class Belongings:
             yield Problem(cycle_id="", code="unexpected_file", message=f"{name} belongs to no cycle of the pack")
 
     def _belongs(self, name: str) -> bool:
-        if name in {MANIFEST, PUBLIC_KEY, *TABLES, *EXPLAINING, HASHES, FRONTIER}:
+        if name in {MANIFEST, SIGNATURE, PUBLIC_KEY, *TABLES, *EXPLAINING, HASHES, FRONTIER}:
             return True
         parts = name.split("/")
         first, last = parts[0], parts[-1]

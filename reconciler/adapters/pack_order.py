@@ -12,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from reconciler.adapters.evidence_files import Entry
+from reconciler.core.canonical import dumps
 from reconciler.core.errors import EvidenceError
 
 MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sigstore.json"
+"""Signs the manifest, where somebody did; not listed in it."""
 PACK_FORMAT: Final = "evidence-pack/1"
 """Names the layout of a pack and the form of every table that is made from its statements."""
 _SAMPLE = re.compile(r"sample=(?P<count>[1-9][0-9]{0,5})\Z")
@@ -122,7 +125,11 @@ class Manifest(_Model):
     signer: str
     signing_mode: str
     files: Mapping[str, str]
-    """SHA-256 (hex) of every file but this one."""
+    """SHA-256 (hex) of every file but this one and its signature."""
+
+    def content(self) -> bytes:
+        """Return the bytes of the file, as an export writes it."""
+        return dumps(self.model_dump(mode="json", by_alias=True)) + b"\n"
 
 
 def read_manifest(folder: Entry) -> Manifest | None:

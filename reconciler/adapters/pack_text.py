@@ -73,6 +73,7 @@ _README: Final = """\
 | `checkpoints/`, `proofs/` | states of the log over all records, and its leaf hashes |
 | `sha256/` | evidence that statements name by digest |
 | `manifest.json` | SHA-256 of every file |
+| `manifest.sigstore.json` | where it is here: the signature of the cycles' signer over the manifest |
 
 ## Verify everything
 
@@ -82,7 +83,9 @@ Offline, from `pip install 'access-reconciler[verify]'`:
     access-reconciler attestations chain --pack PACK.zip {whom}
 
 Exit code 0: verified. 3: verified, with interrupted cycles, cycles that could not see everything, or records that are
-no longer there. 1: not verified. The tables are made anew from the signed records and compared.
+no longer there. 1: not verified. The tables are made anew from the signed records and compared. This file, the
+controls and the schema follow from no record: the manifest tells them. `verify` says whether the manifest is signed;
+where it is not, have its digest from the operator by another way and give it as `--expect-manifest`.
 
 {by_hand}
 Each statement names the SHA-256 of the one before it (`predicate.previous.statementDigest`): `sha256sum` of the

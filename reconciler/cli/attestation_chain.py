@@ -16,6 +16,7 @@ from reconciler.cli.attestation_trust import (
     HeadOption,
     IdentityOption,
     IssuerOption,
+    Kept,
     KeyOption,
     Locate,
     PackOption,
@@ -59,7 +60,7 @@ def chain_command(locate: Locate) -> Callable[..., None]:
                 place,
                 trusted,
                 source,
-                head=expected_head(expect_head),
+                kept=Kept(head=expected_head(expect_head)),
                 each=lambda checked: rows.append(_row(checked)),
             )
         for row in rows:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from reconciler.adapters.evidence_pack import write_pack
 from reconciler.adapters.pack_order import Disclosing, Manifest, PackOrder, Profile, instant
+from reconciler.adapters.pack_signature import Sign
 from reconciler.cli.attestation_trust import (
     ConfigOption,
     Given,
@@ -17,12 +18,15 @@ from reconciler.cli.attestation_trust import (
     KeyOption,
     Locate,
     PackOption,
+    Place,
     RootOption,
     opened_place,
     trusted_of,
 )
 from reconciler.cli.attestation_verdict import answer_of
 from reconciler.cli.exits import Output, OutputOption
+from reconciler.core.canonical import sha256_hex
+from reconciler.core.errors import EvidenceError
 
 OutOption = Annotated[Path, typer.Option("--out", help="The zip file to write.")]
 ProfileOption = Annotated[Profile, typer.Option("--profile", help="Which controls the pack speaks of.")]
@@ -32,6 +36,12 @@ DiscloseOption = Annotated[
     str, typer.Option("--disclose", help="Whose records are opened: none, sample=25 (leavers and decisions), or full.")
 ]
 SeedOption = Annotated[str, typer.Option("--seed", help="Draws the sample: the auditor's choice, any text.")]
+
+
+SignOption = Annotated[
+    bool, typer.Option("--sign", help="Sign the pack's manifest, as the configuration signs cycles.")
+]
+_UNSIGNED: Final = "not signed; hand this digest over by another way than the pack (--expect-manifest of `verify`)"
 
 
 def export_command(locate: Locate) -> Callable[..., None]:
@@ -51,6 +61,7 @@ def export_command(locate: Locate) -> Callable[..., None]:
         trust_root: RootOption = None,
         identity: IdentityOption = None,
         issuer: IssuerOption = None,
+        sign: SignOption = False,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify, then write the attestations of a period, and the means to check them, into one zip for an auditor.
@@ -70,13 +81,23 @@ def export_command(locate: Locate) -> Callable[..., None]:
             report = answer_of(place, trusted, source).report
             for problem in report.problems:
                 typer.echo(problem.message, err=True)
-            manifest = write_pack(place.root, trusted, report, order, out)
-        _tell(out, manifest, output)
+            signs = _signing(place) if sign else None
+            manifest = write_pack(place.root, trusted, report, order, out, signs)
+        _tell(out, manifest, output, signed=sign)
 
     return export
 
 
-def _tell(out: Path, manifest: Manifest, output: Output) -> None:
+def _signing(place: Place) -> Sign:
+    if place.signer is None:
+        msg = "there is no configuration that says who signs the manifest"
+        raise EvidenceError(msg, advice="give --config, or leave --sign away and hand over the digest that is printed")
+    signer = place.signer()
+    return lambda statement: signer.sign(statement).bundle
+
+
+def _tell(out: Path, manifest: Manifest, output: Output, *, signed: bool) -> None:
+    digest = "sha256:" + sha256_hex(manifest.content())
     head = f"{manifest.last.sequence}:{manifest.last.digest}"
     if output is Output.JSON:
         written = {
@@ -84,6 +105,8 @@ def _tell(out: Path, manifest: Manifest, output: Output) -> None:
             "cycles": manifest.cycles,
             "signer": manifest.signer,
             "head": head,
+            "manifest": digest,
+            "manifest_signed": signed,
             "profile": manifest.profile,
             "disclose": manifest.disclose,
             "seed": manifest.seed,
@@ -91,3 +114,4 @@ def _tell(out: Path, manifest: Manifest, output: Output) -> None:
         typer.echo(json.dumps(written, indent=2))
         return
     typer.echo(f"{manifest.cycles} attestations written to {out}; signer {manifest.signer}; head {head}")
+    typer.echo(f"manifest {digest}: {'signed by the signer' if signed else _UNSIGNED}")

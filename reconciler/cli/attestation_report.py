@@ -12,6 +12,7 @@ from reconciler.adapters.erasure import ErasedCount
 from reconciler.adapters.pack_claims import Claim
 from reconciler.adapters.pack_order import Manifest
 from reconciler.adapters.pack_period import Period
+from reconciler.adapters.pack_signature import Binding
 from reconciler.adapters.sigstore_bundle import MODE
 from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
@@ -35,6 +36,8 @@ class Answer:
     period: Period
     manifest: Manifest | None
     """None for a state folder."""
+    binding: Binding | None
+    """How far that manifest can be believed; None for a state folder."""
     notes: tuple[str, ...]
     """What a pack should show and does not."""
     erased: ErasedCount
@@ -57,6 +60,10 @@ _COLUMNS: Final = {
     "signed late (s)": "latest_signature_seconds",
 }
 """Columns of the table of months, and the counts that they show."""
+_UNBOUND: Final = (
+    "manifest not signed, and not compared with a digest (--expect-manifest): "
+    "nothing shows that README, controls and schema are unchanged"
+)
 SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
@@ -91,6 +98,7 @@ def document(answer: Answer) -> dict[str, object]:
             "profile": manifest.profile,
             "disclose": manifest.disclose,
             "seed": manifest.seed,
+            "manifest": None if answer.binding is None else asdict(answer.binding),
             "after": None if manifest.after is None else f"{manifest.after.sequence}:{manifest.after.digest}",
         },
         "erased": answer.erased.told(),
@@ -132,6 +140,7 @@ def print_report(answer: Answer) -> None:
     rests_on = "key" if report.mode == MODE else "trusted root"
     typer.echo(f"signer {report.signer} ({report.mode}; {rests_on} {source.value})")
     _print_pack(answer.manifest)
+    _print_binding(answer.binding)
     _print_when(period)
     _print_months(period)
     _print_not_covered(period)
@@ -167,6 +176,15 @@ def _print_pack(manifest: Manifest | None) -> None:
     if manifest.after is not None:
         before = f"{manifest.after.sequence}:{manifest.after.digest}"
         typer.echo(f"begins with cycle {manifest.first.sequence}, in the middle of the chain, after {before}")
+
+
+def _print_binding(binding: Binding | None) -> None:
+    if binding is None:
+        return
+    by = [
+        told for told, holds in (("signed by the signer", binding.signed), ("as expected", binding.compared)) if holds
+    ]
+    typer.echo(f"manifest {binding.digest}: {' and '.join(by) or _UNBOUND}")
 
 
 def _print_erased(erased: ErasedCount) -> None:

@@ -5,6 +5,7 @@ agreement only, and of keyless signatures nothing is ever taken from there. Noth
 before a configuration is read: an auditor's installation has none of it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
 from reconciler.core.errors import EvidenceError
+from reconciler.evidence_ports import Signer
 from reconciler.ports import CycleEntry
 
 
@@ -50,6 +52,18 @@ class Place:
     """Files of a zip file that its own checksums refuse."""
     manifest: Manifest | None = None
     """What a pack says of itself; None for a state folder."""
+    signer: Callable[[], Signer] | None = None
+    """Returns who signs for the operator; None without a configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What an auditor kept, or received by another way than the pack."""
+
+    head: Head | None = None
+    checkpoint: bytes | None = None
+    manifest: str | None = None
+    """`sha256:` and hex of a pack's manifest."""
 
 
 Locate = Callable[[Path | None], Place]
@@ -79,6 +93,13 @@ CheckpointOption = Annotated[
     Path | None,
     typer.Option("--expect-checkpoint", help="Checkpoint file that you kept: finds a log rewritten or cut off since."),
 ]
+
+
+ManifestOption = Annotated[
+    str | None,
+    typer.Option("--expect-manifest", help="SHA-256 of the pack's manifest, had by another way than the pack."),
+]
+_DIGEST = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{64})\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +158,7 @@ def opened_place(locate: Locate, config: Path | None, pack: Path | None) -> Iter
             return
         place = locate(config)
         ours = _same(root, attestation_root(place.root))  # a pack may be older than the journal
-        yield replace(own, trusted=place.trusted, journal=place.journal if ours else ())
+        yield replace(own, trusted=place.trusted, signer=place.signer, journal=place.journal if ours else ())
 
 
 def _same(one: Entry, other: Entry) -> bool:
@@ -148,7 +169,7 @@ def _same(one: Entry, other: Entry) -> bool:
 def configured_place(config: Path | None) -> Place:
     """Return where the attestations of a configuration lie, with what its journal knows, if there is one yet."""
     from reconciler.settings import load_settings  # noqa: PLC0415 - an auditor has no configuration
-    from reconciler.signers import configured_trust  # noqa: PLC0415 - as above
+    from reconciler.signers import build_signer, configured_trust  # noqa: PLC0415 - as above
     from reconciler.wiring import open_store  # noqa: PLC0415 - as above
     from reconciler.writer import journal_exists, open_journal  # noqa: PLC0415 - as above
 
@@ -157,7 +178,12 @@ def configured_place(config: Path | None) -> Place:
     if journal_exists(settings):
         with open_journal(settings) as opened:
             journal = tuple(opened.cycles())
-    return Place(root=open_store(settings).root, trusted=lambda: configured_trust(settings), journal=journal)
+    return Place(
+        root=open_store(settings).root,
+        trusted=lambda: configured_trust(settings),
+        journal=journal,
+        signer=lambda: build_signer(settings),
+    )
 
 
 def expected_checkpoint(path: Path | None) -> bytes | None:
@@ -167,6 +193,17 @@ def expected_checkpoint(path: Path | None) -> bytes | None:
     except OSError as error:
         msg = f"the checkpoint {path} cannot be read: {error.strerror}"
         raise EvidenceError(msg, advice="give the file that you kept of the folder checkpoints") from error
+
+
+def expected_manifest(text: str | None) -> str | None:
+    """Read the digest of a manifest, with or without `sha256:`. Raises `EvidenceError`."""
+    if text is None:
+        return None
+    match = _DIGEST.match(text.strip())
+    if match is None:
+        msg = f"{text.strip()!r} is no SHA-256"
+        raise EvidenceError(msg, advice="take the line that `attestations export` printed as manifest")
+    return "sha256:" + match["hex"]
 
 
 def expected_head(text: str | None) -> Head | None:

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from reconciler.adapters.attestation_head import Head
 from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
 from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
 from reconciler.adapters.pack_layout import without_manifest
 from reconciler.adapters.pack_period import Period
+from reconciler.adapters.pack_signature import Binding, check_binding
 from reconciler.adapters.pack_tables import PackCycle
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.cli.attestation_report import Answer
-from reconciler.cli.attestation_trust import KeySource, Place
+from reconciler.cli.attestation_trust import Kept, KeySource, Place
+
+_NOTHING_KEPT = Kept()
 
 
 class _Following:
@@ -42,8 +44,7 @@ def answer_of(
     trusted: Trusted,
     source: KeySource,
     *,
-    head: Head | None = None,
-    checkpoint: bytes | None = None,
+    kept: Kept = _NOTHING_KEPT,
     each: Callable[[Checked], None] = lambda _: None,
 ) -> Answer:
     """Verify all attestations of a place and, of a pack, all that it promises beside them.
@@ -56,13 +57,17 @@ def answer_of(
         report = verify(
             place.root,
             trusted,
-            expected_head=head,
-            expected_checkpoint=checkpoint,
+            expected_head=kept.head,
+            expected_checkpoint=kept.checkpoint,
             journal=place.journal,
             since=1 if manifest is None or manifest.after is None else manifest.first.sequence,
             each=following,
         )
         found = _pack(place, records, report)
+    binding: Binding | None = None
+    if manifest is not None:
+        binding, unbound = check_binding(place.root, manifest, trusted, kept.manifest)
+        found.problems.extend(unbound)
     if found.problems:
         report = replace(report, verified=False, head=None, problems=(*report.problems, *found.problems))
     elif manifest is not None and report.log is not None:
@@ -72,6 +77,7 @@ def answer_of(
         source=source,
         period=following.period,
         manifest=manifest,
+        binding=binding,
         notes=tuple(found.notes),
         erased=following.erased,
     )

@@ -26,13 +26,16 @@ from reconciler.cli.attestation_trust import (
     HeadOption,
     IdentityOption,
     IssuerOption,
+    Kept,
     KeyOption,
     Locate,
+    ManifestOption,
     PackOption,
     RootOption,
     configured_place,
     expected_checkpoint,
     expected_head,
+    expected_manifest,
     opened_place,
     trusted_of,
 )
@@ -62,6 +65,7 @@ class _Commands:
         issuer: IssuerOption = None,
         expect_head: HeadOption = None,
         expect_checkpoint: CheckpointOption = None,
+        expect_manifest: ManifestOption = None,
         output: OutputOption = Output.TABLE,
     ) -> None:
         """Verify every signature, every count and the chain; say which cycle is wrong.
@@ -75,8 +79,11 @@ class _Commands:
                 place,
                 trusted,
                 source,
-                head=expected_head(expect_head),
-                checkpoint=expected_checkpoint(expect_checkpoint),
+                kept=Kept(
+                    head=expected_head(expect_head),
+                    checkpoint=expected_checkpoint(expect_checkpoint),
+                    manifest=expected_manifest(expect_manifest),
+                ),
             )
         if output is Output.JSON:
             typer.echo(json.dumps(document(answer), indent=2))
