@@ -60,10 +60,6 @@ _COLUMNS: Final = {
     "signed late (s)": "latest_signature_seconds",
 }
 """Columns of the table of months, and the counts that they show."""
-_UNBOUND: Final = (
-    "manifest not signed, and not compared with a digest (--expect-manifest): "
-    "nothing shows that README, controls and schema are unchanged"
-)
 SELF_CONSISTENT = "Self-consistent only: the key was taken from the store itself. Give --key to know who signed."
 
 
@@ -181,10 +177,13 @@ def _print_pack(manifest: Manifest | None) -> None:
 def _print_binding(binding: Binding | None) -> None:
     if binding is None:
         return
-    by = [
-        told for told, holds in (("signed by the signer", binding.signed), ("as expected", binding.compared)) if holds
-    ]
-    typer.echo(f"manifest {binding.digest}: {' and '.join(by) or _UNBOUND}")
+    by = ["signed by the signer"] if binding.signed else []
+    by += ["as expected"] if binding.compared else []
+    if by:
+        typer.echo(f"manifest {binding.digest}: {' and '.join(by)}")
+    else:
+        typer.echo(f"manifest not signed, and not compared with a digest (--expect-manifest): {binding.digest}")
+        typer.echo("  nothing shows that README, controls and schema are those of the export")
 
 
 def _print_erased(erased: ErasedCount) -> None:
