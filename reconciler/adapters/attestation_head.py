@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import WrongUsage
 
 _HEAD = re.compile(r"(?P<sequence>[1-9][0-9]{0,15}):(?:sha256:)?(?P<hex>[0-9a-f]{64})\Z")
 
@@ -23,7 +23,7 @@ class Head:
         match = _HEAD.match(text.strip())
         if match is None:
             msg = f"{text.strip()!r} is not SEQUENCE:DIGEST"
-            raise EvidenceError(
+            raise WrongUsage(
                 msg, advice="take the line that `attestations verify` printed as head, such as 12:sha256:ab…"
             )
         return cls(sequence=int(match["sequence"]), digest="sha256:" + match["hex"])

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from reconciler.adapters.evidence_files import Entry
 from reconciler.core.canonical import dumps
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import EvidenceError, WrongUsage
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sigstore.json"
@@ -56,7 +56,7 @@ class Disclosing:
             return cls(extent=Extent.SAMPLE, count=int(match["count"]))
         if text in {Extent.NONE, Extent.FULL}:
             return cls(extent=Extent(text))
-        raise EvidenceError(f"{text!r} says not how much to disclose", advice="give none, full, or such as sample=25")
+        raise WrongUsage(f"{text!r} says not how much to disclose", advice="give none, full, or such as sample=25")
 
     def __str__(self) -> str:
         return f"sample={self.count}" if self.extent is Extent.SAMPLE else self.extent.value
@@ -87,9 +87,9 @@ def instant(text: str, *, end: bool) -> datetime:
             return datetime.combine(day, time(), UTC)
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
-        raise EvidenceError(f"{text!r} is no day and no instant", advice=_INSTANT) from error
+        raise WrongUsage(f"{text!r} is no day and no instant", advice=_INSTANT) from error
     if found.tzinfo is None:
-        raise EvidenceError(f"{text!r} has no zone", advice=_INSTANT)
+        raise WrongUsage(f"{text!r} has no zone", advice=_INSTANT)
     return found.astimezone(UTC)
 
 

@@ -26,7 +26,7 @@ from reconciler.cli.attestation_trust import (
 from reconciler.cli.attestation_verdict import answer_of
 from reconciler.cli.exits import Output, OutputOption
 from reconciler.core.canonical import sha256_hex
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import WrongUsage
 
 OutOption = Annotated[Path, typer.Option("--out", help="The zip file to write.")]
 ProfileOption = Annotated[Profile, typer.Option("--profile", help="Which controls the pack speaks of.")]
@@ -91,7 +91,7 @@ def export_command(locate: Locate) -> Callable[..., None]:
 def _signing(place: Place) -> Sign:
     if place.signer is None:
         msg = "there is no configuration that says who signs the manifest"
-        raise EvidenceError(msg, advice="give --config, or leave --sign away and hand over the digest that is printed")
+        raise WrongUsage(msg, advice="give --config, or leave --sign away and hand over the digest that is printed")
     signer = place.signer()
     return lambda statement: signer.sign(statement).bundle
 

@@ -30,7 +30,7 @@ from reconciler.cli.attestation_trust import (
     trusted_of,
 )
 from reconciler.cli.exits import Output, OutputOption
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import EvidenceError, WrongUsage
 
 _LEAF = re.compile(rf"(?P<sequence>[1-9][0-9]{{0,15}}):(?P<log>{'|'.join(LOGS)}):(?P<index>[0-9]{{1,9}})\Z")
 LeafOption = Annotated[
@@ -74,7 +74,7 @@ def _parsed(text: str) -> tuple[int, str, int]:
     match = _LEAF.match(text)
     if match is None:
         msg = f"{text!r} names no record"
-        raise EvidenceError(msg, advice=f"write SEQUENCE:LOG:INDEX; logs are {', '.join(LOGS)}")
+        raise WrongUsage(msg, advice=f"write SEQUENCE:LOG:INDEX; logs are {', '.join(LOGS)}")
     return int(match["sequence"]), match["log"], int(match["index"])
 
 

@@ -22,7 +22,7 @@ from reconciler.adapters.pack_file import opened, refuse_irregular
 from reconciler.adapters.pack_order import Manifest, read_manifest
 from reconciler.adapters.sigstore_bundle import Trusted, VerifyingKey
 from reconciler.cli.exits import DEFAULT_CONFIG
-from reconciler.core.errors import EvidenceError
+from reconciler.core.errors import EvidenceError, WrongUsage
 from reconciler.evidence_ports import Signer
 from reconciler.ports import CycleEntry
 
@@ -116,7 +116,7 @@ class Given:
         keyless = (self.trust_root, self.identity, self.issuer)
         if self.key is not None and any(keyless):
             msg = "--key and the options of keyless signing exclude each other"
-            raise EvidenceError(msg, advice="give --key, or --trust-root, --identity and --issuer")
+            raise WrongUsage(msg, advice="give --key, or --trust-root, --identity and --issuer")
         if self.key is not None:
             return VerifyingKey.from_file(self.key)
         if self.trust_root is not None and self.identity is not None and self.issuer is not None:
@@ -125,7 +125,7 @@ class Given:
             return TrustedIdentity.from_file(self.trust_root, self.identity, self.issuer)
         if any(keyless):
             msg = "--trust-root, --identity and --issuer need one another"
-            raise EvidenceError(msg, advice="none of them is ever taken from the attestations: give all three")
+            raise WrongUsage(msg, advice="none of them is ever taken from the attestations: give all three")
         return None
 
 
@@ -202,7 +202,7 @@ def expected_manifest(text: str | None) -> str | None:
     match = _DIGEST.match(text.strip())
     if match is None:
         msg = f"{text.strip()!r} is no SHA-256"
-        raise EvidenceError(msg, advice="take the line that `attestations export` printed as manifest")
+        raise WrongUsage(msg, advice="take the line that `attestations export` printed as manifest")
     return "sha256:" + match["hex"]
 
 

@@ -18,7 +18,7 @@ from reconciler.adapters.erasure import erase as destroy
 from reconciler.cli.exits import DEFAULT_CONFIG, HELD, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
 from reconciler.core.canonical import Json
-from reconciler.core.errors import EvidenceError, LeaseLost
+from reconciler.core.errors import EvidenceError, LeaseLost, WrongUsage
 
 if TYPE_CHECKING:
     from reconciler.settings import Settings
@@ -62,7 +62,7 @@ def erase(
     Example: access-reconciler attestations erase --before 2025-01-01 --leaves --yes
     """
     if bool(cycle) == (before is not None):
-        raise EvidenceError("it is not said what to erase", advice="give --cycle or --before, and not both")
+        raise WrongUsage("it is not said what to erase", advice="give --cycle or --before, and not both")
     choice = _Choice(cycles=tuple(cycle or ()), before=None if before is None else _instant(before), leaves=leaves)
     from reconciler.settings import load_settings  # noqa: PLC0415 - see above
 
@@ -79,7 +79,7 @@ def _instant(text: str) -> datetime:
         read = datetime.fromisoformat(text)
     except ValueError as error:
         msg = f"--before {text} is neither a day nor an instant"
-        raise EvidenceError(msg, advice="write 2026-01-31, or 2026-01-31T12:00:00Z") from error
+        raise WrongUsage(msg, advice="write 2026-01-31, or 2026-01-31T12:00:00Z") from error
     return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
 
 

@@ -16,7 +16,7 @@ from typer.main import get_command, get_group
 from inventory.errors import ProviderError
 from reconciler.cli.exits import ERROR, USAGE
 from reconciler.cli.plain_text import complain
-from reconciler.core.errors import ReconcilerError, SettingsError
+from reconciler.core.errors import ReconcilerError, SettingsError, WrongUsage
 from reconciler.environment import log_level
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -119,7 +119,7 @@ def run(arguments: list[str]) -> int:
         return USAGE
     except (ReconcilerError, ProviderError) as error:
         complain(str(error), error.advice)
-        return ERROR
+        return USAGE if isinstance(error, WrongUsage) else ERROR
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted", "run the command again: it picks up by reading again")
         return ERROR

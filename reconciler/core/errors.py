@@ -54,6 +54,10 @@ class EvidenceError(ReconcilerError):
     """Evidence could not be stored or does not say what its digest promises."""
 
 
+class WrongUsage(EvidenceError):
+    """What was typed says nothing that can be done: options that exclude or need one another, or no usable value."""
+
+
 class SigningError(ReconcilerError):
     """A statement could not be signed, or the signature does not verify."""
 
