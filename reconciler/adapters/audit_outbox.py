@@ -126,6 +126,14 @@ class AuditOutbox:
             if connection.execute(kept.limit(1)).first() is None:
                 _keep(connection, [("record", record.cycle_id, part, one) for part, one in enumerate(refused)])
 
+    def keep_erasures(self, erasures: Sequence[AuditRecord]) -> None:
+        """Add what the record of erasures tells and the trail does not, each once. Raises `JournalError`."""
+        made = {f"{one.cycle_id}@{rfc3339(one.at)}": one for one in erasures}
+        known = select(audit_records.c.source_key).where(audit_records.c.source == "erasure")
+        with self._database.writing("keep the erasures in the audit trail") as connection:
+            there = set(connection.execute(known).scalars())
+            _keep(connection, [("erasure", key, 0, one) for key, one in made.items() if key not in there])
+
     def after(self, position: int, limit: int) -> tuple[KeptRecord, ...]:
         """Return the records that follow a position, in order."""
         query = (

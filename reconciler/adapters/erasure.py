@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reconciler.adapters.attestation_document import StatementDocument
 from reconciler.adapters.disclosures import LOGS, tree_of
 from reconciler.adapters.durable_file import append_to_file, remove_files
-from reconciler.adapters.evidence_files import Entry
+from reconciler.adapters.evidence_files import Entry, read_here
 from reconciler.adapters.evidence_store import PSEUDONYM_KEYS, attestation_stem, disclosures_path, evidence_path
 from reconciler.adapters.os_account import Account
+from reconciler.core.audit import AuditRecord, cycle_erased
 from reconciler.core.canonical import dumps, rfc3339
 from reconciler.core.errors import EvidenceError
+from reconciler.core.model import CycleId
 
 ERASURES: Final = "erasures.jsonl"
 """What was erased, in the evidence folder."""
@@ -36,6 +38,11 @@ class _Record(BaseModel):
     type: Literal["erasure/1"]
     cycle_id: str = Field(alias="cycleId")
     destroyed: tuple[str, ...]
+
+
+class _WholeRecord(_Record):
+    sequence: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,18 @@ class Erasures:
     by_cycle: Mapping[str, frozenset[str]] = field(default_factory=dict)
     unreadable: int = 0
     """Lines that say nothing: a crash tore them, or somebody wrote them."""
+
+
+def audited_erasures(root: Path) -> tuple[AuditRecord, ...]:
+    """Return what is recorded as erased as records of the audit trail; a torn line is none. Raises `EvidenceError`."""
+    found = []
+    for line in (read_here(root / ERASURES) or b"").splitlines():
+        try:
+            told = _WholeRecord.model_validate_json(line)
+        except ValidationError:
+            continue  # `recorded_erasures` counts it, and `verify` tells it
+        found.append(cycle_erased(CycleId(told.cycle_id), told.sequence, told.destroyed, told.at))
+    return tuple(found)
 
 
 def recorded_erasures(root: Entry) -> Erasures:

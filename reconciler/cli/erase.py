@@ -13,7 +13,7 @@ import typer
 
 from reconciler.adapters.attestation_document import StatementDocument, read_statement
 from reconciler.adapters.attestations import attestation_root, attestations_in
-from reconciler.adapters.erasure import ERASURES, Erasable, chosen_cycles, erasable
+from reconciler.adapters.erasure import ERASURES, Erasable, audited_erasures, chosen_cycles, erasable
 from reconciler.adapters.erasure import erase as destroy
 from reconciler.cli.exits import DEFAULT_CONFIG, HELD, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
@@ -101,7 +101,19 @@ def _erased(settings: "Settings", choice: _Choice, *, yes: bool) -> tuple[Erasab
         found = tuple(one for one in found if one.parts)
         if yes and found:
             destroy(root, found, acting_account(), clock.now())
+        if yes:
+            _audit(settings, root)
     return found
+
+
+def _audit(settings: "Settings", root: Path) -> None:
+    """Add to the audit trail what is on record as erased, also by an erasure that a crash stopped before it did."""
+    from reconciler.adapters.audit_outbox import AuditOutbox  # noqa: PLC0415 - see above
+    from reconciler.writer import journal_exists, open_journal  # noqa: PLC0415 - see above
+
+    if journal_exists(settings):
+        with open_journal(settings) as journal:
+            AuditOutbox(journal.database).keep_erasures(audited_erasures(root))
 
 
 def _alone(settings: "Settings", stack: ExitStack) -> bool:

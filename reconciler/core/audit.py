@@ -50,6 +50,8 @@ class AuditKind(StrEnum):
     VERIFICATION = "verification"
     UNDO = "undo"
     CYCLE = "cycle"
+    ERASURE = "erasure"
+    """What is personal of a past cycle was destroyed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,18 @@ def cycle_ended(entry: EndedCycle) -> AuditRecord:
             "started_at": rfc3339(entry.started_at),
             "statement_digest": entry.statement_digest,
         },
+    )
+
+
+def cycle_erased(cycle_id: CycleId, sequence: int, destroyed: Sequence[str], at: datetime) -> AuditRecord:
+    """Tell what of a past cycle was destroyed. Who did it stands in the record of erasures, and only there."""
+    parts: list[Json] = [*destroyed]
+    return AuditRecord(
+        kind=AuditKind.ERASURE,
+        key=(cycle_id, rfc3339(at), *destroyed),
+        at=at,
+        cycle_id=cycle_id,
+        facts={"sequence": sequence, "destroyed": parts},
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from reconciler.adapters.attestations import verify
+from reconciler.adapters.audit_outbox import AuditOutbox
 from reconciler.adapters.disclosures import CycleLeaves
 from reconciler.adapters.durable_file import remove_files
 from reconciler.adapters.erasure import ERASURES, ErasedCount, erasable, erase, recorded_erasures
@@ -18,6 +19,8 @@ from reconciler.cli.attestation_trust import Place
 from reconciler.cli.attestations import build_app
 from reconciler.core.errors import EvidenceError, ReconcilerError
 from reconciler.core.record import CycleOutcome
+from reconciler.settings import load_settings
+from reconciler.writer import open_journal
 from tests.builders import NOW
 from tests.disclosed import Decided, Disclosing
 from tests.output_schemas import problems
@@ -222,3 +225,23 @@ def test_changed_disclosures_are_found_by_verify(chain: Disclosing) -> None:
     path.write_bytes(path.read_bytes().replace(b'"remaining":0', b'"remaining":1'))
     report = verify(chain.root, chain.signer.verifying_key)
     assert [(one.cycle_id, one.code) for one in report.problems] == [(cycle_id(2), "disclosure_changed")]
+
+
+def test_erasures_are_told_in_the_audit_trail(chain: Disclosing, state: Path) -> None:
+    """Each once, those too that a crash kept from it, with what was destroyed and without who did it."""
+    settings = load_settings(state.parent / "access-reconciler.yaml")
+    with open_journal(settings):
+        pass
+    erased(chain, 1)
+    with FileLease(state, purpose="run", now=datetime.now(UTC)):
+        run(chain, "erase", "--cycle", "2", "--leaves", "--yes")
+        run(chain, "erase", "--cycle", "2", "--leaves", "--yes")
+    with open_journal(settings) as journal:
+        kept_records = AuditOutbox(journal.database).after(0, 100)
+    records = [json.loads(one.document) for one in kept_records]
+    assert [(one["kind"], one["cycle_id"], one["facts"]["sequence"]) for one in records] == [
+        ("erasure", cycle_id(sequence), sequence) for sequence in (1, 2)
+    ]
+    assert records[0]["facts"]["destroyed"] == ["pseudonym-key", "disclosures"]
+    assert len({one["id"] for one in records}) == 2
+    assert BY.login not in str(records)
