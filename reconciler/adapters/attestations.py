@@ -17,6 +17,7 @@ from reconciler.adapters.attestation_names import BUNDLE_SUFFIX, STATEMENT_SUFFI
 from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import ATTESTATIONS
 from reconciler.adapters.named_evidence import NamedEvidence
+from reconciler.adapters.problems import Problem
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.adapters.verified_log import LogState, VerifiedLog
 from reconciler.core.counting import UndoBalance, contradictions
@@ -30,16 +31,6 @@ PUBLIC_KEY = "keys/attestation.pub"
 """Where a pack, and a state folder, hold the public key."""
 _Root = TypeVar("_Root", bound=Entry)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong, and with which cycle."""
-
-    cycle_id: str
-    """Empty where no cycle can be named."""
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reconciler.adapters.attestation_document import StatementDocument
-from reconciler.adapters.attestations import Problem
 from reconciler.adapters.disclosures import DECISION_LOG, CycleLeaves, Lines, committed, read_shown
 from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.evidence_store import attestation_stem, evidence_path
+from reconciler.adapters.problems import Problem
 from reconciler.core.canonical import Json
 from reconciler.core.document import nanoseconds
 from reconciler.core.errors import EvidenceError

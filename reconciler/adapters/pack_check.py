@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from reconciler.adapters.attestations import Attestation, Problem
+from reconciler.adapters.attestations import Attestation
 from reconciler.adapters.disclosures import ACTION_LOG, DECISION_LOG, LEAVER_LOG, Shown, draw_rank, read_shown
 from reconciler.adapters.evidence_files import Entry, file_digest, files_in, read_here
 from reconciler.adapters.evidence_pack import ALWAYS
@@ -23,6 +23,7 @@ from reconciler.adapters.pack_layout import TABLES, Belongings
 from reconciler.adapters.pack_log import HASHES, PackLog
 from reconciler.adapters.pack_order import MANIFEST, SIGNATURE, Disclosing, Extent, Manifest
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION, PackCycle, Tables
+from reconciler.adapters.problems import Problem
 from reconciler.core.errors import EvidenceError
 
 _CODES: Final = {POPULATION: "population", MATRIX: "matrix"}

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from reconciler.adapters.attestations import PUBLIC_KEY, Problem
+from reconciler.adapters.attestations import PUBLIC_KEY
 from reconciler.adapters.evidence_files import Entry, files_in
 from reconciler.adapters.evidence_store import ATTESTATIONS, PSEUDONYM_KEYS
 from reconciler.adapters.log_files import CHECKPOINTS
 from reconciler.adapters.pack_log import FRONTIER, HASHES
 from reconciler.adapters.pack_order import MANIFEST, SIGNATURE
 from reconciler.adapters.pack_tables import DECISIONS, MATRIX, POLICY, POPULATION
+from reconciler.adapters.problems import Problem
 
 TABLES: Final = (POPULATION, MATRIX, "held-plans.json", "waivers.json", "coverage.json", "summary.csv")
 EXPLAINING: Final = ("README.md", "controls.csv", "schemas/statement.schema.json", "trust/signer.txt")

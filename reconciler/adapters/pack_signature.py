@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.adapters.attestations import Problem
 from reconciler.adapters.evidence_files import Entry, read_here
 from reconciler.adapters.pack_order import MANIFEST, SIGNATURE, Cycle, Manifest
+from reconciler.adapters.problems import Problem
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.core.canonical import dumps, sha256_hex
 from reconciler.core.errors import EvidenceError

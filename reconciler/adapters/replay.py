@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from reconciler.adapters.attestation_document import StatementDocument
-from reconciler.adapters.attestations import Problem
 from reconciler.adapters.disclosed_decisions import Decision, DisclosedDecisions, Evaluation, PolicyBundle
 from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.opa_eval import OpaEval, opa_eval
+from reconciler.adapters.problems import Problem
 from reconciler.core.canonical import Json
 from reconciler.core.decision import Expectation, check_decision
 from reconciler.core.document import unit_key

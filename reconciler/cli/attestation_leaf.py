@@ -14,7 +14,6 @@ from reconciler.adapters.evidence_files import Entry, read_here
 from reconciler.adapters.evidence_store import attestation_stem
 from reconciler.adapters.pack_tables import DECISIONS
 from reconciler.adapters.sigstore_bundle import Trusted
-from reconciler.cli.attestation_report import WITH_GAPS
 from reconciler.cli.attestation_trust import (
     ConfigOption,
     Given,
@@ -29,7 +28,7 @@ from reconciler.cli.attestation_trust import (
     opened_place,
     trusted_of,
 )
-from reconciler.cli.exits import Output, OutputOption
+from reconciler.cli.exits import IN_PART, Output, OutputOption
 from reconciler.core.errors import EvidenceError, WrongUsage
 
 _LEAF = re.compile(rf"(?P<sequence>[1-9][0-9]{{0,15}}):(?P<log>{'|'.join(LOGS)}):(?P<index>[0-9]{{1,9}})\Z")
@@ -65,7 +64,7 @@ def leaf_command(locate: Locate) -> Callable[..., None]:
             for problem in shown.problems(document):
                 raise EvidenceError(problem, advice="the record was changed after it was signed; ask for the pack anew")
         _tell(leaf, shown, signer=trusted.signer, output=output)
-        raise typer.Exit(WITH_GAPS if source is KeySource.STORE else 0)
+        raise typer.Exit(IN_PART if source is KeySource.STORE else 0)
 
     return verify_leaf
 

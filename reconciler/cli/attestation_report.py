@@ -16,12 +16,9 @@ from reconciler.adapters.pack_signature import Binding
 from reconciler.adapters.sigstore_bundle import MODE
 from reconciler.adapters.verified_log import LogState
 from reconciler.cli.attestation_trust import KeySource
-from reconciler.cli.exits import ERROR, OK
+from reconciler.cli.exits import ERROR, IN_PART, OK
 from reconciler.cli.plain_text import clean
 from reconciler.core.canonical import rfc3339
-
-WITH_GAPS: Final = 3
-"""Verified, with gaps: told apart from verified as the auditor must not overlook it."""
 
 _WITNESSED = "A transparency log and a time-stamping authority bear witness; all of it rests on the trusted root."
 _NO_WITNESS = "No transparency log, no trusted time: the key is all that this rests on."
@@ -69,7 +66,7 @@ def exit_code(answer: Answer) -> int:
     if not report.verified:
         return ERROR
     less = report.gaps or report.incomplete or answer.notes or answer.source is KeySource.STORE
-    return WITH_GAPS if less else OK
+    return IN_PART if less else OK
 
 
 def document(answer: Answer) -> dict[str, object]:

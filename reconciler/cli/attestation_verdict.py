@@ -4,13 +4,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from reconciler.adapters.attestations import Checked, Problem, Report, attestations_in, verify
+from reconciler.adapters.attestations import Checked, Report, attestations_in, verify
 from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
 from reconciler.adapters.pack_layout import without_manifest
 from reconciler.adapters.pack_period import Period
 from reconciler.adapters.pack_signature import Binding, check_binding
 from reconciler.adapters.pack_tables import PackCycle
+from reconciler.adapters.problems import Problem
 from reconciler.adapters.sigstore_bundle import Trusted
 from reconciler.cli.attestation_report import Answer
 from reconciler.cli.attestation_trust import Kept, KeySource, Place

@@ -11,6 +11,8 @@ OK: Final = 0
 ERROR: Final = 1
 HELD: Final = 2
 """The plan has actions that were not carried out, or is held."""
+IN_PART: Final = 3
+"""All that was looked at is in order, yet not everything could be, or something waits: told apart from both."""
 USAGE: Final = 64
 """`EX_USAGE` of sysexits(3): never mistaken for a plan with actions."""
 

@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.adapters.attestation_document import read_statement
-from reconciler.adapters.attestations import Attestation, Problem, attestations_in, check
+from reconciler.adapters.attestations import Attestation, attestations_in, check
 from reconciler.adapters.evidence_files import Entry
 from reconciler.adapters.opa_eval import find_opa, opa_version
 from reconciler.adapters.replay import Replay, ReplayReport
@@ -33,11 +33,11 @@ from reconciler.cli.attestation_trust import (
     opened_place,
     trusted_of,
 )
-from reconciler.cli.exits import ERROR, OK, Output, OutputOption
+from reconciler.cli.exits import ERROR, IN_PART, OK, Output, OutputOption
 from reconciler.core.errors import EvidenceError
 
-IN_PART = 3
-"""Equal as far as it goes: told apart from equal, as the auditor must not overlook it."""
+if TYPE_CHECKING:
+    from reconciler.adapters.problems import Problem
 
 OpaOption = Annotated[Path | None, typer.Option("--opa", help="The opa binary; the one on PATH without it.")]
 CycleOption = Annotated[

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption, Output, OutputOption
+from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, IN_PART, OK, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import clean, print_json
 from reconciler.core.canonical import Json, plain
 from reconciler.core.errors import ReconcilerError
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from reconciler.settings import Settings
 
-WAITING = 3
-"""Something waits: told apart from an error, and from nothing."""
 _MOST_SHOWN = 20
 
 MostOption = Annotated[int, typer.Option("--most", min=1, help="Sign this many at most; the rest waits on.")]
@@ -42,7 +40,7 @@ def pending(config: ConfigOption = DEFAULT_CONFIG, output: OutputOption = Output
         print_json(backlog_document(backlog, now))
     else:
         _show(backlog, now)
-    raise typer.Exit(WAITING if backlog.waiting else OK)
+    raise typer.Exit(IN_PART if backlog.waiting else OK)
 
 
 def retry(config: ConfigOption = DEFAULT_CONFIG, most: MostOption = 1000, output: OutputOption = Output.TABLE) -> None:
