@@ -13,7 +13,15 @@ from datetime import datetime
 from pathlib import Path
 
 from inventory.provider import Clock
-from reconciler.adapters.policy_sources import TEST_SUFFIX, check_folder, data_files, module_files, policy_text
+from reconciler.adapters.policy_sources import (
+    TEST_SUFFIX,
+    Stamps,
+    check_folder,
+    data_files,
+    module_files,
+    policy_stamps,
+    policy_text,
+)
 from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.adapters.waiver_memory import WaiverMemory
 from reconciler.core.canonical import Json, dumps
@@ -25,8 +33,6 @@ from reconciler.core.waivers import WaiverSet
 
 DRIVER = "access/driver.rego"
 GIT_SECONDS = 60.0
-
-_Stamps = tuple[tuple[str, int, int, int], ...]
 
 _LONGEST_GIT_SECONDS = 10
 
@@ -45,14 +51,14 @@ class PolicyFolder:
         self._memory = memory
         self._max_waiver_days = max_waiver_days
         self._clock = clock
-        self._known: tuple[_Stamps, float, PolicySet] | None = None
+        self._known: tuple[Stamps, float, PolicySet] | None = None
 
     def policies(self) -> PolicySet:
         """Return the policies as they lie there now; raises as `load_policies` does.
 
         The git commit beside them is asked for once a minute: it changes without the files.
         """
-        stamps, now = _stamps(self._path), self._clock.monotonic_seconds()
+        stamps, now = policy_stamps(self._path), self._clock.monotonic_seconds()
         if self._known is None or self._known[0] != stamps or now - self._known[1] > GIT_SECONDS:
             self._known = stamps, now, load_policies(self._path)
         return self._known[2]
@@ -61,20 +67,6 @@ class PolicyFolder:
         """Return the waivers as they lie there now, those that are refused by their reasons."""
         read = read_waivers(self._path, now, self._max_waiver_days)
         return replace(read.as_set(), held=self._memory.held(read, now) if self._memory else ())
-
-
-def _stamps(root: Path) -> _Stamps:
-    """Return what tells one version of each file from another: a file is never changed without its change time."""
-    found = []
-    check_folder(root)
-    for file in (*module_files(root), *data_files(root)):
-        try:
-            facts = file.stat()
-        except OSError:
-            found.append((str(file), 0, 0, 0))
-        else:
-            found.append((str(file), facts.st_ino, facts.st_size, facts.st_ctime_ns))
-    return tuple(found)
 
 
 def load_policies(path: Path) -> PolicySet:
