@@ -86,6 +86,16 @@ def test_both_images_run_the_program_as_nobody() -> None:
     assert DOCKERFILE.count("--chown=65532:65532 /state /var/lib/access-reconciler") == 2
 
 
+def test_both_images_hold_the_engine_that_examines_new_policies() -> None:
+    """Each image that is run has an `opa` on its path, of the very version that decides beside it."""
+    for name in ("runtime-ldap", "runtime"):
+        (copied,) = [rest for word, rest in stages()[name] if word == "COPY" and "--from=opa " in rest]
+        assert copied.split()[-2:] == ["/opa", "/usr/local/bin/opa"]
+    (image,) = re.findall(r"^ARG OPA_IMAGE=(\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    assert image == COMPOSE["services"]["opa"]["image"]
+    assert ("FROM", "${OPA_IMAGE} AS opa") in steps()
+
+
 def test_nothing_is_fetched_but_by_the_locks_and_debian() -> None:
     """No ADD, no download by hand, no moving tag; packages come through the script that the wheel's test runs too."""
     assert [word for word, _ in steps() if word == "ADD"] == []

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.policy_sources import read_sources
 from reconciler.cli import health
 from reconciler.daemon import probes
 from reconciler.settings import load_settings
@@ -112,6 +113,7 @@ def test_the_policies_of_a_config_map_are_the_policies(tmp_path: Path) -> None:
     told = load_settings(FOLDER / "access-reconciler.yaml").policies.name
     for place in (tmp_path / told, tmp_path):
         assert load_policies(place).digest == load_policies(peers.ROOT / "policies").digest
+        assert read_sources(place) == read_sources(peers.ROOT / "policies")
 
 
 def test_the_network_is_closed_but_for_names_and_tls() -> None:
