@@ -169,7 +169,7 @@ def test_no_policies(untouched: Untouched, company_of_its_own: Company) -> None:
     policies = company_of_its_own.directory / "policies"
     policies.rename(policies.with_name("moved"))
     policies.mkdir()
-    assert_last_good(untouched, company_of_its_own, "policies/access: the folder cannot be read")
+    assert_last_good(untouched, company_of_its_own, "access/driver.rego is missing")
 
 
 def _header(text: str) -> str:

@@ -16,7 +16,7 @@ from inventory.model import ArtefactKind, Coverage, ReadState
 from inventory.roster.model import WorkerId
 from reconciler.core import errors, merkle
 from reconciler.core.canonical import dumps, sha256_hex
-from reconciler.core.errors import EvidenceError, NotifyError, UndoRefused
+from reconciler.core.errors import EvidenceError, NotifyError, UndoRefused, WrongUsage
 from reconciler.core.leaves import leaves_of
 from reconciler.core.model import (
     ActionId,
@@ -363,7 +363,7 @@ def test_a_statement_follows_an_earlier_one_only() -> None:
 
 def test_every_error_that_can_end_a_cycle_has_a_code() -> None:
     """What a statement cannot name it calls unclassified, so no kind of error of a cycle goes without a word."""
-    never_in_a_cycle = {NotifyError, UndoRefused}
+    never_in_a_cycle = {NotifyError, UndoRefused, WrongUsage}
     kinds = {one for module in (errors, inventory_errors) for one in vars(module).values() if isinstance(one, type)}
     named = {
         one.__name__ for one in kinds - never_in_a_cycle if issubclass(one, errors.ReconcilerError | ProviderError)
