@@ -5,7 +5,7 @@ only the manifest tells their digests, and whoever changes them can write anothe
 the manifest as a bundle around an in-toto statement, which is made anew here and compared byte for byte.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,37 +66,31 @@ class Binding:
     compared: bool
     """Whether it has the digest that the auditor received by another way."""
 
-    @property
-    def bound(self) -> bool:
-        """Say whether anything but the pack itself speaks for what follows from no statement."""
-        return self.signed or self.compared
-
 
 def check_binding(
-    folder: Entry, manifest: Manifest, trusted: Trusted, expected: str | None
-) -> tuple[Binding, tuple[Problem, ...]]:
-    """Hold the manifest against its signature and an expected digest. Raises `EvidenceError` for unreadable files."""
+    folder: Entry, manifest: Manifest | None, trusted: Trusted, expected: str | None
+) -> tuple[Binding | None, tuple[Problem, ...]]:
+    """Hold the manifest against its signature and an expected digest; one that is expected has to be there.
+
+    Raises `EvidenceError` for unreadable files.
+    """
+    if manifest is None:
+        return None, () if expected is None else (
+            _unexpected(f"{MANIFEST} is missing, though a digest of it is given"),
+        )
     content = read_here(folder / MANIFEST) or b""
     digest = "sha256:" + sha256_hex(content)
     bundle = read_here(folder / SIGNATURE)
+    refused = None if bundle is None else trusted.refusal(bundle, manifest_statement(content, manifest))
     problems = []
-    if bundle is not None:
-        refused = trusted.refusal(bundle, manifest_statement(content, manifest))
-        if refused is not None:
-            problems.append(_problem("manifest_signature", f"{SIGNATURE} does not sign {MANIFEST}: {refused.message}"))
-    if expected is not None and expected != digest:
-        problems.append(_problem("manifest_changed", f"{MANIFEST} has the digest {digest}, not the expected one"))
-    binding = Binding(
-        digest=digest,
-        signed=bundle is not None and "manifest_signature" not in _codes(problems),
-        compared=expected == digest,
-    )
-    return binding, tuple(problems)
+    if refused is not None:
+        text = f"{SIGNATURE} does not sign {MANIFEST}: {refused.message}"
+        problems.append(Problem(cycle_id="", code="manifest_signature", message=text))
+    if expected not in {None, digest}:
+        problems.append(_unexpected(f"{MANIFEST} has the digest {digest}, not the expected one"))
+    signed = bundle is not None and refused is None
+    return Binding(digest=digest, signed=signed, compared=expected == digest), tuple(problems)
 
 
-def _problem(code: str, message: str) -> Problem:
-    return Problem(cycle_id="", code=code, message=message)
-
-
-def _codes(problems: list[Problem]) -> Iterator[str]:
-    return (one.code for one in problems)
+def _unexpected(message: str) -> Problem:
+    return Problem(cycle_id="", code="manifest_changed", message=message)

@@ -51,7 +51,7 @@ CODES: Final[Mapping[str, str]] = {
     "pack_unlisted": "the manifest does not tell of a file",
     "pack_malformed": "something of the pack cannot be read",
     "manifest_signature": "the manifest's signature does not hold, or is over another manifest",
-    "manifest_changed": "the manifest does not have the expected digest",
+    "manifest_changed": "the manifest does not have the expected digest, or is not here",
     "leaf": "a disclosed record is not in the signed tree, or is not what a leaf commits to",
     "sample": "a record that the seed draws is not disclosed",
     "population": "the population is not what the signed records say",

@@ -60,9 +60,9 @@ class ZipMembers:
 
     @property
     def mark(self) -> tuple[int, int]:
-        """Return what differs once somebody has written to the file: its length and the instant of the last change."""
+        """Return what differs once somebody has written to the file: its length, and a time that cannot be set back."""
         facts = os.fstat(self._descriptor)
-        return facts.st_size, facts.st_mtime_ns
+        return facts.st_size, facts.st_ctime_ns
 
     def stream(self) -> BinaryIO:
         """Return the whole file, to be read from its beginning."""

@@ -9,7 +9,7 @@ from reconciler.adapters.erasure import ErasedCount, recorded_erasures
 from reconciler.adapters.pack_check import PackCheck, PackFindings, check_ends, check_manifest
 from reconciler.adapters.pack_layout import without_manifest
 from reconciler.adapters.pack_period import Period
-from reconciler.adapters.pack_signature import Binding, check_binding
+from reconciler.adapters.pack_signature import check_binding
 from reconciler.adapters.pack_tables import PackCycle
 from reconciler.adapters.problems import Problem
 from reconciler.adapters.sigstore_bundle import Trusted
@@ -65,10 +65,8 @@ def answer_of(
             each=following,
         )
         found = _pack(place, records, report)
-    binding: Binding | None = None
-    if manifest is not None:
-        binding, unbound = check_binding(place.root, manifest, trusted, kept.manifest)
-        found.problems.extend(unbound)
+    binding, unbound = check_binding(place.root, manifest, trusted, kept.manifest)
+    found.problems.extend(unbound)
     if found.problems:
         report = replace(report, verified=False, head=None, problems=(*report.problems, *found.problems))
     elif manifest is not None and report.log is not None:

@@ -299,6 +299,20 @@ def test_a_zip_file_that_changes_while_it_is_read_is_refused(whole: Path, tmp_pa
         stack.close()
 
 
+def test_a_change_that_is_hidden_from_the_time_of_writing_is_refused(whole: Path, tmp_path: Path) -> None:
+    """Whoever writes as many bytes as before, and sets the time of the last writing back, is noticed too."""
+    path = _zipped(whole, tmp_path / "pack.zip")
+    facts = path.stat()
+    stack = ExitStack()
+    stack.enter_context(opened(path))
+    with path.open("r+b") as target:
+        target.write(b"PK")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    with pytest.raises(EvidenceError, match="was changed while it was read"):
+        stack.close()
+
+
 def test_a_pipe_for_a_pack_ends_at_once(key: Path, tmp_path: Path) -> None:
     """A pipe that nobody writes to is an error like any file that is no zip file, and no wait."""
     os.mkfifo(tmp_path / "pack.zip")

@@ -113,6 +113,9 @@ def test_a_digest_had_by_another_way_binds_too(chain: Chain, pack: Path, key: Pa
     (pack / "README.md").write_text("another")
     forge(pack, "README.md")
     assert codes(pack, key, *expected) == {"manifest_changed"}
+    (pack / "manifest.json").unlink()
+    assert "manifest_changed" in codes(pack, key, *expected)
+    assert codes(chain.store.root, key, *expected) == {"manifest_changed"}
     with pytest.raises(EvidenceError, match="is no SHA-256"):
         told(pack, key, "--expect-manifest", "12ab")
 
