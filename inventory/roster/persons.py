@@ -82,36 +82,35 @@ def fold(
 
 
 def _persons(records: Sequence[EmploymentRecord]) -> list[_Person]:
+    named = [(record, _nodes(record)) for record in records]
     parents: dict[_Node, _Node] = {}
-    for record in records:
-        nodes = _nodes(record)
+    for _, nodes in named:
         for node in nodes[1:]:
             parents[_root(parents, node)] = _root(parents, nodes[0])
     persons: defaultdict[_Node, _Person] = defaultdict(_Person)
     nameless: set[str] = set()
-    for record in records:
-        nodes = _nodes(record)
+    for record, nodes in named:
         if record.set_aside and not record.worker_id:
             nameless.update(record.emails)
         if nodes:
             person = persons[_root(parents, nodes[0])]
             person.records.append(record)
             person.tainted = person.tainted or record.set_aside
-    for person in persons.values():
+    for person in persons.values() if nameless else ():
         addresses = (address for record in person.records for address in record.emails)
         person.tainted = person.tainted or not nameless.isdisjoint(addresses)
     return list(persons.values())
 
 
 def _nodes(record: EmploymentRecord) -> list[_Node]:
-    named = (("worker", record.worker_id), ("employment", record.employment_id), ("employment", record.rehire_of))
-    return [node for node in named if node[1]]
+    nodes = [("worker", record.worker_id)] if record.worker_id else []
+    nodes += [("employment", one) for one in (record.employment_id, record.rehire_of) if one]
+    return nodes
 
 
 def _root(parents: dict[_Node, _Node], node: _Node) -> _Node:
-    while (parent := parents.setdefault(node, node)) != node:
-        parents[node] = parents[parent]
-        node = parents[node]
+    while (parent := parents.get(node, node)) != node:
+        parents[node] = node = parents.get(parent, parent)
     return node
 
 

@@ -68,6 +68,8 @@ def folded(text: str) -> str:
 
     Full case folding would go further and make one mailbox of `strasse` and `straße`.
     """
+    if text.isascii():
+        return text.lower().strip()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).strip()
 
 
@@ -98,8 +100,8 @@ def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
 
 def _add(index: dict[str, set[WorkerId]], texts: Iterable[str], worker: Worker) -> None:
     for text in texts:
-        if folded(text):
-            index[folded(text)].add(worker.worker_id)
+        if key := folded(text):
+            index[key].add(worker.worker_id)
 
 
 def _frozen(index: dict[str, set[WorkerId]]) -> Mapping[str, tuple[WorkerId, ...]]:
