@@ -21,6 +21,7 @@ from inventory.provider import Clock
 from reconciler.core.errors import LeaseLost, ReconcilerError
 from reconciler.core.record import CycleOutcome
 from reconciler.daemon.health import CycleEnd, Health
+from reconciler.daemon.orders import Orders
 from reconciler.daemon.wakeups import Reason
 
 log = structlog.get_logger(__name__)
@@ -338,8 +339,7 @@ class Supervisor:
         self._health = health
         self._clock = clock
         self._drain_seconds = drain_seconds
-        # Reentrant and without a lock that a signal handler could find held by the thread it interrupts.
-        self._words: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._words: Orders[Ended | None] = Orders()
 
     def stop(self) -> None:
         """Ask for the end, once or many times; for signal handlers."""
@@ -350,7 +350,7 @@ class Supervisor:
         """Run until the loop ends; after `stop`, for as long as draining allows."""
         self._health.started()
         threading.Thread(target=self._run_loop, name="cycles", daemon=True).start()
-        word = self._words.get()
+        word = self._words.next()
         if word is not None:
             return word
         self._health.drain(self._drain_seconds)
@@ -361,7 +361,7 @@ class Supervisor:
         until = self._clock.monotonic_seconds() + self._drain_seconds
         while True:
             try:
-                word = self._words.get(timeout=max(until - self._clock.monotonic_seconds(), 0))
+                word = self._words.next_within(until - self._clock.monotonic_seconds())
             except queue.Empty:
                 return Ended.OVERDUE
             if word is not None:
