@@ -4,6 +4,7 @@ The child hangs on a lifeline: the read end of a pipe whose write end only we ho
 pipe closes and a watcher beside the child stops it; a parent-death signal would be tied to one thread and to Linux.
 """
 
+import contextlib
 import os
 import secrets
 import signal
@@ -60,13 +61,10 @@ class OpaProcess:
         self.token = secrets.token_urlsafe(32)
         self.port = _free_port()
         self.log = directory / "opa.log"
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.authz = directory / f"authz-{self.port}.rego"
         self.authz_source = _AUTHZ.replace("TOKEN_SHA256", sha256_hex(self.token.encode()))
         self.authz_source = self.authz_source.replace("NONCE", secrets.token_hex(16))
-        self.authz.unlink(missing_ok=True)
-        self.authz.touch(mode=0o600)
-        self.authz.write_text(self.authz_source)
+        self._write_authz(directory)
         command = [
             *(str(executable), "run", "--server", "--addr", f"127.0.0.1:{self.port}"),
             *("--authentication", "token", "--authorization", "basic", "--log-level", "error"),
@@ -92,6 +90,21 @@ class OpaProcess:
             msg = f"the policy engine {executable} could not be started: {error.strerror}"
             raise PolicyError(msg, advice="install opa, or give the URL of a running server") from error
 
+    def _write_authz(self, directory: Path) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.authz.unlink(missing_ok=True)
+            self.authz.touch(mode=0o600)
+            self.authz.write_text(self.authz_source)
+        except OSError as error:
+            msg = f"the policy engine cannot be started: its folder {directory} cannot be written: {error.strerror}"
+            raise PolicyError(msg, advice="make room there, or give the folder to this account") from error
+
+    def _remove_authz(self) -> None:
+        """Remove what the child has read; it holds a token's hash alone, so that one left behind tells nothing."""
+        with contextlib.suppress(OSError):  # a disk that turned read-only: the child is ready, or to be ended, anyhow
+            self.authz.unlink(missing_ok=True)
+
     @property
     def alive(self) -> bool:
         """Say whether the child still runs."""
@@ -106,7 +119,7 @@ class OpaProcess:
             except OSError:
                 time.sleep(_POLL_SECONDS)
             else:
-                self.authz.unlink(missing_ok=True)
+                self._remove_authz()
                 return
         self.stop()
         raise PolicyError(f"the managed OPA did not start: {self.log_tail()}", advice=f"see {self.log}")
@@ -121,7 +134,7 @@ class OpaProcess:
 
     def stop(self) -> None:
         """End the child: let go of the lifeline, then after three seconds by force."""
-        self.authz.unlink(missing_ok=True)
+        self._remove_authz()
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -27,9 +27,10 @@ from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.notify_socket import NotifySocket
 from reconciler.daemon.passes import Passes, Workshop
 from reconciler.daemon.probes import HealthServer
-from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse, Supervisor
+from reconciler.daemon.service import Ended, Pace, Service, ServiceHouse
 from reconciler.daemon.signing import SigningDesk
 from reconciler.daemon.standby import Standby, watched
+from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.telling import Telling, ToldPasses
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Reason, Wakeups

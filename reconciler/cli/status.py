@@ -1,6 +1,6 @@
 """`access-reconciler status`: what the last cycles came to and what waits, read from the journal beside the daemon."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -8,6 +8,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.journal_plans import held_plans
 from reconciler.cli.display import print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
+from reconciler.cli.health import LOOPBACK, NoDaemon, Question, ask
 from reconciler.cli.plain_text import print_json
 from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
@@ -20,17 +21,21 @@ from reconciler.writer import open_journal
 LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the latest cycles are told.")]
 _SHORT_ID = 12
 """Characters of an action id in a table: more than the 8 that `undo` asks for."""
+_OF_THE_DAEMON: Final = ("live", "ready", "standby", "draining", "last_outcome", "failures", "last_error")
+"""What is repeated of the daemon's own words: a cycle that could not even begin leaves no trace in the journal."""
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output: OutputOption = Output.TABLE) -> None:
     """Say what the last cycles came to, which plans are held, and which acts are not shown to have worked.
 
-    Takes no lease and asks no provider: it reads the journal and what is unsigned, also while the daemon runs.
+    Takes no lease and asks no provider: it reads the journal and what is unsigned, also while the daemon runs, and asks
+    the daemon on this machine how it is.
 
     Example: access-reconciler status --last 5
     """
     clock, settings = SystemClock(), load_settings(config)
     now = clock.now()
+    daemon = _daemon(settings.daemon.health_port)
     backlog = look(open_store(settings), settings.signing.pace, clock)
     with open_journal(settings) as journal:
         cycles = list(reversed(journal.cycles()[-last:]))
@@ -43,9 +48,11 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
                 "held_plans": [one.plan.digest for one in held],
                 "unsettled": [_act(one) for one in unsettled],
                 "unsigned": {"statements": len(backlog.waiting), "since": plain(backlog.since)},
+                "daemon": daemon,
             }
         )
         return
+    print_line(_how(daemon, settings.daemon.health_port))
     columns = ("cycle", "mode", "outcome", "started", "finished")
     print_table("Last cycles", columns, ([_cell(cell) for cell in list(_cycle(one).values())[:5]] for one in cycles))
     for one in held:
@@ -54,6 +61,29 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
         print_line(f"unsigned: {len(backlog.waiting)} statements; see access-reconciler attestations pending")
     if unsettled:
         print_table("Not shown to have worked", _COLUMNS, map(_row, unsettled))
+
+
+def _daemon(port: int) -> dict[str, Any] | None:
+    """Return what the daemon says of itself; None where none answers, or none is to answer."""
+    if not port:
+        return None
+    try:
+        _, facts = ask(Question.READY, port)
+    except NoDaemon:
+        return None
+    return {name: facts[name] for name in _OF_THE_DAEMON if name in facts}
+
+
+def _how(daemon: dict[str, Any] | None, port: int) -> str:
+    """Say in one line how the daemon is, and what its last cycle met."""
+    if daemon is None:
+        return f"daemon: none answers on {LOOPBACK}:{port}" if port else "daemon: not asked, daemon.health_port is 0"
+    words = [word for word in ("standby", "draining") if daemon.get(word)]
+    words += [] if daemon.get("live") else ["hung"]
+    words += [f"last cycle {daemon['last_outcome']}" if daemon.get("last_outcome") else "no cycle has ended yet"]
+    words += [f"{daemon['failures']} failed in a row"] if daemon.get("failures") else []
+    met = f"; it met: {daemon['last_error']}" if daemon.get("last_error") else ""
+    return f"daemon: {', '.join(words)}{met}"
 
 
 _COLUMNS = ("action", "provider", "principal", "item", "effect", "outcome", "read again")

@@ -6,7 +6,7 @@ progress, never from a timer, which would go on ticking beside a hung cycle.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,6 +19,9 @@ from reconciler.ports import Progress
 
 IDLE_SECONDS: Final = 60.0
 """Longest silence of the loop while it waits: six times what it sleeps at most."""
+
+_LONGEST_ERROR: Final = 1000
+"""Characters of an error that probes repeat: it may quote the end of another program's log."""
 
 Notify = Callable[[Mapping[str, str]], None]
 """Tells the service manager; must not fail."""
@@ -43,6 +46,8 @@ class CycleEnd:
     """Acts whose end is not known or not verified."""
     next_instant: datetime | None
     """First access end that lies after the start of the cycle."""
+    errors: tuple[str, ...] = ()
+    """One line each, as the record of the cycle has them: without personal data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,8 @@ class HealthSnapshot:
     """Of the last cycle that ended, `failed` for one that could not; empty before the first."""
     failures: int
     """Cycles in a row that did not come to their end."""
+    last_error: str
+    """What the last cycle met first, cut to a length; empty where it met nothing."""
     complete_age_seconds: Mapping[ProviderName, float | None]
     """Since the last cycle that read a provider whole; None when there was none since the start."""
     held_plan: str
@@ -99,6 +106,7 @@ class Health:
         self._complete: dict[ProviderName, datetime | None] = dict.fromkeys(providers)
         self._last: CycleEnd | None = None
         self._last_outcome = ""
+        self._last_error = ""
         self._failures = 0
         self._started = False
         self._draining = False
@@ -143,16 +151,18 @@ class Health:
                 self._cycle_since = None
             self._last = end
             self._last_outcome = end.outcome.value
+            self._last_error = "" if end.gave_way else _first(end.errors)
             self._failures = self._failures + 1 if end.outcome is CycleOutcome.FAILED else 0
             for provider in end.complete:
                 self._complete[provider] = end.finished_at
         self._status(f"cycle {end.sequence} ended {end.outcome.value}")
 
-    def cycle_failed(self) -> None:
-        """Take note of a cycle that could not come to its end."""
+    def cycle_failed(self, error: str) -> None:
+        """Take note of a cycle that could not come to its end, and what it met, without personal data."""
         with self._lock:
             self._cycle_since = None
             self._last_outcome = CycleOutcome.FAILED.value
+            self._last_error = _first((error,))
             self._failures += 1
             failures = self._failures
         self._status(f"{failures} cycles in a row failed")
@@ -197,6 +207,7 @@ class Health:
                 cycle_seconds=None if self._cycle_since is None else now - self._cycle_since,
                 last_outcome=self._last_outcome,
                 failures=self._failures,
+                last_error=self._last_error,
                 complete_age_seconds={
                     provider: None if when is None else max((at - when).total_seconds(), 0.0)
                     for provider, when in self._complete.items()
@@ -222,6 +233,10 @@ class Health:
 
     def _status(self, text: str) -> None:
         self._notify({"STATUS": text})
+
+
+def _first(errors: Sequence[str]) -> str:
+    return errors[0][:_LONGEST_ERROR] if errors else ""
 
 
 def _microseconds(seconds: float) -> str:

@@ -186,8 +186,9 @@ class Passes:
             self._workshop(renew=True)
         log.info("leavers.began", leavers=len(workers))
         house = replace(self._open.house, sources=self._open.quick, urgent=lambda: False)
-        self._dealt_with |= {one.worker_id for one in workers}
         attested = run_cycle(house, self._open.rules, of_leavers(self._standing, workers))
+        if attested.record.outcome is not CycleOutcome.FAILED:
+            self._dealt_with |= {one.worker_id for one in workers}
         if self._reading is not None:
             self._reading.touched |= {_key_of(result.action) for result in attested.record.results}
         return self._end_of(attested, self._open)
@@ -299,6 +300,7 @@ class Passes:
             held_plan=record.plan.digest if held and record.plan is not None else "",
             unsettled=len(workshop.house.journal.unsettled()),
             next_instant=self._end_after(workshop, record.started_at),
+            errors=record.errors,
         )
 
     def _end_after(self, workshop: Workshop, instant: datetime) -> datetime | None:

@@ -5,8 +5,6 @@ again after a pause that grows. Two things end it: an order to stop, after which
 the loss of the lease, after which nothing may be done at all.
 """
 
-import queue
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +37,8 @@ LONGEST_QUIET_SECONDS: Final = 30.0
 """Leavers that keep coming do not put the whole pass off for longer."""
 LONGEST_DEBOUNCE_SECONDS: Final = 5.0
 """A folder that never is quiet is looked at nevertheless."""
+_MOST_ERRORS: Final = 20
+"""So many errors of a pass are logged; the record and the audit trail have them all."""
 _WELL = frozenset({CycleOutcome.COMPLETE, CycleOutcome.HELD})
 """Nothing is gained by looking again soon after these: a held plan waits for a human."""
 _PATIENT = frozenset({Reason.TIMER})
@@ -140,7 +140,8 @@ class Service:
         self._stopping = False
         self._poll_at = house.clock.monotonic_seconds() + pace.poll_seconds
         self._retry_at: float | None = None
-        self._bad_cycles = 0
+        self._retries = 0
+        """How often in a row it was looked again after a pause; a pass that ends well begins anew."""
         self._wanted: frozenset[Reason] = frozenset()
         """Why the next whole pass is wanted; empty when none is."""
         self._wanted_since = 0.0
@@ -213,6 +214,7 @@ class Service:
             reasons -= _PATIENT
             if now >= self._retry_at:
                 self._retry_at = None
+                self._retries += 1
                 reasons |= {Reason.RETRY}
         return reasons
 
@@ -245,7 +247,9 @@ class Service:
             return
         self._house.health.cycle_ended(end)
         self._quiet_until = self._house.clock.monotonic_seconds() + QUIET_SECONDS
-        log.info("leavers.ended", sequence=end.sequence, outcome=end.outcome.value, held_plan=end.held_plan)
+        _say("leavers.ended", end)
+        if end.outcome is CycleOutcome.FAILED:
+            self._plan_retry()  # these leavers are not left to the end of a long reading
 
     def _read(self) -> None:
         log.info("cycle.began", reasons=sorted(self._wanted))
@@ -307,69 +311,32 @@ class Service:
     def _note_end(self, end: CycleEnd) -> None:
         self._house.health.cycle_ended(end)
         self._house.arm(end.next_instant)
-        log.info("cycle.ended", sequence=end.sequence, outcome=end.outcome.value, held_plan=end.held_plan)
+        _say("cycle.ended", end)
         if end.outcome in _WELL and not end.unsettled:
-            self._bad_cycles, self._retry_at = 0, None
+            self._retries, self._retry_at = 0, None
         else:
             self._plan_retry()
 
     def _note_failure(self, error: str, advice: str) -> None:
-        self._house.health.cycle_failed()
+        self._house.health.cycle_failed(f"{error}; {advice}")
         self._plan_retry()
         log.error("cycle.failed", error=error, advice=advice, failures=self._house.health.failures)
 
     def _plan_retry(self) -> None:
         """Look again after a pause that doubles, of which half is left to chance."""
-        pause = min(self._pace.longest_retry_seconds, self._pace.first_retry_seconds * 2 ** min(self._bad_cycles, 16))
-        self._bad_cycles += 1
+        pause = min(self._pace.longest_retry_seconds, self._pace.first_retry_seconds * 2 ** min(self._retries, 16))
         self._retry_at = self._house.clock.monotonic_seconds() + pause * (1 + self._house.chance()) / 2
+
+
+def _say(event: str, end: CycleEnd) -> None:
+    """Log how a pass ended, and why it did not end well: the one line that whoever watches is sure to see."""
+    facts = {"sequence": end.sequence, "outcome": end.outcome.value, "held_plan": end.held_plan}
+    if end.errors:
+        log.warning(event, **facts, errors=end.errors[:_MOST_ERRORS], errors_in_all=len(end.errors))
+    else:
+        log.info(event, **facts)
 
 
 def _quiet_seconds(reasons: frozenset[Reason]) -> float:
     """Return how long to wait for another event after these."""
     return min(_FILES[reason] for reason in reasons & _FILES.keys())
-
-
-class Supervisor:
-    """Runs the loop in a thread of its own, so that an order to stop is followed even while a cycle hangs."""
-
-    def __init__(self, service: Service, health: Health, clock: Clock, drain_seconds: float) -> None:
-        self._service = service
-        self._health = health
-        self._clock = clock
-        self._drain_seconds = drain_seconds
-        # Reentrant and without a lock that a signal handler could find held by the thread it interrupts.
-        self._words: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
-
-    def stop(self) -> None:
-        """Ask for the end, once or many times; for signal handlers."""
-        self._service.stop()
-        self._words.put(None)
-
-    def run(self) -> Ended:
-        """Run until the loop ends; after `stop`, for as long as draining allows."""
-        self._health.started()
-        threading.Thread(target=self._run_loop, name="cycles", daemon=True).start()
-        word = self._words.get()
-        if word is not None:
-            return word
-        self._health.drain(self._drain_seconds)
-        log.info("service.draining", seconds=self._drain_seconds)
-        return self._drained()
-
-    def _drained(self) -> Ended:
-        until = self._clock.monotonic_seconds() + self._drain_seconds
-        while True:
-            try:
-                word = self._words.get(timeout=max(until - self._clock.monotonic_seconds(), 0))
-            except queue.Empty:
-                return Ended.OVERDUE
-            if word is not None:
-                return word
-
-    def _run_loop(self) -> None:
-        ended = Ended.BROKEN
-        try:
-            ended = self._service.run()
-        finally:
-            self._words.put(ended)

@@ -118,6 +118,19 @@ def test_what_is_no_opa_does_not_start(tmp_path: Path) -> None:
         ManagedOpa(tmp_path / "missing", directory=tmp_path).load(starter(), {})
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_keeps_no_child_alive(tmp_path: Path) -> None:
+    """A state folder that is full or read-only is no defect: the folder is named, and a child that runs is ended."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PolicyError, match="cannot be written") as caught:
+        OpaProcess(Path(peers.require("opa")), tmp_path / "file" / "opa")
+    assert "make room" in caught.value.advice
+    process = OpaProcess(Path(peers.require("opa")), tmp_path)
+    process.wait_ready()
+    process.authz = tmp_path  # what cannot be removed, also for an administrator
+    process.stop()
+    assert not process.alive
+
+
 PARENT = """
 import sys, time
 from pathlib import Path

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_readiness_begins_with_the_first_cycle_and_ends_with_draining() -> None:
     """Ready means: a cycle came to its end since the start, and more may follow."""
     daemon = Daemon()
     assert not daemon.health.snapshot().ready
-    daemon.health.cycle_failed()
+    daemon.health.cycle_failed("JournalError: full")
     assert not daemon.health.snapshot().ready
     daemon.health.cycle_ended(end())
     assert daemon.health.snapshot().ready
@@ -143,9 +144,14 @@ def test_each_provider_has_the_age_of_its_own_last_whole_read() -> None:
 def test_a_snapshot_tells_what_waits_for_somebody() -> None:
     """The held plan, unsettled acts, failures in a row and the running cycle are there as plain values."""
     daemon = Daemon()
-    daemon.health.cycle_failed()
-    daemon.health.cycle_failed()
+    daemon.health.cycle_failed("JournalError: full")
+    daemon.health.cycle_failed("JournalError: full")
     assert (daemon.health.snapshot().failures, daemon.health.snapshot().last_outcome) == (2, "failed")
+    assert daemon.health.snapshot().last_error == "JournalError: full"
+    daemon.health.cycle_ended(replace(end(CycleOutcome.PARTIAL), errors=("x" * 5000, "y")))
+    assert daemon.health.snapshot().last_error == "x" * 1000
+    daemon.health.cycle_ended(replace(end(CycleOutcome.PARTIAL), errors=("it gave way",), gave_way=True))
+    assert daemon.health.snapshot().last_error == ""
     daemon.health.cycle_ended(end(CycleOutcome.HELD, held_plan="sha256:0f3a"))
     daemon.health.cycle_began()
     daemon.clock.sleep(5)

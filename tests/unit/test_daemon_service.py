@@ -1,6 +1,8 @@
 """The loop: when it looks again, what it makes of a cycle, and what ends it."""
 
+import signal
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,8 +19,8 @@ from reconciler.daemon.service import (
     QUIET_SECONDS,
     REPLACED_SECONDS,
     Ended,
-    Supervisor,
 )
+from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.wakeups import Reason
 from tests.builders import NOW
 from tests.fakes.loop import LONGEST, POLL, House
@@ -159,7 +161,7 @@ def test_a_held_plan_is_not_hurried() -> None:
 def test_only_news_cuts_a_pause_short() -> None:
     """While a failure pauses, the timer waits for the pause to end; an operator's signal does not."""
     house = House(CycleOutcome.FAILED)
-    assert house.run(8, (1, Reason.TIMER), (3, Reason.SIGNAL)) == [0, 2, 3]
+    assert house.run(6, (1, Reason.TIMER), (3, Reason.SIGNAL)) == [0, 2, 3]
     assert House(CycleOutcome.FAILED, CycleOutcome.COMPLETE).run(8, (1, Reason.TIMER)) == [0, 2]
 
 
@@ -213,6 +215,35 @@ def hanging(house: House) -> tuple[threading.Event, threading.Event]:
 
     house.during = wait
     return running, go_on
+
+
+def test_a_signal_that_another_thread_got_is_followed() -> None:
+    """The system may hand SIGTERM to any thread, as while a tracer holds the main one; the wait there must not last.
+
+    Handlers run in the main thread alone, and one that waits without end is not woken by a signal to another.
+    """
+    house = House()
+    running, go_on = hanging(house)
+    go_on.set()
+    supervisor = Supervisor(house.service, house.health, house.clock, 30)
+    before = signal.signal(signal.SIGUSR1, lambda *_: supervisor.stop())
+    rescue = threading.Timer(60, supervisor.stop)
+
+    def order() -> None:
+        running.wait(60)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=order)
+    try:
+        rescue.start()
+        sender.start()
+        began = time.monotonic()
+        assert supervisor.run() is Ended.DRAINED
+        assert time.monotonic() - began < 30, "the order came from the rescue, not from the signal"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        rescue.cancel()
+        sender.join(60)
 
 
 def test_stopping_lets_the_running_cycle_finish() -> None:
@@ -307,6 +338,30 @@ def test_a_pass_that_gave_way_waits_for_quiet_but_not_for_ever() -> None:
     house.give_way = 1
     house.leavers = [leavers_end(house)] * 100
     assert house.run(60, *[(float(second), Reason.SIGNAL) for second in range(1, 60)])[0] >= LONGEST_QUIET_SECONDS
+
+
+def test_a_leavers_pass_that_failed_is_not_left_to_the_end_of_a_reading() -> None:
+    """While everything is being read, which may take an hour, the leavers are tried again after the short pause."""
+    house = House()
+    failed = replace(leavers_end(house), outcome=CycleOutcome.FAILED, errors=("PolicyError: ended",))
+    house.begun = True  # a reading that does not end
+    house.leavers = [failed, failed]
+    house.run(20)
+    # The start, then half of 4 s, then half of the doubled pause, as after any failure.
+    assert house.asked == [0, 2, 6]
+
+
+def test_a_pass_that_did_not_end_well_says_why() -> None:
+    """The line that tells of the end holds what was met, at most twenty; a good end holds no such field."""
+    house = House(CycleOutcome.COMPLETE)
+    house.leavers = [replace(leavers_end(house), outcome=CycleOutcome.FAILED, errors=("x: y",) * 30)]
+    with capture_logs() as logs:
+        house.run(4)
+    (bad,) = [one for one in logs if one["event"] == "leavers.ended"]
+    assert (bad["log_level"], bad["errors"], bad["errors_in_all"]) == ("warning", ("x: y",) * 20, 30)
+    good = [one for one in logs if one["event"] == "cycle.ended"]
+    assert good
+    assert [one for one in good if "errors" in one or one["log_level"] != "info"] == []
 
 
 def test_what_was_read_is_decided_though_a_leavers_pass_fails() -> None:

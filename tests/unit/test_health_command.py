@@ -76,7 +76,7 @@ def test_a_cycle_that_failed_after_it_was_assembled_is_no_failed_start(daemon: t
     """A provider or engine that is down at the start is no reason to be killed: starting again mends nothing."""
     own, _, port = daemon
     own.assembled()
-    own.cycle_failed()
+    own.cycle_failed("JournalError: full")
     assert codes(port)["started"] == 0
 
 

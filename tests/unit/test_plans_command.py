@@ -1,6 +1,7 @@
 """Looking at held plans, last cycles and open acts while the daemon runs."""
 
 import json
+import socket
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from reconciler.core.model import (
     Plan,
 )
 from reconciler.core.record import Breadth, CycleOutcome
+from reconciler.daemon.health import Health, Silence
+from reconciler.daemon.probes import HealthServer
 from reconciler.ports import Intent
 from tests.builders import action, credential, principal
 from tests.fakes.world import plan_of
@@ -39,10 +42,16 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "access-reconciler.yaml"
-        self.config.write_text(yaml.safe_dump({"roster": {"path": "roster.csv"}}))
+        with socket.socket() as unheard:  # a port on which nobody answers, whatever else runs on this machine
+            unheard.bind(("127.0.0.1", 0))
+            self.configure(health_port=unheard.getsockname()[1])
         self.state = folder / "state"
         self.state.mkdir()
         self.now = SystemClock().now()
+
+    def configure(self, **daemon: int) -> None:
+        """Write the configuration."""
+        self.config.write_text(yaml.safe_dump({"roster": {"path": "roster.csv"}, "daemon": daemon}))
 
     def journal(self) -> SqlJournal:
         """Open the journal."""
@@ -227,6 +236,7 @@ def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsy
         "held_plans": [],
         "unsettled": [],
         "unsigned": {"statements": 0, "since": None},
+        "daemon": None,
     }
     plan = here.cycle(plan_for("alice"))
     here.act(plan, "cycle-1")
@@ -239,3 +249,22 @@ def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsy
     shown = here.read(capsys, "status")
     assert plan.actions[0].action_id[:8] in shown
     assert "observe" in shown
+    assert "daemon: none answers on 127.0.0.1:" in shown
+
+
+def test_status_tells_of_cycles_that_could_not_begin(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon whose disk is full leaves no trace in the journal: what it says of itself is told beside it."""
+    silence = Silence(stages={}, stage_seconds=900, cycle_seconds=7200)
+    health = Health(SystemClock(), (), silence, lambda _: None)
+    with HealthServer(0, health.snapshot) as server:
+        here.configure(health_port=server.port)
+        assert "daemon: no cycle has ended yet" in here.read(capsys, "status")
+        health.cycle_failed("JournalError: the disk is full; free space")
+        health.cycle_failed("JournalError: the disk is full; free space")
+        told = here.ask(capsys, "status")["daemon"]
+        assert (told["failures"], told["last_outcome"]) == (2, "failed")
+        assert told["last_error"] == "JournalError: the disk is full; free space"
+        shown = " ".join(here.read(capsys, "status").split())
+        assert "last cycle failed, 2 failed in a row; it met: JournalError: the disk is full" in shown
+    here.configure(health_port=0)
+    assert "daemon: not asked" in here.read(capsys, "status")
