@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.client import BaseClient
-
 from inventory.aws.connection import calling
 from inventory.model import ArtefactKind
 
@@ -14,7 +12,8 @@ from inventory.model import ArtefactKind
 class Target:
     """The item of an action, addressed."""
 
-    client: BaseClient
+    client: Any
+    """boto3's IAM client, which has no types."""
     where: str
     address: Mapping[str, str]
 
