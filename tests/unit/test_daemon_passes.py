@@ -323,6 +323,24 @@ def test_a_reading_that_breaks_is_the_failure_of_its_pass_alone(daemon: Daemon) 
     assert daemon.whole().outcome is CycleOutcome.COMPLETE
 
 
+def test_a_refused_roster_is_no_doubt_about_the_clients(daemon: Daemon) -> None:
+    """Nothing was read, so nothing is built anew: whoever leaves by the next roster does not wait for that either."""
+    daemon.built.feed.refused = True
+    assert daemon.whole().outcome is CycleOutcome.FAILED
+    assert daemon.whole().outcome is CycleOutcome.FAILED
+    assert daemon.opened == 1
+    daemon.built.feed.refused = False
+
+    def silent() -> None:
+        raise Unavailable("no answer")
+
+    daemon.provider.listed = silent
+    assert daemon.whole().outcome is CycleOutcome.PARTIAL
+    assert daemon.opened == 1
+    daemon.whole()
+    assert daemon.opened == 2
+
+
 def test_another_secret_opens_another_workshop(daemon: Daemon) -> None:
     """Rotated secrets are used from the next reading on; without one, what is open is kept."""
     assert daemon.opened == 1
