@@ -188,7 +188,7 @@ def _check_line(line: str, number: int) -> None:
     if "\0" in line:
         column = field_at(line[: line.index("\0")])
         raise FeedRefused("nul_byte", "it holds NUL bytes: the file is damaged", line=number, column=column)
-    garbled = _MOJIBAKE.search(line)
+    garbled = None if line.isascii() else _MOJIBAKE.search(line)
     if garbled is not None:
         raise FeedRefused(
             "mojibake",

@@ -4,10 +4,11 @@ Two records are one person when they share a worker id, or when HR links them by
 e-mail address links nobody: addresses are handed on. It only makes a case for a human.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from operator import attrgetter
 
 from inventory.roster.csv_settings import CsvRosterSettings
 from inventory.roster.ends import UNDATED_RULE, RecordEnd, end_of
@@ -40,21 +41,14 @@ class WorkerMemory:
     def __init__(self) -> None:
         self._known: dict[int, tuple[EmploymentRecord, Worker]] = {}
 
-    def worker(self, person: _Person) -> Worker | None:
-        """Return the worker of a person with one record, where that record is an old one."""
-        if len(person.records) != 1 or person.tainted:
-            return None
-        record = person.records[0]
+    def worker(self, record: EmploymentRecord) -> Worker | None:
+        """Return the worker that rests on this very record."""
         known = self._known.get(id(record))
         return known[1] if known is not None and known[0] is record else None
 
-    def keep(self, pairs: Iterable[tuple[_Person, Worker]]) -> None:
+    def keep(self, pairs: Iterable[tuple[EmploymentRecord, Worker]]) -> None:
         """Replace what is known; an end that the age of the data made is made anew each time."""
-        self._known = {
-            id(person.records[0]): (person.records[0], worker)
-            for person, worker in pairs
-            if len(person.records) == 1 and not person.tainted and worker.access_end_rule != UNDATED_RULE
-        }
+        self._known = {id(pair[0]): pair for pair in pairs if pair[1].access_end_rule != UNDATED_RULE}
 
 
 def fold(
@@ -71,47 +65,70 @@ def fold(
     earlier folds under the same settings.
     """
     memory = memory or WorkerMemory()
-    pairs = [
-        (person, memory.worker(person) or _worker(person, as_of, settings))
-        for person in _persons(records)
+    nameless = frozenset(
+        address for record in records if record.set_aside and not record.worker_id for address in record.emails
+    )
+    alone, linked = _apart(records)
+    workers: list[Worker] = []
+    untainted: list[tuple[EmploymentRecord, Worker]] = []
+    for record in alone:
+        tainted = record.set_aside or not nameless.isdisjoint(record.emails)
+        known = None if tainted else memory.worker(record)
+        worker = known or _worker(_Person(records=[record], tainted=tainted), as_of, settings)
+        workers.append(worker)
+        if not tainted:
+            untainted.append((record, worker))
+    memory.keep(untainted)
+    workers += (
+        _worker(person, as_of, settings)
+        for person in _persons(linked, nameless)
         if any(record.worker_id for record in person.records)
-    ]
-    memory.keep(pairs)
-    workers = [worker for _, worker in pairs]
-    return tuple(sorted(_with_shared_emails(workers, at), key=lambda worker: worker.worker_id))
+    )
+    return tuple(sorted(_with_shared_emails(workers, at), key=attrgetter("worker_id")))
 
 
-def _persons(records: Sequence[EmploymentRecord]) -> list[_Person]:
-    parents: dict[_Node, _Node] = {}
+def _apart(records: Sequence[EmploymentRecord]) -> tuple[list[EmploymentRecord], list[EmploymentRecord]]:
+    """Return the records that share no id with any other, and all the rest; nearly everybody has one record.
+
+    Those without a worker id are among the rest.
+    """
+    workers = Counter([record.worker_id for record in records])
+    employments = Counter([record.employment_id for record in records])
+    employments.update([record.rehire_of for record in records])
+    alone: list[EmploymentRecord] = []
+    linked: list[EmploymentRecord] = []
     for record in records:
-        nodes = _nodes(record)
+        named = (record.employment_id, record.rehire_of)
+        shares = workers[record.worker_id] > 1 or any(one and employments[one] > 1 for one in named)
+        (linked if shares or not record.worker_id else alone).append(record)
+    return alone, linked
+
+
+def _persons(records: Iterable[EmploymentRecord], nameless: frozenset[str]) -> list[_Person]:
+    named = [(record, _nodes(record)) for record in records]
+    parents: dict[_Node, _Node] = {}
+    for _, nodes in named:
         for node in nodes[1:]:
             parents[_root(parents, node)] = _root(parents, nodes[0])
     persons: defaultdict[_Node, _Person] = defaultdict(_Person)
-    nameless: set[str] = set()
-    for record in records:
-        nodes = _nodes(record)
-        if record.set_aside and not record.worker_id:
-            nameless.update(record.emails)
+    for record, nodes in named:
         if nodes:
             person = persons[_root(parents, nodes[0])]
             person.records.append(record)
-            person.tainted = person.tainted or record.set_aside
-    for person in persons.values():
-        addresses = (address for record in person.records for address in record.emails)
-        person.tainted = person.tainted or not nameless.isdisjoint(addresses)
+            tainted = record.set_aside or not nameless.isdisjoint(record.emails)
+            person.tainted = person.tainted or tainted
     return list(persons.values())
 
 
 def _nodes(record: EmploymentRecord) -> list[_Node]:
-    named = (("worker", record.worker_id), ("employment", record.employment_id), ("employment", record.rehire_of))
-    return [node for node in named if node[1]]
+    nodes = [("worker", record.worker_id)] if record.worker_id else []
+    nodes += [("employment", one) for one in (record.employment_id, record.rehire_of) if one]
+    return nodes
 
 
 def _root(parents: dict[_Node, _Node], node: _Node) -> _Node:
-    while (parent := parents.setdefault(node, node)) != node:
-        parents[node] = parents[parent]
-        node = parents[node]
+    while (parent := parents.get(node, node)) != node:
+        parents[node] = node = parents.get(parent, parent)
     return node
 
 
@@ -169,12 +186,15 @@ def _first_then_rest(first: tuple[str, ...], others: Iterable[tuple[str, ...]]) 
 
 
 def _with_shared_emails(workers: list[Worker], at: datetime) -> list[Worker]:
-    holders: defaultdict[str, list[Worker]] = defaultdict(list)
+    first: dict[str, Worker] = {}
+    several: dict[str, list[Worker]] = {}
     for worker in workers:
         for address in worker.emails:
-            holders[address].append(worker)
-    shared = {address: _Holders.of(those, at) for address, those in holders.items() if len(those) > 1}
-    return [_marked(worker, shared, at) for worker in workers]
+            holder = first.setdefault(address, worker)
+            if holder is not worker:
+                several.setdefault(address, [holder]).append(worker)
+    shared = {address: _Holders.of(those, at) for address, those in several.items()}
+    return [worker if shared.keys().isdisjoint(worker.emails) else _marked(worker, shared, at) for worker in workers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +213,6 @@ class _Holders:
 
 def _marked(worker: Worker, shared: dict[str, _Holders], at: datetime) -> Worker:
     mine = tuple(address for address in worker.emails if address in shared)
-    if not mine:
-        return worker
     ended = _is_ended(worker, at)
     counterparts = {one for address in mine for one in (shared[address].others if ended else shared[address].ended)}
     return replace(worker, shared_emails=mine, possible_rehire_of=tuple(sorted(counterparts)))

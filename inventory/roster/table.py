@@ -58,40 +58,58 @@ class Header:
 
 
 class _Lines:
-    """Passes lines on, remembering whether the last one was ended."""
+    """Passes lines on, counting them; the next one can be looked at before it is taken."""
 
-    def __init__(self, first: str, lines: Iterator[str]) -> None:
-        self._first: str | None = first
+    def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
-        self.ended = True
-        self._of_record: str | None = None
+        self._next: str | None = None
+        self.number = 0
+        """Of the last line that was taken, from 1."""
+        self.last = ""
+        self._of_record: list[str] = []
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the last line that was taken ended with a line break."""
+        return self.last.endswith(("\n", "\r"))
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line, self._first = self._first, None
+        line = self.peek()
         if line is None:
-            line = next(self._lines)
-        self.ended = line.endswith(("\n", "\r"))
-        self._of_record = line if self._of_record is None else self._of_record
+            raise StopIteration
+        self.take(line)
+        self._of_record.append(line)
         return line
+
+    def peek(self) -> str | None:
+        """Return the next line, None after the last one."""
+        if self._next is None:
+            self._next = next(self._lines, None)
+        return self._next
+
+    def take(self, peeked: str) -> None:
+        """Go past the line that was looked at."""
+        self.last, self._next = peeked, None
+        self.number += 1
 
     def begin_record(self) -> None:
         """Take the next line for the first one of a record."""
-        self._of_record = None
+        self._of_record.clear()
 
-    def first_of_record(self) -> str:
-        """Return the first line of the record that is being read; empty before it came."""
-        return self._of_record or ""
+    def of_record(self) -> tuple[str, ...]:
+        """Return the lines of the record that is being read, or was read last."""
+        return tuple(self._of_record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMemory:
-    """The rows of one reading by line, each with the fields it was made of."""
+    """The rows of one reading that take one line each, by its number, with the text of the line."""
 
     header: tuple[str, ...]
-    rows: dict[int, tuple[list[str], RawRow]]
+    rows: dict[int, tuple[str, RawRow]]
 
 
 class Table:
@@ -100,15 +118,15 @@ class Table:
     def __init__(self, lines: Iterator[str], settings: CsvRosterSettings, earlier: TableMemory | None = None) -> None:
         """Read the header; raises `FeedRefused` when it is missing, doubled, renamed or lacks a column.
 
-        `earlier` is the memory of a reading under the same settings: a row with the same fields is the same object.
+        `earlier` is the memory of a reading under the same settings: a row whose line is the same is the same object.
         """
-        first = next(lines, "")
         self._settings = settings
-        self._lines = _Lines(first, lines)
-        self._reader = csv.reader(self._lines, delimiter=_delimiter(first, settings), strict=True)
+        self._lines = _Lines(lines)
+        self._delimiter = _delimiter(self._lines.peek() or "", settings)
+        self._reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
         self.header = _checked_header(self._next() or [], settings)
-        self._earlier = earlier.rows if earlier is not None and earlier.header == self.header.names else {}
-        self.memory = TableMemory(header=self.header.names, rows={})
+        self.memory = TableMemory(header=(self._delimiter, *self.header.names), rows={})
+        self._earlier = earlier.rows if earlier is not None and earlier.header == self.memory.header else {}
         self.rows_read = 0
         self._trailer_count: int | None = None
 
@@ -121,31 +139,37 @@ class Table:
         """Yield the rows; raises `FeedRefused` where the table is broken, or its trailer counts other rows."""
         trailer = None if self._settings.trailer_rows is None else re.compile(self._settings.trailer_rows)
         in_trailer = False
-        while True:
-            line = self._reader.line_num + 1
-            cells = self._next()
-            if cells is None:
-                break
-            if not any(cell.strip() for cell in cells):
-                continue
-            found = None if trailer is None else trailer.fullmatch(cells[0].strip())
-            if found is not None:
-                in_trailer = True
-                self._note_count(found, line)
-                continue
-            if in_trailer:
-                raise FeedRefused("row_after_trailer", "a row follows a trailer row: the feed is two files", line=line)
-            self.rows_read += 1
-            if self.rows_read > self._settings.max_rows:
-                raise FeedRefused("too_many_rows", f"there are more than {self._settings.max_rows} rows", line=line)
+        while (text := self._lines.peek()) is not None:
+            line = self._lines.number + 1
             known = self._earlier.get(line)
-            row = known[1] if known is not None and known[0] == cells else self._row(line, cells)
-            self.memory.rows[line] = cells, row
+            if known is not None and known[0] == text:
+                self._lines.take(text)
+                row = known[1]
+            else:
+                cells = self._next() or []
+                if not any(cell.strip() for cell in cells):
+                    continue
+                found = None if trailer is None else trailer.fullmatch(cells[0].strip())
+                if found is not None:
+                    in_trailer = True
+                    self._note_count(found, line)
+                    continue
+                row = self._row(line, cells)
+            self._count(line, in_trailer=in_trailer)
+            if self._lines.number == line:
+                self.memory.rows[line] = text, row
             yield row
         if self._trailer_count is not None and self._trailer_count != self.rows_read:
             raise FeedRefused(
                 "count_mismatch", f"the trailer counts {self._trailer_count} rows, {self.rows_read} came: rows are lost"
             )
+
+    def _count(self, line: int, *, in_trailer: bool) -> None:
+        if in_trailer:
+            raise FeedRefused("row_after_trailer", "a row follows a trailer row: the feed is two files", line=line)
+        self.rows_read += 1
+        if self.rows_read > self._settings.max_rows:
+            raise FeedRefused("too_many_rows", f"there are more than {self._settings.max_rows} rows", line=line)
 
     def _note_count(self, found: re.Match[str], line: int) -> None:
         count = found.groupdict().get("count")
@@ -156,7 +180,7 @@ class Table:
         self._trailer_count = int(count)
 
     def _next(self) -> list[str] | None:
-        start = self._reader.line_num + 1
+        start = self._lines.number + 1
         self._lines.begin_record()
         try:
             return next(self._reader, None)
@@ -166,7 +190,7 @@ class Table:
                     "row_cut",
                     "the file ends inside a quoted field: it is cut off, or a quote is missing",
                     line=start,
-                    column=len(_split(self._lines.first_of_record(), self._reader.dialect.delimiter)),
+                    column=len(_split(self._lines.of_record()[0], self._delimiter)),
                 ) from error
             raise FeedRefused(
                 "quoting", f"the quoting is broken ({error}): the row cannot be told from its neighbours", line=start

@@ -1,7 +1,6 @@
 """What is only seen when all rows are known: ids that clash, records that contradict themselves or one another."""
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -101,13 +100,11 @@ def _without_repeats(records: Sequence[EmploymentRecord], reader: RowReader) -> 
 
 def _held_by_many(pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Return the keys that occur with more than one worker id."""
-    holders: defaultdict[str, set[str]] = defaultdict(set)
-    for key, worker_id in pairs:
-        holders[key].add(worker_id)
-    return frozenset(key for key, ids in holders.items() if len(ids) > 1)
+    first: dict[str, str] = {}
+    return frozenset(key for key, worker_id in pairs if first.setdefault(key, worker_id) != worker_id)
 
 
 def _comparable(worker_id: str) -> str:
     """Return an id without what spreadsheets and people lose: leading zeros, case, letter forms."""
-    text = unicodedata.normalize("NFKC", worker_id).casefold()
+    text = worker_id.lower() if worker_id.isascii() else unicodedata.normalize("NFKC", worker_id).casefold()
     return text.lstrip("0") if text.isdigit() else text

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from inventory.model import ReadState
 from reconciler.attestation import Attested
 from reconciler.core.canonical import Json, plain
-from reconciler.core.model import Action, ActionResult, Finding, OutcomeState, VerificationState, Withheld
+from reconciler.core.model import Action, ActionResult, Finding, OutcomeState, PolicySet, VerificationState, Withheld
 from reconciler.core.record import CycleRecord, InventoryFacts, WillApply
 
 _WORST_FIRST = (
@@ -32,6 +32,7 @@ def cycle_document(attested: Attested, *, verified: bool) -> dict[str, Json]:
 def record_document(record: CycleRecord) -> dict[str, Json]:
     """Return the record of a cycle as one JSON document."""
     reasons = record.guard.hold_reasons
+    digest = record.policy.digest if record.policy else None
     return {
         "cycle_id": record.cycle_id,
         "sequence": record.sequence,
@@ -44,10 +45,11 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "finished_at": plain(record.finished_at),
         "roster": plain(record.roster),
         "engine": plain(record.engine),
-        "policy_digest": record.policy.digest if record.policy else None,
+        "policy_digest": digest,
+        "policy": _revision(record.policy),
         "plan_digest": record.plan.digest if record.plan else None,
         "snapshot": _snapshot(record),
-        "findings": [_finding(one) for one in record.findings],
+        "findings": [{**_finding(one), "policy_digest": digest} for one in record.findings],
         "withheld": [withheld_document(one) for one in record.plan.withheld] if record.plan else [],
         "will_apply": [_coming(one) for one in record.will_apply],
         "actions": action_counts(record),
@@ -58,6 +60,13 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "armed": plain(record.armed),
         "errors": list(record.errors),
     }
+
+
+def _revision(policy: PolicySet | None) -> Json:
+    """Return which revision of the policies decided, and where it came from; empty text where that is not known."""
+    if policy is None:
+        return None
+    return {"digest": policy.digest, "git_commit": policy.git_commit, "key_id": policy.key_id}
 
 
 def _snapshot(record: CycleRecord) -> dict[str, Json]:

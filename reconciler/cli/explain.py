@@ -104,6 +104,7 @@ def _item(item: AccessItem, picture: Picture) -> dict[str, Json]:
         "access_id": item.access_id,
         "kind": item.kind.value,
         "label": item_label(item),
+        "policy_digest": picture.world.policies.digest,
         "findings": [f"{one.rule}: {one.reason} ({one.effect.value})" for one in findings],
         "planned": planned[0].effect.value if planned else None,
         "withheld": [one.message for one in withheld],

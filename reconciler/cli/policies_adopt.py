@@ -31,7 +31,7 @@ from reconciler.policies.adoption import (
 from reconciler.policies.adoption import (
     adopt as put_in_force,
 )
-from reconciler.policies.difference import difference_digest
+from reconciler.policies.difference_document import difference_digest
 from reconciler.policies.examination import examine
 from reconciler.policies.standing import bench_of, policy_store
 from reconciler.policies.standing import find_tools as tools_of

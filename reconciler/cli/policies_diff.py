@@ -31,9 +31,9 @@ from reconciler.policies.difference import (
     Side,
     compare,
     decide,
-    difference_document,
     shared_units,
 )
+from reconciler.policies.difference_document import difference_document
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder

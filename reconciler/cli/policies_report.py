@@ -18,7 +18,8 @@ from reconciler.cli.policies_place import FolderArgument, PolicyPlace, find_tool
 from reconciler.core.canonical import Json, plain
 from reconciler.core.errors import PolicyError, ReconcilerError
 from reconciler.policies import check as checking
-from reconciler.policies.difference import Difference, difference_document
+from reconciler.policies.difference import Difference
+from reconciler.policies.difference_document import difference_document
 from reconciler.policies.report import Part, Report, Trouble, Verdict
 from reconciler.policies.report_text import markdown
 from reconciler.policies.sarif import sarif_document

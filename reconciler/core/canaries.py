@@ -49,9 +49,10 @@ def canary_workers(roster: Roster, now: datetime) -> dict[str, Json]:
     They are the same all day, so that a roster that has not changed need not be told to the engine again. Raises
     `PolicyError` when the roster itself uses one of their ids.
     """
-    for worker in roster.workers:
-        if worker.worker_id in {LEFT, STAYS}:
-            msg = f"the roster uses the reserved worker id {worker.worker_id}"
+    known = {worker.worker_id for worker in roster.workers}
+    for reserved in (LEFT, STAYS):
+        if reserved in known:
+            msg = f"the roster uses the reserved worker id {reserved}"
             raise PolicyError(msg, advice="give this worker another id in the HR export")
     ended = (now - timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return {LEFT: worker_document(_worker(LEFT, ended)), STAYS: worker_document(_worker(STAYS, None))}

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from inventory.model import AccessItem, Credential, Principal, PrincipalId, PrincipalKind, ProviderName
-from inventory.roster.model import Roster, Worker, WorkerId
+from inventory.roster.model import Roster, WorkerId
 from reconciler.core.memory import EXPLICIT, SURE_FROM
 from reconciler.core.model import Correlation, CorrelationState, Match
 
@@ -68,42 +68,52 @@ def folded(text: str) -> str:
 
     Full case folding would go further and make one mailbox of `strasse` and `straße`.
     """
+    if text.isascii():
+        return text.lower().strip()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).strip()
 
 
 def index_roster(roster: Roster, settings: CorrelationSettings) -> RosterIndex:
     """Lay a roster out for look-ups."""
     by_id: dict[str, WorkerId] = {}
-    emails: dict[str, set[WorkerId]] = defaultdict(set)
-    usernames: dict[str, set[WorkerId]] = defaultdict(set)
-    names: dict[str, set[WorkerId]] = defaultdict(set)
+    emails, usernames, names = _Holders(), _Holders(), _Holders()
     explicit: dict[PrincipalKey, set[WorkerId]] = defaultdict(set)
     for provider, principal_id, mapped in settings.explicit:
         explicit[provider, principal_id].add(mapped)
     for worker in roster.workers:
         for known_id in (worker.worker_id, *worker.former_ids):
             by_id[known_id.strip()] = worker.worker_id
-        _add(emails, (*worker.emails, *worker.shared_emails), worker)
-        _add(usernames, worker.usernames, worker)
-        _add(names, (worker.display_name,), worker)
+        emails.add((*worker.emails, *worker.shared_emails), worker.worker_id)
+        usernames.add(worker.usernames, worker.worker_id)
+        names.add((worker.display_name,), worker.worker_id)
     return RosterIndex(
         by_id=by_id,
-        by_email=_frozen(emails),
-        by_username=_frozen(usernames),
-        by_name=_frozen(names),
+        by_email=emails.holders,
+        by_username=usernames.holders,
+        by_name=names.holders,
         explicit={key: tuple(sorted(workers)) for key, workers in explicit.items()},
         patterns=tuple(re.compile(pattern) for pattern in settings.username_patterns),
     )
 
 
-def _add(index: dict[str, set[WorkerId]], texts: Iterable[str], worker: Worker) -> None:
-    for text in texts:
-        if folded(text):
-            index[folded(text)].add(worker.worker_id)
+class _Holders:
+    """Who holds a text. Nearly every text has one holder, so that no set is made before there is a second one."""
 
+    def __init__(self) -> None:
+        self._only: dict[str, tuple[WorkerId, ...]] = {}
+        self._several: dict[str, set[WorkerId]] = {}
 
-def _frozen(index: dict[str, set[WorkerId]]) -> Mapping[str, tuple[WorkerId, ...]]:
-    return {key: tuple(sorted(workers)) for key, workers in index.items()}
+    def add(self, texts: Iterable[str], holder: WorkerId) -> None:
+        """Note a holder of texts; blank ones are nobody's."""
+        for text in texts:
+            key = folded(text)
+            if key and self._only.setdefault(key, (holder,)) != (holder,):
+                self._several.setdefault(key, set(self._only[key])).add(holder)
+
+    @property
+    def holders(self) -> Mapping[str, tuple[WorkerId, ...]]:
+        """Return the holders of each text, folded; sorted."""
+        return self._only | {key: tuple(sorted(those)) for key, those in self._several.items()}
 
 
 def correlate(

@@ -10,6 +10,7 @@ import structlog
 
 from reconciler.core.errors import JournalError, LeaseLost
 from reconciler.daemon.health import Health
+from reconciler.daemon.orders import Orders
 from reconciler.ports import Lease
 
 log = structlog.get_logger(__name__)
@@ -27,8 +28,7 @@ class Standby:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        # Reentrant and without a lock that a signal handler could find held by the thread it interrupts.
-        self._orders: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._orders: Orders[None] = Orders()
         self._stopped = False
 
     @property
@@ -47,7 +47,7 @@ class Standby:
         if self._stopped:
             return False
         try:
-            self._orders.get(timeout=seconds)
+            self._orders.next_within(seconds)
         except queue.Empty:
             return not self._stopped
         return False

@@ -2,18 +2,15 @@
 
 import queue
 import threading
-from typing import Final
 
 import structlog
 
 from inventory.provider import Clock
 from reconciler.daemon.health import Health
+from reconciler.daemon.orders import Orders
 from reconciler.daemon.service import Ended, Service
 
 log = structlog.get_logger(__name__)
-
-SIGNAL_SECONDS: Final = 1.0
-"""A signal that the system handed to another thread than the main one is followed after this long at the latest."""
 
 
 class Supervisor:
@@ -24,8 +21,7 @@ class Supervisor:
         self._health = health
         self._clock = clock
         self._drain_seconds = drain_seconds
-        # Reentrant and without a lock that a signal handler could find held by the thread it interrupts.
-        self._words: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._words: Orders[Ended | None] = Orders()
 
     def stop(self) -> None:
         """Ask for the end, once or many times; for signal handlers."""
@@ -36,30 +32,18 @@ class Supervisor:
         """Run until the loop ends; after `stop`, for as long as draining allows."""
         self._health.started()
         threading.Thread(target=self._run_loop, name="cycles", daemon=True).start()
-        word = self._first_word()
+        word = self._words.next()
         if word is not None:
             return word
         self._health.drain(self._drain_seconds)
         log.info("service.draining", seconds=self._drain_seconds)
         return self._drained()
 
-    def _first_word(self) -> Ended | None:
-        """Wait for the end of the loop, or for the order to end.
-
-        Not in one wait: handlers run in this thread, and the system may hand a signal to another one (while this one is
-        traced, or has another signal waiting), which does not end a wait in here. It is followed one beat later.
-        """
-        while True:
-            try:
-                return self._words.get(timeout=SIGNAL_SECONDS)
-            except queue.Empty:
-                continue
-
     def _drained(self) -> Ended:
         until = self._clock.monotonic_seconds() + self._drain_seconds
         while True:
             try:
-                word = self._words.get(timeout=max(until - self._clock.monotonic_seconds(), 0))
+                word = self._words.next_within(until - self._clock.monotonic_seconds())
             except queue.Empty:
                 return Ended.OVERDUE
             if word is not None:

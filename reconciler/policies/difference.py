@@ -11,11 +11,21 @@ from typing import Final
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.circumstances import populations
-from reconciler.core.canonical import Json, digest_of, plain
 from reconciler.core.document import EvaluationWorld, Unit, Unreadable, units
 from reconciler.core.entitlements import named_in
 from reconciler.core.guard import Circumstances, hold_reasons
-from reconciler.core.model import CycleId, Effect, Evaluation, Finding, HoldReason, Plan, PolicySet, Waiver
+from reconciler.core.model import (
+    Action,
+    CycleId,
+    Effect,
+    Evaluation,
+    Finding,
+    HoldCode,
+    HoldReason,
+    Plan,
+    PolicySet,
+    Waiver,
+)
 from reconciler.core.planning import make_plan
 from reconciler.core.withholding import PlanningWorld
 from reconciler.evaluation import evaluate
@@ -69,6 +79,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One access item that the plan deals with otherwise, and why."""
+
+    worker_id: WorkerId | None
+    provider: ProviderName
+    principal_id: PrincipalId
+    access_id: AccessId
+    kind: ArtefactKind
+    before: str
+    """The effect planned; `keep` where none is."""
+    after: str
+    rule: str
+    """Of the act after the change; where none is planned any more, of the one before."""
+    withheld_before: tuple[str, ...]
+    """Codes of what held a finding on it back before the change."""
+    withheld_after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """What changes between two revisions."""
 
@@ -77,8 +106,8 @@ class Difference:
     head: Side
     lines: tuple[Line, ...]
     """By worker, principal and access item."""
-    planned: tuple[tuple[str, str, str, str], ...]
-    """(provider, access id, effect planned before, after) of each access item for which another act is planned."""
+    planned: tuple[Planned, ...]
+    """The access items for which another act is planned, by provider and access item."""
 
     @property
     def changes_effects(self) -> bool:
@@ -179,18 +208,47 @@ def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made:
 
 def compare(recording: Recording, base: Side, head: Side) -> Difference:
     """Return what changes from one revision to the other."""
-    before, after = planned_effects(base.plan), planned_effects(head.plan)
-    planned = [
-        (provider, access_id, before.get((provider, access_id), KEEP), after.get((provider, access_id), KEEP))
-        for provider, access_id in sorted(before.keys() | after.keys())
-    ]
     return Difference(
         recording=recording,
         base=base,
         head=head,
         lines=tuple(sorted(_lines(base, head), key=_order)),
-        planned=tuple(one for one in planned if one[2] != one[3]),
+        planned=tuple(_planned(base.plan, head.plan)),
     )
+
+
+def _planned(base: Plan, head: Plan) -> Iterator[Planned]:
+    before, after = _acts(base), _acts(head)
+    held_before, held_after = withheld_codes(base), withheld_codes(head)
+    for place in sorted(before.keys() | after.keys()):
+        old, new = before.get(place), after.get(place)
+        act = new or old
+        if act is None or (old and old.effect) == (new and new.effect):
+            continue
+        yield Planned(
+            worker_id=act.worker_id,
+            provider=act.provider,
+            principal_id=act.principal.principal_id,
+            access_id=act.item.access_id,
+            kind=act.item.kind,
+            before=old.effect.value if old else KEEP,
+            after=new.effect.value if new else KEEP,
+            rule=act.rule,
+            withheld_before=held_before.get(place, ()),
+            withheld_after=held_after.get(place, ()),
+        )
+
+
+def _acts(plan: Plan) -> dict[tuple[str, str], Action]:
+    return {(action.provider, action.item.access_id): action for action in plan.actions}
+
+
+def withheld_codes(plan: Plan) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return by provider and access id the codes of what holds its findings back."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in plan.withheld:
+        found.setdefault((one.finding.provider, one.finding.access_id), set()).add(one.code)
+    return {place: tuple(sorted(codes)) for place, codes in found.items()}
 
 
 def _order(line: Line) -> tuple[str, str, str, str, str]:
@@ -237,7 +295,7 @@ def _asked(finding: Finding | None) -> str:
 
 def planned_effects(plan: Plan) -> dict[tuple[str, str], str]:
     """Return the effect that a plan carries out on each access item, by provider and access id."""
-    return {(action.provider, action.item.access_id): action.effect.value for action in plan.actions}
+    return {place: action.effect.value for place, action in _acts(plan).items()}
 
 
 def silent_rules(side: Side) -> tuple[str, ...]:
@@ -246,93 +304,51 @@ def silent_rules(side: Side) -> tuple[str, ...]:
     return tuple(rule.rule_id for rule in side.policies.rules if rule.rule_id not in spoke)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """How the plan after a change stands to the cap of one provider."""
+
+    provider: ProviderName
+    principals: int
+    touched_before: int
+    """Principals that the plan before the change touches."""
+    touched_after: int
+    touched_already: int
+    """Principals touched within the window of the guard, which counts them and the plan's together."""
+    max_principals: int
+    max_percent: int | None
+    """None where the provider has too few principals for a percentage."""
+    fits: bool
+    """Whether the guard lets the plan after the change pass, as far as the caps go."""
+
+
+_CAPS: Final = (HoldCode.CAP_COUNT, HoldCode.CAP_PERCENT)
+
+
+def caps(difference: Difference) -> tuple[Cap, ...]:
+    """Return how the change stands to the caps of each provider."""
+    recording = difference.recording
+    limits = recording.limits
+    before, after = touched_principals(difference.base), touched_principals(difference.head)
+    already = Counter(provider for provider, _ in {(one.provider, one.principal_id) for one in recording.touched})
+    over = {one.provider for one in difference.head.holds if one.code in _CAPS}
+    return tuple(
+        Cap(
+            provider=one.provider,
+            principals=one.principals,
+            touched_before=before[one.provider],
+            touched_after=after[one.provider],
+            touched_already=already[one.provider],
+            max_principals=limits.max_principals,
+            max_percent=limits.max_percent if one.principals >= limits.percent_population else None,
+            fits=one.provider not in over,
+        )
+        for one in populations(recording.snapshot)
+    )
+
+
 def touched_principals(side: Side) -> Counter[str]:
     """Return how many principals of each provider the plan touches."""
     return Counter(
         provider for provider, _ in {(one.provider, one.principal.principal_id) for one in side.plan.actions}
     )
-
-
-def difference_document(difference: Difference) -> dict[str, Json]:
-    """Return what `policies diff --output json` prints."""
-    told = _told(difference)
-    return {**told, "digest": _digest(difference, told)}
-
-
-def difference_digest(difference: Difference) -> str:
-    """Return the digest of what changes, of the two revisions and of the world that they were decided on.
-
-    Whoever adopts a revision by it says: this very change is the one I have looked at.
-    """
-    return _digest(difference, _told(difference))
-
-
-def _digest(difference: Difference, told: dict[str, Json]) -> str:
-    sides = {"base": _unnamed(told["base"]), "head": _unnamed(told["head"])}
-    world: Json = [
-        [one.provider, one.scope, plain(one.finished_at), len(one.principals), len(one.items)]
-        for one in difference.recording.snapshot.inventories
-    ]
-    return digest_of({**told, **sides, "world": world, "roster": difference.recording.roster.digest})
-
-
-def _unnamed(side: Json) -> Json:
-    """Leave out how a side was called: a branch and a commit may be the same revision."""
-    return {key: value for key, value in side.items() if key != "name"} if isinstance(side, dict) else side
-
-
-def _told(difference: Difference) -> dict[str, Json]:
-    counts = Counter(line.turn for line in difference.lines)
-    return {
-        "changes_effects": difference.changes_effects,
-        "as_of": plain(difference.recording.now),
-        "pseudonymised": difference.recording.pseudonymised,
-        "principals": sum(1 for _ in difference.recording.snapshot.principals()),
-        "access_items": sum(1 for _ in difference.recording.snapshot.items()),
-        "counts": {turn.value: counts[turn] for turn in Turn},
-        "lines": [{**_plain(line), "turn": line.turn.value} for line in difference.lines],
-        "planned": [
-            {"provider": provider, "access_id": access_id, "before": before, "after": after}
-            for provider, access_id, before, after in difference.planned
-        ],
-        "base": _side(difference.base),
-        "head": _side(difference.head),
-        "caps": _caps(difference),
-    }
-
-
-def _plain(line: Line) -> dict[str, Json]:
-    found = plain(line)
-    return found if isinstance(found, dict) else {}
-
-
-def _side(side: Side) -> dict[str, Json]:
-    effects = Counter(action.effect.value for action in side.plan.actions)
-    return {
-        "name": side.name,
-        "digest": side.policies.digest,
-        "rules": [rule.rule_id for rule in side.policies.rules],
-        "never_matched": list(silent_rules(side)),
-        "findings": len(side.evaluation.findings),
-        "undecided": len(side.evaluation.unknown),
-        "waivers": side.waivers,
-        "actions": {effect: effects[effect] for effect in sorted(effects)},
-        "withheld": len(side.plan.withheld),
-        "holds": [{"code": one.code.value, "provider": one.provider, "message": one.message} for one in side.holds],
-    }
-
-
-def _caps(difference: Difference) -> list[Json]:
-    limits = difference.recording.limits
-    before, after = touched_principals(difference.base), touched_principals(difference.head)
-    return [
-        {
-            "provider": one.provider,
-            "principals": one.principals,
-            "touched_before": before[one.provider],
-            "touched_after": after[one.provider],
-            "max_principals": limits.max_principals,
-            "max_percent": limits.max_percent if one.principals >= limits.percent_population else None,
-        }
-        for one in populations(difference.recording.snapshot)
-    ]

@@ -5,11 +5,24 @@ Long lists are folded. What does not fit into one comment is left out with its n
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from reconciler.circumstances import populations
-from reconciler.policies.difference import KEEP, Difference, Line, Side, Turn, silent_rules, touched_principals
+from reconciler.core.model import Effect
+from reconciler.policies.difference import (
+    KEEP,
+    Cap,
+    Difference,
+    Line,
+    Planned,
+    Side,
+    Turn,
+    caps,
+    planned_effects,
+    silent_rules,
+    withheld_codes,
+)
+from reconciler.policies.difference_document import difference_digest
 from reconciler.policies.markup import cell
 
 SHOWN: Final = 15
@@ -21,36 +34,71 @@ _TITLES: Final = {
     Turn.CHANGED: "Asked for otherwise",
     Turn.LOST: "Not found any more",
 }
-_HEAD: Final = (
-    "| worker | principal | access item | kind | before | after | rule |\n| --- | --- | --- | --- | --- | --- | --- |"
-)
+_WHOSE: Final = "| worker | principal | access item | kind | before | after | rule |"
+_SEVEN: Final = "| --- | --- | --- | --- | --- | --- | --- |"
+_LINES_HEAD: Final = f"{_WHOSE} what the plan does |\n{_SEVEN} --- |"
+_PLANNED_HEAD: Final = f"{_WHOSE} why |\n{_SEVEN} --- |"
 
 
 def markdown(difference: Difference) -> str:
-    """Return the comment."""
-    parts = [_summary(difference), _plan(difference)]
+    """Return the comment: who loses and who keeps what first, then the caps, then what the rules say."""
+    parts = [_summary(difference), *_planned(difference), _plan(difference)]
+    does = _Does(difference.head)
     for turn, title in _TITLES.items():
         lines = [line for line in difference.lines if line.turn is turn]
         if lines:
-            parts.append(f"### {title}: {len(lines)}\n\n{_by_rule(lines)}\n\n{_list(lines)}")
-    if difference.planned:
-        parts.append(_planned(difference))
-    parts.append(_quiet(difference))
+            parts.append(f"### {title}: {len(lines)}\n\n{_by_rule(lines)}\n\n{_list(lines, does)}")
+    parts += [_quiet(difference), _digest(difference)]
     return "\n\n".join(parts) + "\n"
 
 
 def _summary(difference: Difference) -> str:
     counts = Counter(line.turn for line in difference.lines)
-    people = len({line.worker_id for line in difference.lines if line.worker_id})
     told = ", ".join(f"{counts[turn]} {title.lower()}" for turn, title in _TITLES.items())
     recording = difference.recording
     items, principals = sum(1 for _ in recording.snapshot.items()), sum(1 for _ in recording.snapshot.principals())
-    verdict = f"**Decisions change: {told}; {people} workers.**" if difference.lines else "**No decision changes.**"
+    found = f"Decisions change: {told}; {_people(difference.lines)}." if difference.lines else "No decision changes."
     names = " Ids are pseudonyms; waivers are those of the recording." if recording.pseudonymised else ""
     return (
-        f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n{verdict}\n\n"
+        f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n"
+        f"**{_verdict(difference)}**\n\n{found}\n\n"
         f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC.{names}"
     )
+
+
+def _verdict(difference: Difference) -> str:
+    """Answer in one line who loses, who keeps, and whether the guard would let it pass."""
+    parts = [f"{_of_people(some)} {title.lower()}" for title, some in _outcomes(difference).items() if some]
+    told = ", ".join(parts) or "Nobody's access is dealt with otherwise"
+    over = [one.provider for one in caps(difference) if not one.fits]
+    if over:
+        told += f". Beyond the cap of {', '.join(map(cell, over))}: the guard would hold the plan"
+    elif difference.head.holds:
+        told += ". The guard would hold the plan, though not for its caps"
+    else:
+        told += ". Within every cap"
+    open_now, open_before = len(difference.head.evaluation.unknown), len(difference.base.evaluation.unknown)
+    if open_now != open_before:
+        told += f". Principals that cannot be decided: {open_before} before, {open_now} after"
+    return f"{told}."
+
+
+def _outcomes(difference: Difference) -> Mapping[str, Sequence[Planned]]:
+    return {
+        "Newly lost": [one for one in difference.planned if one.before == KEEP],
+        "Newly kept": [one for one in difference.planned if one.after == KEEP],
+        "Lost in another way": [one for one in difference.planned if KEEP not in (one.before, one.after)],
+    }
+
+
+def _of_people(some: Sequence[Planned]) -> str:
+    return f"{len(some)} access items of {_people(some)}"
+
+
+def _people(some: Iterable[Line | Planned]) -> str:
+    workers = len({one.worker_id for one in some if one.worker_id})
+    nobodys = len({(one.provider, one.principal_id) for one in some if not one.worker_id})
+    return f"{workers} workers" + (f" and of {nobodys} principals of nobody" if nobodys else "")
 
 
 def _revision(side: Side) -> str:
@@ -58,26 +106,49 @@ def _revision(side: Side) -> str:
     return side.name[:12] if re.fullmatch(r"[0-9a-f]{40}", side.name) else cell(side.name)
 
 
-def _plan(difference: Difference) -> str:
-    base, head = difference.base, difference.head
-    rows = [
-        f"| {name} | {_effects(side)} | {len(side.plan.withheld)} | {len(side.evaluation.unknown)} | {_held(side)} |"
-        for name, side in (("before", base), ("after", head))
+def _planned(difference: Difference) -> list[str]:
+    return [
+        f"### {title}: {_of_people(some)}\n\n{_by_rule(some)}\n\n"
+        + folded([f"{_row(one)} {_why(one)} |" for one in some], _PLANNED_HEAD)
+        for title, some in _outcomes(difference).items()
+        if some
     ]
-    before, after = touched_principals(base), touched_principals(head)
-    limits = difference.recording.limits
-    caps = []
-    for one in populations(difference.recording.snapshot):
-        percent = f" and {limits.max_percent} %" if one.principals >= limits.percent_population else ""
-        caps.append(
-            f"| {cell(one.provider)} | {one.principals} | {before[one.provider]} | {after[one.provider]} "
-            f"| {limits.max_principals}{percent} |"
-        )
+
+
+def _why(one: Planned) -> str:
+    if one.after == KEEP:
+        return f"withheld: {_codes(one.withheld_after)}" if one.withheld_after else "nothing asks for it any more"
+    if one.before == KEEP and one.withheld_before:
+        return f"withheld before: {_codes(one.withheld_before)}"
+    return "newly asked for" if one.before == KEEP else "asked for otherwise"
+
+
+def _codes(codes: Sequence[str]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
+
+
+def _plan(difference: Difference) -> str:
+    rows = [
+        f"| {name} | {_effects(side)} | {_withheld(side)} | {len(side.evaluation.unknown)} | {_held(side)} |"
+        for name, side in (("before", difference.base), ("after", difference.head))
+    ]
+    hours = difference.recording.limits.window_seconds // 3600
     return (
-        "### The plan\n\n| | actions | withheld | undecided | the guard |\n| --- | --- | --- | --- | --- |\n"
+        "### The plan and the caps\n\n| | actions | withheld | undecided | the guard |\n"
+        "| --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
-        + "\n\n| provider | principals | touched before | after | cap |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(caps)
+        + f"\n\n| provider | principals | touched before | after | touched in the last {hours} h | cap | within it |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(map(_cap, caps(difference)))
+    )
+
+
+def _cap(one: Cap) -> str:
+    most = str(one.max_principals)
+    if one.max_percent is not None:
+        most += f", and {one.max_percent} % ({one.principals * one.max_percent // 100})"
+    return (
+        f"| {cell(one.provider)} | {one.principals} | {one.touched_before} | {one.touched_after} "
+        f"| {one.touched_already} | {most} | {'yes' if one.fits else '**no**'} |"
     )
 
 
@@ -86,35 +157,46 @@ def _effects(side: Side) -> str:
     return ", ".join(f"{effect} {effects[effect]}" for effect in sorted(effects)) or "none"
 
 
+def _withheld(side: Side) -> str:
+    codes = Counter(one.code for one in side.plan.withheld)
+    return ", ".join(f"{code} {codes[code]}" for code in sorted(codes)) or "none"
+
+
 def _held(side: Side) -> str:
     return "holds it: " + "; ".join(cell(one.message) for one in side.holds) if side.holds else "lets it pass"
 
 
-def _by_rule(lines: Sequence[Line]) -> str:
-    rules = Counter((line.rule, line.before, line.after) for line in lines)
+def _by_rule(some: Sequence[Line | Planned]) -> str:
+    rules = Counter((one.rule, one.before, one.after) for one in some)
     told = (f"`{rule}`: {before} → {after} ({count})" for (rule, before, after), count in sorted(rules.items()))
     return ", ".join(told)
 
 
-def _list(lines: Sequence[Line]) -> str:
-    rows = [
-        f"| {cell(line.worker_id or '')} | {cell(f'{line.provider}/{line.principal_id}')} | {cell(line.access_id)} "
-        f"| {line.kind.value} | {line.before} | {line.after} | `{line.rule}` |"
-        for line in lines
-    ]
-    return folded(rows, _HEAD)
+class _Does:
+    """What a plan does about an access item that a rule speaks of."""
+
+    def __init__(self, side: Side) -> None:
+        self._acts = planned_effects(side.plan)
+        self._withheld = withheld_codes(side.plan)
+
+    def about(self, line: Line) -> str:
+        place = (line.provider, line.access_id)
+        if place in self._acts:
+            return self._acts[place]
+        if line.after != KEEP and place in self._withheld:
+            return f"nothing, withheld: {_codes(self._withheld[place])}"
+        return "asks a person" if line.after == Effect.REVIEW.value else "nothing"
 
 
-def _planned(difference: Difference) -> str:
-    rows = [
-        f"| {cell(provider)} | {cell(item)} | {before} | {after} |"
-        for provider, item, before, after in difference.planned
-    ]
-    lose = sum(before == KEEP for _, _, before, _ in difference.planned)
-    keep = sum(after == KEEP for _, _, _, after in difference.planned)
-    head = "| provider | access item | planned before | after |\n| --- | --- | --- | --- |"
-    title = f"### Dealt with otherwise: {len(rows)} access items, {lose} newly lost, {keep} newly kept"
-    return f"{title}\n\n{folded(rows, head)}"
+def _list(lines: Sequence[Line], does: _Does) -> str:
+    return folded([f"{_row(line)} {does.about(line)} |" for line in lines], _LINES_HEAD)
+
+
+def _row(one: Line | Planned) -> str:
+    return (
+        f"| {cell(one.worker_id or '')} | {cell(f'{one.provider}/{one.principal_id}')} | {cell(one.access_id)} "
+        f"| {one.kind.value} | {one.before} | {one.after} | `{one.rule}` |"
+    )
 
 
 def folded(rows: Sequence[str], head: str) -> str:
@@ -134,3 +216,10 @@ def _quiet(difference: Difference) -> str:
     if not quiet:
         return "Every rule matched something."
     return f"Rules that matched nothing: {', '.join(f'`{rule}`' for rule in quiet)}."
+
+
+def _digest(difference: Difference) -> str:
+    return (
+        f"Digest of this difference: `{difference_digest(difference)}`. Whoever has looked at it may adopt the change "
+        "so that it acts at once: `policies adopt --diff-digest`, on the same snapshot."
+    )

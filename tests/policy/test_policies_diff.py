@@ -16,16 +16,17 @@ from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import inventory as exporting
 from reconciler.cli.main import run
 from reconciler.core.errors import PolicyError
-from reconciler.core.model import Mode, PolicySet
+from reconciler.core.guard import Limits
+from reconciler.core.model import Effect, Mode, PolicySet, Touch
 from reconciler.policies.difference import (
     Difference,
     Revision,
     Turn,
     compare,
     decide,
-    difference_document,
     planned_effects,
 )
+from reconciler.policies.difference_document import difference_digest, difference_document
 from reconciler.policies.difference_text import MOST_LINES, SHOWN, markdown
 from reconciler.policies.export import anonymous
 from reconciler.policies.pseudonyms import pseudonymise, pseudonyms
@@ -33,7 +34,7 @@ from reconciler.policies.recording import Recording, read_recording, to_bytes
 from reconciler.policies.revisions import policy_folder
 from reconciler.wiring import Assembly
 from tests import peers
-from tests.builders import SCOPE, credential
+from tests.builders import PROVIDER, SCOPE, credential, principal
 from tests.fakes.house import House
 from tests.output_schemas import problems
 from tests.recordings import recording
@@ -161,7 +162,7 @@ def test_a_changed_threshold_is_shown_line_by_line(rego: EmbeddedRego) -> None:
     assert found.planned == ()
     assert found.changes_effects
     unwaived = difference(rego, changed_threshold(), replace(recording(), waivers=()))
-    assert [(item, before, after) for _, item, before, after in unwaived.planned] == [
+    assert [(one.access_id, one.before, one.after) for one in unwaived.planned] == [
         ("ghost/account/1", "keep", "quarantine")
     ]
 
@@ -171,18 +172,13 @@ def test_the_same_policies_change_nothing(rego: EmbeddedRego) -> None:
     found = difference(rego, starter())
     assert not found.changes_effects
     comment = markdown(found)
-    assert "**No decision changes.**" in comment
+    assert "**Nobody's access is dealt with otherwise. Within every cap.**\n\nNo decision changes." in comment
     assert "Rules that matched nothing:" in comment
 
 
 def test_a_rule_that_is_added_and_one_that_goes(rego: EmbeddedRego) -> None:
     """What is newly found and what is not found any more stand apart, each with its rule and its number."""
-    body = emit('item.kind == "session"', effect='"revoke"', code='"live_session"')
-    head = with_modules(
-        starter(),
-        access__rules__live_session__live_session=rule_source("live_session", body),
-        access__rules__orphan__orphan=None,
-    )
+    head = with_modules(with_live_session(), access__rules__orphan__orphan=None)
     found = difference(rego, head)
     assert {(one.rule, one.turn) for one in found.lines} == {("live_session", Turn.GAINED), ("orphan", Turn.LOST)}
     document = difference_document(found)
@@ -190,8 +186,53 @@ def test_a_rule_that_is_added_and_one_that_goes(rego: EmbeddedRego) -> None:
     comment = markdown(found)
     assert "### Newly found: 1\n\n`live_session`: keep → revoke (1)" in comment
     assert "### Not found any more:" in comment
-    assert "### Dealt with otherwise: 1 access items, 1 newly lost, 0 newly kept" in comment
+    assert "### Newly lost: 1 access items of 1 workers\n\n`live_session`: keep → revoke (1)" in comment
+    assert comment.rstrip().endswith(
+        f"Digest of this difference: `{difference_digest(found)}`. Whoever has looked at it may adopt the change so "
+        "that it acts at once: `policies adopt --diff-digest`, on the same snapshot."
+    )
     assert "| corp-aws | 5 |" in comment
+
+
+def with_live_session() -> PolicySet:
+    """Return the policies with a rule that ends every session."""
+    body = emit('item.kind == "session"', effect='"revoke"', code='"live_session"')
+    return with_modules(starter(), access__rules__live_session__live_session=rule_source("live_session", body))
+
+
+def test_who_keeps_what_newly_and_why(rego: EmbeddedRego) -> None:
+    """A rule that goes, and a waiver that comes, leave access standing: whose, and which of the two it was, is told."""
+    recorded = recording()
+    before = decide(recorded, Revision(name="main", policies=with_live_session(), waivers=()), rego)
+    gone = compare(recorded, before, decide(recorded, Revision(name="change", policies=starter(), waivers=()), rego))
+    comment = markdown(gone)
+    assert "**1 access items of 1 workers newly kept. Within every cap.**" in comment
+    row = "| E1002 | corp-aws/bob | bob/s | session | revoke | keep | `live_session` | nothing asks for it any more |"
+    assert row in comment
+    waiver = replace(recorded.waivers[0], rule="live_session", principal_id=principal("bob").principal_id)
+    waived = Revision(name="waived", policies=with_live_session(), waivers=(waiver,))
+    found = compare(recorded, before, decide(recorded, waived, rego))
+    assert "| `live_session` | withheld: `waived` |" in markdown(found)
+    back = compare(recorded, found.head, before)
+    assert [(one.before, one.after, one.withheld_before) for one in back.planned] == [("keep", "revoke", ("waived",))]
+    assert "| withheld before: `waived` |" in markdown(back)
+
+
+def test_what_does_not_fit_the_cap_is_said_first(rego: EmbeddedRego) -> None:
+    """Whoever was touched within the window counts beside the plan, as the guard counts; the headline says so."""
+    touch = Touch(provider=PROVIDER, principal_id=principal("ghost").principal_id, effect=Effect.REVOKE)
+    recorded = replace(recording(), limits=Limits(max_principals=1), touched=(touch,))
+    found = difference(rego, with_live_session(), recorded)
+    comment = markdown(found)
+    assert "newly lost. Beyond the cap of corp-aws: the guard would hold the plan.**" in comment
+    assert "| corp-aws | 5 | 0 | 1 | 1 | 1 | **no** |" in comment
+    document = json.loads(json.dumps(difference_document(found)))
+    assert problems("policies-diff", document) == []
+    assert [(cap["touched_already"], cap["fits"]) for cap in document["caps"]] == [(1, False)]
+    roomy = difference(rego, with_live_session(), replace(recorded, limits=Limits(max_principals=2)))
+    assert "| corp-aws | 5 | 0 | 1 | 1 | 2 | yes |" in markdown(roomy)
+    share = replace(recorded, limits=Limits(max_principals=9, max_percent=20, percent_population=1))
+    assert "| 9, and 20 % (1) | **no** |" in markdown(difference(rego, with_live_session(), share))
 
 
 def test_a_long_list_is_folded_and_never_cut_in_silence(rego: EmbeddedRego) -> None:

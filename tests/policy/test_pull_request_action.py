@@ -127,7 +127,9 @@ def test_a_changed_threshold(upstream: Upstream, tmp_path: Path) -> None:
     assert f"## Access decisions: {base[:12]} → policies" in done.comment
     assert "### Asked for otherwise: 1\n\n`orphan`: review → quarantine (1)" in done.comment
     assert re.search(
-        r"\| corp-aws/p\d+-\w+ \| a\d+-\w+ \| account \| review \| quarantine \| `orphan` \|", done.comment
+        r"\| corp-aws/p\d+-\w+ \| a\d+-\w+ \| account \| review \| quarantine \| `orphan` "
+        r"\| nothing, withheld: `waived` \|",
+        done.comment,
     )
     assert "> Decisions change, and `fail-on-change` is set: the job ends with 3." in done.comment
     assert f"Commit {head[:12]}, by [this run](https://github.example/corp/policies/actions/runs/4711)" in done.comment
@@ -144,9 +146,10 @@ def test_an_added_rule(upstream: Upstream, tmp_path: Path) -> None:
     done = reviewed(upstream, "rule", tmp_path)
     assert (done.code, done.log) == (0, "")
     assert "### Newly found: 1\n\n`live_session`: keep → revoke (1)" in done.comment
-    assert "### Dealt with otherwise: 1 access items, 1 newly lost, 0 newly kept" in done.comment
-    assert "| after | revoke 1 | 3 | 0 | lets it pass |" in done.comment
-    assert "| corp-aws | 5 | 0 | 1 | 25 |" in done.comment
+    assert "**1 access items of 1 workers newly lost. Within every cap.**" in done.comment
+    assert re.search(r"\| session \| keep \| revoke \| `live_session` \| newly asked for \|", done.comment)
+    assert "| after | revoke 1 | protected 3 | 0 | lets it pass |" in done.comment
+    assert "| corp-aws | 5 | 0 | 1 | 0 | 25 | yes |" in done.comment
     (line,) = done.document["diff"]["lines"]
     assert (line["rule"], line["before"], line["after"], line["turn"]) == ("live_session", "keep", "revoke", "gained")
     assert line["worker_id"].startswith("w")
@@ -193,7 +196,7 @@ def test_the_steps_as_the_runner_runs_them(upstream: Upstream, tmp_path: Path) -
         done = step("comment", inputs, outputs, job, environment)
         assert done.returncode == 0, done.stdout
         (comment,) = github.comments
-    assert "**No decision changes.**" in comment["body"]
+    assert "\n\nNo decision changes.\n\n" in comment["body"]
     assert "> This pull request changes the snapshot itself" in comment["body"]
     assert job.told("GITHUB_OUTPUT")["comment-url"] == comment["html_url"]
 

@@ -128,6 +128,15 @@ def test_every_end_of_a_cycle_is_as_the_schema_says(record: CycleRecord) -> None
     assert problems("cycle", document(record)) == []
 
 
+def test_every_finding_names_the_revision_that_found_it() -> None:
+    """A finding that is taken out of its document still says by which policies it was found, as does the document."""
+    record = cycle_record()
+    assert record.policy is not None
+    told = document(record)
+    assert {one["policy_digest"] for one in told["findings"]} == {record.policy.digest}
+    assert told["policy"] == {"digest": record.policy.digest, "git_commit": record.policy.git_commit, "key_id": ""}
+
+
 def fields(value: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
     """Yield the path of every field of a document, maps with free keys left out."""
     if isinstance(value, dict):
