@@ -139,19 +139,14 @@ _GIVE_BACK: Final[Mapping[ArtefactKind, _Call]] = {
 """Calls that give back what was removed; a deleted key's, password's or device's secret is lost."""
 
 
-_CONNECTIONS: Final = 64
-"""Kept open: a pass acts on 8 principals side by side, and on 8 items of each. What goes beyond is opened anew for each
-call, with its handshake, and botocore's own 10 were exceeded by two leavers."""
-
-
 class AwsIamRevoker:
     """Takes access away at IAM. Holds the revoker's credentials; sends every write exactly once."""
 
     def __init__(self, name: ProviderName, settings: Settings, clock: Clock) -> None:
         self._name = name
         self._settings = settings
-        retries = {"mode": "standard", "total_max_attempts": 1}
-        config = Config(retries=retries, max_pool_connections=_CONNECTIONS)
+        # As many as a pass makes at once (8 principals, 8 items each); beyond its own 10, botocore opens each anew.
+        config = Config(retries={"mode": "standard", "total_max_attempts": 1}, max_pool_connections=64)
         self._accounts = AwsAccounts(settings, clock, config=config)
         self._names = UserNames(clock)
 
