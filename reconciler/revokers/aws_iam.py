@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
 from inventory.aws.iam import LIVE_READS
+from inventory.aws.last_look import LastLook
 from inventory.aws.user_names import UserNames
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
 from inventory.documents.aws_iam_items import Holder
@@ -26,7 +27,6 @@ from reconciler.core.model import Action, BeforeImage, Effect, OutcomeState, Rec
 from reconciler.ports import Capabilities
 from reconciler.revokers.aws_iam_calls import DELETE_POLICY, GIVE_BACK, PUT_POLICY, REMOVE, SUSPEND, Target
 from reconciler.revokers.declaration import RevokerType
-from reconciler.revokers.last_look import LastLook
 
 NAME: Final = "aws_iam"
 
@@ -94,7 +94,8 @@ class AwsIamRevoker:
             return _image(facts, restorable=True)
         if kind is ArtefactKind.ACCOUNT and action.effect is Effect.QUARANTINE:
             asked_at = self._clock.monotonic_seconds()
-            facts["document"] = self._quarantines.keep(action, _policy_document(target, QUARANTINE_POLICY), asked_at)
+            found = _policy_document(target, QUARANTINE_POLICY)
+            facts["document"] = self._quarantines.keep(action.action_id, found, asked_at)
             return _image(facts, restorable=True)
         if kind is ArtefactKind.INLINE_POLICY:
             facts["document"] = _policy_document(target, target.address["policy_name"])
@@ -107,7 +108,7 @@ class AwsIamRevoker:
         if kind in SUSPEND:
             return self._write(action, partial(_suspend, action=action))
         if kind is ArtefactKind.ACCOUNT:
-            return self._write(action, partial(_deny, looked=self._quarantines.take(action)))
+            return self._write(action, partial(_deny, looked=self._quarantines.take(action.action_id)))
         raise _beyond(action)
 
     def revoke(self, action: Action) -> Receipt:

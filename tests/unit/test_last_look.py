@@ -1,6 +1,7 @@
 """A look that was taken for an act serves that act, once and for a moment."""
 
 from reconciler.revokers.last_look import HOLDS_SECONDS, LastLook
+
 from tests.builders import action, credential, principal
 from tests.fakes.clock import FakeClock
 

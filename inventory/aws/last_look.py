@@ -9,7 +9,6 @@ import threading
 from typing import Final, Generic, TypeVar
 
 from inventory.provider import Clock
-from reconciler.core.model import Action, ActionId
 
 HOLDS_SECONDS: Final = 2.0
 """So long a look stands for the one right before the act, as that at a user's name does."""
@@ -25,20 +24,20 @@ class LastLook(Generic[Seen]):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[ActionId, tuple[float, Seen]] = {}
+        self._seen: dict[str, tuple[float, Seen]] = {}
 
-    def keep(self, action: Action, seen: Seen, looked_at: float) -> Seen:
-        """Keep what was asked for at a monotonic instant, and return it."""
+    def keep(self, act: str, seen: Seen, looked_at: float) -> Seen:
+        """Keep what was asked for at a monotonic instant, under the id of the act that it is for, and return it."""
         with self._lock:
             if len(self._seen) >= _MANY:
                 self._seen = {key: one for key, one in self._seen.items() if self._stands(one[0])}
-            self._seen[action.action_id] = (looked_at, seen)
+            self._seen[act] = (looked_at, seen)
         return seen
 
-    def take(self, action: Action) -> tuple[Seen] | None:
+    def take(self, act: str) -> tuple[Seen] | None:
         """Return what the look before this act showed; None when there was none just now, or it was taken already."""
         with self._lock:
-            found = self._seen.pop(action.action_id, None)
+            found = self._seen.pop(act, None)
         return (found[1],) if found is not None and self._stands(found[0]) else None
 
     def __len__(self) -> int:
