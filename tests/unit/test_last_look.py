@@ -1,12 +1,10 @@
 """A look that was taken for an act serves that act, once and for a moment."""
 
-from reconciler.revokers.last_look import HOLDS_SECONDS, LastLook
-
-from tests.builders import action, credential, principal
+from inventory.aws.last_look import HOLDS_SECONDS, LastLook
 from tests.fakes.clock import FakeClock
 
-LOCK = action(principal("lea"), credential("lea"))
-OTHER = action(principal("leo"), credential("leo"), action_id="other")
+LOCK = "act-1"
+OTHER = "act-2"
 
 
 def test_a_look_serves_its_act_once() -> None:
