@@ -32,7 +32,7 @@ def approve(
     any other plan stays under the limits. Only size and novelty can be lifted: a stale roster or an unknown identity
     cannot. With guard.approvals_needed: 2 it counts when a second account has approved too.
 
-    Example: access-reconciler approve sha256:0f3a… && access-reconciler cycle
+    Example: access-reconciler approve sha256:0f3a…
     """
     settings = load_settings(config)
     now = SystemClock().now()
@@ -63,7 +63,7 @@ def approve(
     else:
         print_line(f"approved {digest} until {plain(approval.expires_at)}")
         print_line(
-            "carry it out with: access-reconciler cycle"
+            "the daemon carries it out with its next cycle (SIGHUP: at once); without a daemon: access-reconciler cycle"
             if released
             else "not released yet: another account has to approve it too (guard.approvals_needed)"
         )

@@ -174,7 +174,7 @@ def _row(case: Case) -> tuple[object, ...]:
         case.state,
         kept.sequence,
         len(kept.plan.actions),
-        "\n".join(one.message for one in kept.reasons),
+        "; ".join(one.message for one in kept.reasons),
         f"{len(case.approvals)} of {case.needed}",
         plain(kept.expires_at),
     )

@@ -211,7 +211,8 @@ class Passes:
             return end
         self._given_way = 0
         self._reading = None
-        self._doubtful = not attested.record.snapshot_complete
+        # Not where nothing was read, as under a refused roster: that says nothing of the clients.
+        self._doubtful = any(not facts.complete for facts in attested.record.inventories)
         self._remember(attested)
         if attested.record.outcome is not CycleOutcome.FAILED:
             self._dealt_with = frozenset(one.worker_id for one in attested.record.leavers)

@@ -48,6 +48,10 @@ _CHANGING_EVENTS: Final[list[type[FileSystemEvent]]] = [
     *(DirCreatedEvent, DirMovedEvent, DirDeletedEvent),
 ]
 """Not opening and closing for reading: hashing the files would wake the daemon to hash them again, for ever."""
+_UNWATCHED: Final = (
+    "changes are found by comparing the files every daemon.poll_seconds meanwhile; where inotify ran out, "
+    "raise fs.inotify.max_user_watches or max_user_instances"
+)
 _OBSERVER_STOP_SECONDS: Final = 5.0
 
 
@@ -239,7 +243,7 @@ class FileWatch:
             observer.start()
         except OSError as error:
             # No inotify instances or watches are left, or a folder went away meanwhile: the next `mend` tries again.
-            log.warning("watch.unavailable", error=error.strerror, errno=error.errno)
+            log.warning("watch.unavailable", error=error.strerror, errno=error.errno, advice=_UNWATCHED)
             observer.stop()
             return
         self._observer = observer

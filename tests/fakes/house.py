@@ -44,11 +44,13 @@ class Feed:
 
     roster: Roster = PEOPLE
     held: tuple[RosterProblem, ...] = ()
+    refused: bool = False
+    """The file cannot be used at all."""
     previous: list[AcceptedRoster | None] = field(default_factory=list)
 
     def load(self, previous: AcceptedRoster | None) -> RosterVerdict:
         self.previous.append(previous)
-        return RosterVerdict(roster=self.roster, held=self.held)
+        return RosterVerdict(roster=None if self.refused else self.roster, held=self.held)
 
     def fingerprint(self) -> str:
         return self.roster.digest

@@ -1,6 +1,8 @@
 """Taking access away at AWS IAM, and giving it back, on moto's server; writes are recorded on the server's side."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,23 @@ def writes(proxy: CountingProxy) -> list[str]:
     return [action for action in proxy.actions if not action.startswith(("Get", "List"))]
 
 
+def test_calls_side_by_side_keep_their_connections(
+    revoker: AwsIamRevoker, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Several leavers at once are many calls at once: none of them throws a connection away that the next one needs."""
+    act = planned(look(), ArtefactKind.ACCESS_KEY, Effect.QUARANTINE)
+    together = threading.Barrier(40)
+
+    def ask() -> bool:
+        together.wait(60)
+        return revoker.before_image(act).restorable
+
+    with ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(ask) for _ in range(40)]
+        assert all(one.result() for one in asked)
+    assert [one.message for one in caplog.records if one.name.startswith("urllib3")] == []
+
+
 def test_everything_goes_in_the_order_that_aws_asks_for(
     world: AwsWorld, revoker: AwsIamRevoker, look: Look, proxy: CountingProxy
 ) -> None:
@@ -146,6 +165,16 @@ def test_quarantine_is_undone_from_its_before_image(revoker: AwsIamRevoker, look
     assert look().items == before.items
     if kind is ArtefactKind.ACCOUNT:
         assert revoker.undo(action, image).outcome is OutcomeState.ALREADY_ABSENT
+
+
+def test_a_look_just_taken_serves_the_act(revoker: AwsIamRevoker, look: Look, proxy: CountingProxy) -> None:
+    """A leaver's quarantine does not wait for a second reading of what the before-image has just shown."""
+    action = planned(look(), ArtefactKind.ACCOUNT, Effect.QUARANTINE)
+    before = proxy.actions.count("GetUserPolicy")
+    revoker.before_image(action)
+    assert revoker.quarantine(action).outcome is OutcomeState.DONE
+    assert proxy.actions.count("GetUserPolicy") == before + 1
+    assert writes(proxy) == ["PutUserPolicy"]
 
 
 @pytest.mark.parametrize(

@@ -165,23 +165,6 @@ def test_a_leaver_is_dealt_with_once(daemon: Daemon) -> None:
     assert daemon.revoked == ["lea/access_key/1", "leo/access_key/1"]
 
 
-def test_a_leaver_whose_pass_failed_is_tried_again(daemon: Daemon) -> None:
-    """An engine that ends in the middle loses nobody: the next look finds the leaver as new, without a listing."""
-    listed = daemon.provider.collected
-    daemon.engine.down = True
-    failed = daemon.hear(ONE_LEFT)
-    assert failed is not None
-    assert failed.outcome is CycleOutcome.FAILED
-    assert any("nobody answers" in error for error in failed.errors)
-    assert daemon.revoked == []
-    daemon.engine.down = False
-    again = daemon.hear(ONE_LEFT)
-    assert again is not None
-    assert daemon.revoked == ["lea/access_key/1"]
-    assert daemon.provider.collected == listed
-    assert daemon.hear(ONE_LEFT) is None
-
-
 def test_who_came_back_and_leaves_again_is_new(daemon: Daemon) -> None:
     """A worker who is no leaver any more is forgotten as one."""
     daemon.hear(ONE_LEFT)

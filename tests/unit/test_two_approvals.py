@@ -199,7 +199,7 @@ def test_a_first_approval_says_that_it_is_not_enough(
     assert run(["approve", PLAN.digest, "--config", held]) == 0
     told = capsys.readouterr().out
     assert "not released yet" in told
-    assert "carry it out" not in told
+    assert "carries it out" not in told
 
 
 def test_the_daemon_s_own_account_is_nobody(
