@@ -8,15 +8,14 @@ the user name belonged to the planned principal a moment ago, and no act is repe
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from botocore.client import BaseClient
 from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
 from inventory.aws.iam import LIVE_READS
+from inventory.aws.last_look import LastLook
 from inventory.aws.user_names import UserNames
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
 from inventory.documents.aws_iam_items import Holder
@@ -26,6 +25,7 @@ from inventory.provider import Clock, Permission
 from reconciler.core.canonical import dumps, plain
 from reconciler.core.model import Action, BeforeImage, Effect, OutcomeState, Receipt
 from reconciler.ports import Capabilities
+from reconciler.revokers.aws_iam_calls import DELETE_POLICY, GIVE_BACK, PUT_POLICY, REMOVE, SUSPEND, Target
 from reconciler.revokers.declaration import RevokerType
 
 NAME: Final = "aws_iam"
@@ -60,85 +60,6 @@ class Settings(AwsConnection):
     """The `revoker:` block of an `aws_iam` provider: credentials of its own, never the reader's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """The item of an action, addressed."""
-
-    client: BaseClient
-    where: str
-    address: Mapping[str, str]
-
-    @property
-    def user_name(self) -> str:
-        return self.address["user_name"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One writing operation: its method, its AWS name, and which part of the address it takes as which parameter."""
-
-    method: str
-    operation: str
-    parameter: str = ""
-    part: str = ""
-
-    def on(self, target: _Target, **more: str) -> str:
-        """Make the call on the target and return the request id. Raises `inventory.errors.ProviderError`."""
-        request = {"UserName": target.user_name, **more}
-        if self.parameter:
-            request[self.parameter] = target.address[self.part]
-        with calling(self.operation, target.where):
-            reply: Mapping[str, Any] = getattr(target.client, self.method)(**request)
-        return str(reply.get("ResponseMetadata", {}).get("RequestId", ""))
-
-
-_SUSPEND: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.ACCESS_KEY: _Call("update_access_key", "UpdateAccessKey", "AccessKeyId", "access_key_id"),
-    ArtefactKind.SSH_KEY: _Call("update_ssh_public_key", "UpdateSSHPublicKey", "SSHPublicKeyId", "ssh_public_key_id"),
-    ArtefactKind.SIGNING_CERTIFICATE: _Call(
-        "update_signing_certificate", "UpdateSigningCertificate", "CertificateId", "certificate_id"
-    ),
-    ArtefactKind.SERVICE_CREDENTIAL: _Call(
-        "update_service_specific_credential",
-        "UpdateServiceSpecificCredential",
-        "ServiceSpecificCredentialId",
-        "service_specific_credential_id",
-    ),
-}
-"""Calls that switch a credential off and on by `Status`."""
-
-_REMOVE: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.PASSWORD: _Call("delete_login_profile", "DeleteLoginProfile"),
-    ArtefactKind.ACCESS_KEY: _Call("delete_access_key", "DeleteAccessKey", "AccessKeyId", "access_key_id"),
-    ArtefactKind.SIGNING_CERTIFICATE: _Call(
-        "delete_signing_certificate", "DeleteSigningCertificate", "CertificateId", "certificate_id"
-    ),
-    ArtefactKind.SSH_KEY: _Call("delete_ssh_public_key", "DeleteSSHPublicKey", "SSHPublicKeyId", "ssh_public_key_id"),
-    ArtefactKind.SERVICE_CREDENTIAL: _Call(
-        "delete_service_specific_credential",
-        "DeleteServiceSpecificCredential",
-        "ServiceSpecificCredentialId",
-        "service_specific_credential_id",
-    ),
-    ArtefactKind.MFA_DEVICE: _Call("deactivate_mfa_device", "DeactivateMFADevice", "SerialNumber", "serial_number"),
-    ArtefactKind.INLINE_POLICY: _Call("delete_user_policy", "DeleteUserPolicy", "PolicyName", "policy_name"),
-    ArtefactKind.ATTACHED_POLICY: _Call("detach_user_policy", "DetachUserPolicy", "PolicyArn", "policy_arn"),
-    ArtefactKind.GROUP_MEMBERSHIP: _Call("remove_user_from_group", "RemoveUserFromGroup", "GroupName", "group_name"),
-    ArtefactKind.ACCOUNT: _Call("delete_user", "DeleteUser"),
-}
-"""Calls that remove an item for good."""
-
-_PUT_POLICY: Final = _Call("put_user_policy", "PutUserPolicy")
-_DELETE_POLICY: Final = _Call("delete_user_policy", "DeleteUserPolicy")
-
-_GIVE_BACK: Final[Mapping[ArtefactKind, _Call]] = {
-    ArtefactKind.INLINE_POLICY: _Call("put_user_policy", "PutUserPolicy", "PolicyName", "policy_name"),
-    ArtefactKind.ATTACHED_POLICY: _Call("attach_user_policy", "AttachUserPolicy", "PolicyArn", "policy_arn"),
-    ArtefactKind.GROUP_MEMBERSHIP: _Call("add_user_to_group", "AddUserToGroup", "GroupName", "group_name"),
-}
-"""Calls that give back what was removed; a deleted key's, password's or device's secret is lost."""
-
-
 class AwsIamRevoker:
     """Takes access away at IAM by credentials of its own, each write sent once: 8 items of 8 principals at a time."""
 
@@ -148,6 +69,9 @@ class AwsIamRevoker:
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, max_pool_connections=8 * 8)
         self._accounts = AwsAccounts(settings, clock, config=config)
         self._names = UserNames(clock)
+        self._clock = clock
+        self._quarantines: LastLook[str | None] = LastLook(clock)
+        """The quarantine policy's document, as the before-image showed it."""
 
     def identity(self) -> tuple[str, ...]:
         """Ask STS whose credentials ours are: the unique id of an IAM user; nothing for a role.
@@ -162,36 +86,38 @@ class AwsIamRevoker:
         target = self._target(action)
         kind = action.item.kind
         facts: dict[str, Any] = {"kind": kind.value, "effect": action.effect.value}
-        if kind in _SUSPEND and action.effect is Effect.REVOKE:
+        if kind in SUSPEND and action.effect is Effect.REVOKE:
             facts["enabled"] = plain(getattr(action.item, "enabled", None))
             return _image(facts, restorable=False)
-        if kind in _SUSPEND:
+        if kind in SUSPEND:
             facts["enabled"] = _status(target, action)
             return _image(facts, restorable=True)
         if kind is ArtefactKind.ACCOUNT and action.effect is Effect.QUARANTINE:
-            facts["document"] = _policy_document(target, QUARANTINE_POLICY)
+            asked_at = self._clock.monotonic_seconds()
+            found = _policy_document(target, QUARANTINE_POLICY)
+            facts["document"] = self._quarantines.keep(action.action_id, found, asked_at)
             return _image(facts, restorable=True)
         if kind is ArtefactKind.INLINE_POLICY:
             facts["document"] = _policy_document(target, target.address["policy_name"])
             return _image(facts, restorable=facts["document"] is not None)
-        return _image(facts, restorable=kind in _GIVE_BACK)
+        return _image(facts, restorable=kind in GIVE_BACK)
 
     def quarantine(self, action: Action) -> Receipt:
         """Suspend: credentials become inactive, an account is denied everything."""
         kind = action.item.kind
-        if kind in _SUSPEND:
+        if kind in SUSPEND:
             return self._write(action, partial(_suspend, action=action))
         if kind is ArtefactKind.ACCOUNT:
-            return self._write(action, _deny)
+            return self._write(action, partial(_deny, looked=self._quarantines.take(action.action_id)))
         raise _beyond(action)
 
     def revoke(self, action: Action) -> Receipt:
         """Remove for good."""
         kind = action.item.kind
-        if kind not in _REMOVE:
+        if kind not in REMOVE:
             raise _beyond(action)
         special = {ArtefactKind.MFA_DEVICE: _remove_device, ArtefactKind.ACCOUNT: _delete_user}
-        return self._write(action, special.get(kind, _REMOVE[kind].on))
+        return self._write(action, special.get(kind, REMOVE[kind].on))
 
     def undo(self, action: Action, before: BeforeImage) -> Receipt:
         """Give back what was suspended or removed.
@@ -213,11 +139,11 @@ class AwsIamRevoker:
         """Release connections."""
         self._accounts.close()
 
-    def _target(self, action: Action) -> _Target:
+    def _target(self, action: Action) -> Target:
         client = self._accounts.reaching(action.scope)
-        return _Target(client=client, where=action.scope, address=dict(action.item.address))
+        return Target(client=client, where=action.scope, address=dict(action.item.address))
 
-    def _write(self, action: Action, act: Callable[[_Target], str | None]) -> Receipt:
+    def _write(self, action: Action, act: Callable[[Target], str | None]) -> Receipt:
         target = self._target(action)
         if not self._still_there(target, action):
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the user does not exist")
@@ -229,7 +155,7 @@ class AwsIamRevoker:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="it was suspended already")
         return _done(request_id)
 
-    def _still_there(self, target: _Target, action: Action) -> bool:
+    def _still_there(self, target: Target, action: Action) -> bool:
         """Say whether the user exists; a name that now belongs to somebody else stops the act."""
         try:
             found = self._names.user_id(target.where, target.user_name, partial(_user_id, target))
@@ -243,7 +169,7 @@ class AwsIamRevoker:
         return True
 
 
-def _user_id(target: _Target) -> str:
+def _user_id(target: Target) -> str:
     with calling("GetUser", target.where):
         return str(target.client.get_user(UserName=target.user_name)["User"]["UserId"])
 
@@ -256,7 +182,7 @@ def _image(facts: Mapping[str, Any], *, restorable: bool) -> BeforeImage:
     return BeforeImage(restorable=restorable, document=dumps(plain(facts)).decode())
 
 
-def _policy_document(target: _Target, policy_name: str) -> str | None:
+def _policy_document(target: Target, policy_name: str) -> str | None:
     """Return an inline policy's document as canonical JSON; None when there is no such policy."""
     try:
         with calling("GetUserPolicy", target.where):
@@ -266,7 +192,7 @@ def _policy_document(target: _Target, policy_name: str) -> str | None:
     return dumps(document_of(reply["PolicyDocument"])).decode()
 
 
-def _status(target: _Target, action: Action) -> bool | None:
+def _status(target: Target, action: Action) -> bool | None:
     """Return whether a credential is active; None when it does not exist."""
     holder = Holder(
         provider=action.provider,
@@ -279,28 +205,29 @@ def _status(target: _Target, action: Action) -> bool | None:
     return next((item.enabled for item in found if item.access_id == action.item.access_id), None)
 
 
-def _suspend(target: _Target, *, action: Action) -> str | None:
+def _suspend(target: Target, *, action: Action) -> str | None:
     """Make a credential inactive; None when it is so already."""
     active = _status(target, action)
     if active is None:
         raise ObjectMissing(f"{action.item.access_id} does not exist")
-    return _SUSPEND[action.item.kind].on(target, Status="Inactive") if active else None
+    return SUSPEND[action.item.kind].on(target, Status="Inactive") if active else None
 
 
-def _deny(target: _Target) -> str | None:
-    """Deny a user everything; None when our policy says so already."""
-    if _policy_document(target, QUARANTINE_POLICY) == QUARANTINE_DOCUMENT:
+def _deny(target: Target, *, looked: tuple[str | None] | None) -> str | None:
+    """Deny a user everything; None when our policy says so already. `looked` is what stood there just now, if known."""
+    document = _policy_document(target, QUARANTINE_POLICY) if looked is None else looked[0]
+    if document == QUARANTINE_DOCUMENT:
         return None
-    return _PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
+    return PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
 
 
-def _remove_device(target: _Target) -> str:
+def _remove_device(target: Target) -> str:
     """Deactivate an MFA device and delete it when it is virtual.
 
     The virtual device is deleted only after our own deactivation: a serial that is not the user's any more may by now
     be somebody else's.
     """
-    request_id = _REMOVE[ArtefactKind.MFA_DEVICE].on(target)
+    request_id = REMOVE[ArtefactKind.MFA_DEVICE].on(target)
     serial = target.address["serial_number"]
     if ":mfa/" in serial:
         try:
@@ -311,39 +238,39 @@ def _remove_device(target: _Target) -> str:
     return request_id
 
 
-def _delete_user(target: _Target) -> str:
+def _delete_user(target: Target) -> str:
     """Delete a user; our quarantine policy stands in the way, and is put back when the user cannot be deleted."""
     try:
-        _DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY)
+        DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY)
     except ObjectMissing:
-        return _REMOVE[ArtefactKind.ACCOUNT].on(target)
+        return REMOVE[ArtefactKind.ACCOUNT].on(target)
     try:
-        return _REMOVE[ArtefactKind.ACCOUNT].on(target)
+        return REMOVE[ArtefactKind.ACCOUNT].on(target)
     except ObjectMissing:
         raise
     except ProviderError:
-        _PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
+        PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=QUARANTINE_DOCUMENT)
         raise
 
 
-def _restore(target: _Target, action: Action, facts: Mapping[str, Any]) -> Receipt:
+def _restore(target: Target, action: Action, facts: Mapping[str, Any]) -> Receipt:
     kind = action.item.kind
     if kind is ArtefactKind.ACCOUNT:
         return _lift(target, facts["document"])
-    if kind in _SUSPEND:
+    if kind in SUSPEND:
         if facts["enabled"] is not True:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="it was inactive before")
-        return _done(_SUSPEND[kind].on(target, Status="Active"))
+        return _done(SUSPEND[kind].on(target, Status="Active"))
     more = {"PolicyDocument": str(facts["document"])} if kind is ArtefactKind.INLINE_POLICY else {}
-    return _done(_GIVE_BACK[kind].on(target, **more))
+    return _done(GIVE_BACK[kind].on(target, **more))
 
 
-def _lift(target: _Target, document: str | None) -> Receipt:
+def _lift(target: Target, document: str | None) -> Receipt:
     """Lift the quarantine of an account; a policy of that name that was there before comes back."""
     if document is not None:
-        return _done(_PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=document))
+        return _done(PUT_POLICY.on(target, PolicyName=QUARANTINE_POLICY, PolicyDocument=document))
     try:
-        return _done(_DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY))
+        return _done(DELETE_POLICY.on(target, PolicyName=QUARANTINE_POLICY))
     except ObjectMissing as error:
         return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail=str(error))
 
@@ -364,8 +291,8 @@ REVOKER: Final = RevokerType(
     longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(
-            {(kind, Effect.QUARANTINE) for kind in (*_SUSPEND, ArtefactKind.ACCOUNT)}
-            | {(kind, Effect.REVOKE) for kind in _REMOVE}
+            {(kind, Effect.QUARANTINE) for kind in (*SUSPEND, ArtefactKind.ACCOUNT)}
+            | {(kind, Effect.REVOKE) for kind in REMOVE}
         ),
         account_contains=True,
         revoke_permissions=(

@@ -167,6 +167,16 @@ def test_quarantine_is_undone_from_its_before_image(revoker: AwsIamRevoker, look
         assert revoker.undo(action, image).outcome is OutcomeState.ALREADY_ABSENT
 
 
+def test_a_look_just_taken_serves_the_act(revoker: AwsIamRevoker, look: Look, proxy: CountingProxy) -> None:
+    """A leaver's quarantine does not wait for a second reading of what the before-image has just shown."""
+    action = planned(look(), ArtefactKind.ACCOUNT, Effect.QUARANTINE)
+    before = proxy.actions.count("GetUserPolicy")
+    revoker.before_image(action)
+    assert revoker.quarantine(action).outcome is OutcomeState.DONE
+    assert proxy.actions.count("GetUserPolicy") == before + 1
+    assert writes(proxy) == ["PutUserPolicy"]
+
+
 @pytest.mark.parametrize(
     "kind", [ArtefactKind.INLINE_POLICY, ArtefactKind.ATTACHED_POLICY, ArtefactKind.GROUP_MEMBERSHIP]
 )
