@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.adapters.policy_changes import MOST_KEPT, PolicyChanges
+from reconciler.adapters import policy_changes
+from reconciler.adapters.policy_changes import PolicyChanges
 from reconciler.adapters.policy_files import load_policies
 from reconciler.adapters.policy_store import Adopted, Attempt, PolicyStore, in_force, tree_files
 from reconciler.core.errors import SettingsError
@@ -265,11 +266,12 @@ def test_long_lists_are_cut_with_their_number(place: Installation, monkeypatch: 
     assert seen.lines_left_out > 0
 
 
-def test_the_newest_changes_are_kept(tmp_path: Path) -> None:
+def test_the_newest_changes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go when there are too many; what waits goes with them."""
+    monkeypatch.setattr(policy_changes, "MOST_KEPT", 2)
     changes = PolicyChanges(tmp_path / "kept")
-    made = [f"sha256:{number:064d}" for number in range(MOST_KEPT + 1)]
+    made = [f"sha256:{number:064d}" for number in range(3)]
     for digest in made:
         changes.put(change(after=digest, state=ChangeState.POSTPONED, difference=None))
-    assert [changes.of(digest) is not None for digest in made] == [False] + [True] * MOST_KEPT
-    assert [changes.waits(digest) for digest in made] == [False] + [True] * MOST_KEPT
+    assert [changes.of(digest) is not None for digest in made] == [False, True, True]
+    assert [changes.waits(digest) for digest in made] == [False, True, True]

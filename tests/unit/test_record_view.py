@@ -1,6 +1,7 @@
 """What people are shown of a cycle: names instead of ids, nothing wider than a page, and what to do."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,6 @@ from reconciler.attestation import Attested
 from reconciler.cli.display import WIDEST
 from reconciler.cli.policy_change_view import show_change
 from reconciler.cli.record_view import TO_DO, item_label, principal_name, show_record
-from reconciler.core.canonical import Json
 from reconciler.core.model import Effect, HoldCode, HoldReason, Mode, Withheld
 from reconciler.core.record import ChangeState, CycleOutcome, CycleRecord
 from tests.architecture import tree
@@ -108,7 +108,7 @@ def test_what_new_policies_change_goes_by_name(capsys: pytest.CaptureFixture[str
     difference = dict(seen.difference or {})
     caps = difference["caps"]
     assert isinstance(caps, list)
-    beyond: list[Json] = [{**one, "fits": False} for one in caps if isinstance(one, dict)]
+    beyond: list[Any] = [{**one, "fits": False} for one in caps if isinstance(one, dict)]
     looked = replace(seen, difference={**difference, "caps": beyond}, planned_left_out=7)
     show_change(looked, lambda _, one: f"name of {one}", lambda _, one: f"label of {one}")
     told = capsys.readouterr().out
