@@ -17,7 +17,10 @@ class AdoptionSettings(BaseModel):
         "machine. `false`: whoever writes the policy folder answers for it.",
     )
     deadline_seconds: float = Field(
-        default=600.0, gt=0, description="A check and test that takes longer is ended, and its revision not adopted."
+        default=600.0,
+        gt=0,
+        description="A check and test that takes longer is ended, and its revision not adopted. The first cycle of a "
+        "revision may take as long to show what it changes.",
     )
     verification_key: Path | None = Field(
         default=None, description="Public key (PEM) that signed bundles are verified by, with `policies adopt`."

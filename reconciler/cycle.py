@@ -26,7 +26,7 @@ from reconciler.core.standing import armed
 from reconciler.core.verdicts import VerdictWorld, judge_leavers
 from reconciler.core.waivers import waiver_facts
 from reconciler.execution import Crew, execute
-from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Picture, look, own_texts, say
+from reconciler.observation import OWN, CycleHouse, CycleRules, Notes, Occasion, Picture, look, own_texts, say
 from reconciler.ports import Uptime
 from reconciler.recovery import interrupted_cycles, recover, results_of
 from reconciler.surveys import Survey, everything
@@ -104,6 +104,7 @@ def _story(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey, e
     if house.decide_at is None:  # a rehearsal for another instant is no observation, and accepts no roster
         _remember(notes, house, rules, picture)
         _keep_snapshot(notes, house, rules, picture)
+        _show_change(notes, house, rules, picture)
 
 
 def _keep_snapshot(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
@@ -116,9 +117,19 @@ def _keep_snapshot(notes: Notes, house: CycleHouse, rules: CycleRules, picture: 
         notes.errors.append(f"no snapshot was recorded to try policies on: {error.strerror or type(error).__name__}")
 
 
+def _show_change(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> None:
+    """Show once what a new policy revision changes, unless somebody has seen it: all that is done is done by now."""
+    if notes.breadth is not Breadth.WHOLE or picture.world.policies.previewed:
+        return
+    notes.policy_change = change = house.first_look(picture, rules, Occasion(new=notes.new_policy, urgent=house.urgent))
+    if change is not None and change.reason:
+        notes.errors.append(f"Policies not compared: {change.reason}")
+
+
 def _guard(notes: Notes, house: CycleHouse, rules: CycleRules, picture: Picture) -> ApprovedPlan | HeldPlan:
     world, plan = picture.world, picture.plan
     observing = rules.mode is Mode.OBSERVE
+    notes.new_policy = not house.journal.observed("policy", plan.policy_digest)
     approval = None if observing else house.journal.approval_for(plan.digest, max(world.now, notes.latest))
     decision = guard(
         plan,
@@ -241,6 +252,7 @@ def _record(notes: Notes, house: CycleHouse, rules: CycleRules) -> CycleRecord:
         armed=_armed(notes),
         waivers=waiver_facts(notes.waivers, notes.decide_at) if notes.waivers else WaiverFacts(),
         reverted=_reverted(notes, house),
+        policy_change=notes.policy_change,
         errors=tuple(notes.errors),
     )
 

@@ -5,7 +5,8 @@ There is no fallback.
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,18 @@ def _embedded(engine: EngineSettings, mode: Mode) -> PolicyEngine:
     from reconciler.adapters.embedded_rego import EmbeddedRego  # noqa: PLC0415 - opened on demand
 
     return EmbeddedRego(deadline_seconds=engine.decide_timeout_seconds)
+
+
+@contextmanager
+def engine_beside(settings: Settings) -> Iterator[PolicyEngine]:
+    """Give an engine of its own, of the configured kind, until the end: the one that decides keeps what it holds.
+
+    Beside an OPA by URL it is a managed one, for others may rest on what that server holds. Raises `SettingsError`.
+    """
+    own = settings.engine.model_copy(update={"kind": "managed"}) if settings.engine.kind == "url" else settings.engine
+    beside = settings.model_copy(update={"engine": own, "state_dir": settings.state_dir / "opa-beside"})
+    with closing(build_engine(beside, Mode.OBSERVE)) as engine:
+        yield engine
 
 
 class NoEngine:

@@ -39,7 +39,7 @@ from reconciler.core.model import (
     PolicySet,
 )
 from reconciler.core.planning import make_plan
-from reconciler.core.record import Breadth, CycleRecord
+from reconciler.core.record import Breadth, CycleRecord, PolicyChange
 from reconciler.core.standing import Standing, standing_of
 from reconciler.core.verdicts import leavers_of
 from reconciler.core.waivers import WaiverSet
@@ -129,6 +129,8 @@ class CycleHouse:
     """Says that something waits which cannot wait; a cycle that has not begun to act then gives way."""
     keep_snapshot: Callable[["Picture", "CycleRules"], None] = lambda *_: None
     """Records now and then what a whole cycle saw, to try policies on. Raises OSError when it cannot be written."""
+    first_look: Callable[["Picture", "CycleRules", "Occasion"], PolicyChange | None] = lambda *_: None
+    """Compares a new policy revision with the one before, on what a whole cycle saw."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,6 +159,9 @@ class Notes:
     grounds: GroundsKeeper = field(default_factory=GroundsKeeper)
     """What the decisions rest on, for those who want to repeat them."""
     plan: Plan | None = None
+    new_policy: bool = False
+    """No whole cycle has gone by this policy revision before."""
+    policy_change: PolicyChange | None = None
     holds: tuple[HoldReason, ...] = ()
     held: bool = False
     approval: Approval | None = None
@@ -176,9 +181,21 @@ class Picture:
 
     world: EvaluationWorld
     evaluation: Evaluation
+    planning: PlanningWorld
+    """What the plan was made of, for who wants to know what other findings would have made of it."""
     plan: Plan
     sight: Sight
     refused_waivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """When a policy revision is compared with the one before."""
+
+    new: bool
+    """No whole cycle has gone by it before this one."""
+    urgent: Callable[[], bool]
+    """Says that something waits which cannot wait."""
 
 
 def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = everything) -> Picture:
@@ -196,10 +213,13 @@ def look(notes: Notes, house: CycleHouse, rules: CycleRules, survey: Survey = ev
     world = _world(notes, house, sight, roster)
     evaluation = _evaluate(notes, house, world)
     give_way(house)
-    plan = _plan(notes, house, rules, world, evaluation)
+    planning = _planning(notes, house, rules, world, evaluation)
+    notes.plan = plan = make_plan(planning)
     give_way(house)
     refused = notes.waivers.refused if notes.waivers else ()
-    return Picture(world=world, evaluation=evaluation, plan=plan, sight=sight, refused_waivers=refused)
+    return Picture(
+        world=world, evaluation=evaluation, planning=planning, plan=plan, sight=sight, refused_waivers=refused
+    )
 
 
 def give_way(house: CycleHouse) -> None:
@@ -319,23 +339,22 @@ def protected_today(protection: Protection, roster: Roster) -> Protection:
     return replace(protection, workers=protection.workers | today)
 
 
-def _plan(notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation) -> Plan:
-    notes.plan = plan = make_plan(
-        PlanningWorld(
-            cycle_id=world.cycle_id,
-            now=world.now,
-            planned_at=house.clock.now(),
-            snapshot=world.snapshot,
-            correlations=world.correlations,
-            findings=evaluation.findings,
-            undecided=frozenset(evaluation.unknown),
-            waivers=world.waivers,
-            held_waivers=notes.waivers.held if notes.waivers else (),
-            reach=rules.reach,
-            protection=protected_today(rules.protection, world.roster),
-            min_admins=rules.limits.min_admins,
-            policy_digest=world.policies.digest,
-            roster_digest=world.roster.digest,
-        )
+def _planning(
+    notes: Notes, house: CycleHouse, rules: CycleRules, world: EvaluationWorld, evaluation: Evaluation
+) -> PlanningWorld:
+    return PlanningWorld(
+        cycle_id=world.cycle_id,
+        now=world.now,
+        planned_at=house.clock.now(),
+        snapshot=world.snapshot,
+        correlations=world.correlations,
+        findings=evaluation.findings,
+        undecided=frozenset(evaluation.unknown),
+        waivers=world.waivers,
+        held_waivers=notes.waivers.held if notes.waivers else (),
+        reach=rules.reach,
+        protection=protected_today(rules.protection, world.roster),
+        min_admins=rules.limits.min_admins,
+        policy_digest=world.policies.digest,
+        roster_digest=world.roster.digest,
     )
-    return plan

@@ -37,6 +37,7 @@ from reconciler.core.withholding import Protection, Reach
 from reconciler.engines import engine_or_reason
 from reconciler.observation import CycleHouse, CycleRules
 from reconciler.policies.export import keeper
+from reconciler.policies.first_look import first_look
 from reconciler.policies.shelf import FOLDER as SHELF
 from reconciler.policies.shelf import Shelf
 from reconciler.policies.standing import policies_in_force
@@ -311,6 +312,7 @@ def assemble(
                 load_policies=policies.policies,
                 load_waivers=policies.waivers,
                 keep_snapshot=keeper(Shelf(state_path(settings, SHELF), settings.snapshots), journal),
+                first_look=first_look(settings, journal, time, observer),
                 sources=sources,
                 revokers=hands.revokers,
                 own_names=hands.own_names,

@@ -47,6 +47,7 @@ from reconciler.core.audit import (
     given_back,
     inputs_refused,
     plan_made,
+    policies_compared,
     read_again,
 )
 from reconciler.core.canonical import dumps, rfc3339
@@ -112,19 +113,19 @@ class AuditOutbox:
             return [made for source in _SOURCES for made in _unkept(connection, source, looked)]
 
     def keep(self, record: CycleRecord) -> None:
-        """Add what only the record of a cycle knows: the inputs that it refused. Raises `JournalError`.
+        """Add what only the record of a cycle knows: inputs refused, policies compared. Raises `JournalError`.
 
         The first record of a cycle counts: one that closes an interrupted cycle later adds nothing to it.
         """
-        refused = inputs_refused(record)
-        if not refused:
+        told = (*inputs_refused(record), *policies_compared(record))
+        if not told:
             return
         kept = select(audit_records.c.position).where(
             audit_records.c.source == "record", audit_records.c.source_key == record.cycle_id
         )
-        with self._database.writing(f"keep the refused inputs of cycle {record.cycle_id}") as connection:
+        with self._database.writing(f"keep what the record tells of cycle {record.cycle_id}") as connection:
             if connection.execute(kept.limit(1)).first() is None:
-                _keep(connection, [("record", record.cycle_id, part, one) for part, one in enumerate(refused)])
+                _keep(connection, [("record", record.cycle_id, part, one) for part, one in enumerate(told)])
 
     def keep_erasures(self, erasures: Sequence[AuditRecord]) -> None:
         """Add what the record of erasures tells and the trail does not, each once. Raises `JournalError`."""

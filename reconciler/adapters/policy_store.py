@@ -221,6 +221,14 @@ def in_force(standing: Standing, adopted: Adopted, attempt: Attempt) -> Standing
     )
 
 
+def earlier(standing: Standing) -> tuple[str, ...]:
+    """Return the digests of what is and was in force, the latest first."""
+    now = (standing.in_force.digest,) if standing.in_force else ()
+    accepted = (one.digest for one in reversed(standing.attempts) if one.accepted)
+    known = dict.fromkeys((*now, *accepted, standing.before))
+    return tuple(digest for digest in known if digest)
+
+
 def refused(standing: Standing, tree: str, attempt: Attempt) -> Standing:
     """Return the standing once a tree was refused: what is in force stays."""
     latest = [*standing.refused.items(), (tree, attempt.reasons)][-MOST_ATTEMPTS:]

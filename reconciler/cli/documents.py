@@ -47,6 +47,7 @@ def record_document(record: CycleRecord) -> dict[str, Json]:
         "engine": plain(record.engine),
         "policy_digest": digest,
         "policy": _revision(record.policy),
+        "policy_change": plain(record.policy_change),
         "plan_digest": record.plan.digest if record.plan else None,
         "snapshot": _snapshot(record),
         "findings": [{**_finding(one), "policy_digest": digest} for one in record.findings],

@@ -14,10 +14,13 @@ from reconciler.cli.display import print_entry, print_heading, print_line, print
 from reconciler.cli.documents import step_document, withheld_document
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
 from reconciler.cli.plain_text import print_json
+from reconciler.cli.policy_change_view import change_document, show_change
 from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.model import Approval, HoldCode
+from reconciler.core.record import PolicyChange
+from reconciler.policies.first_look import policy_changes
 from reconciler.settings import load_settings
 from reconciler.writer import open_journal
 
@@ -92,9 +95,20 @@ def show(
     if output is Output.JSON:
         items: list[Json] = [step_document(one) for one in case.kept.plan.actions]
         withheld: list[Json] = [withheld_document(one) for one in case.kept.plan.withheld]
-        print_json({**_document(case), "items": items, "withheld": withheld})
+        change = change_document(_change(case, config))
+        print_json({**_document(case), "items": items, "withheld": withheld, "policy_change": change})
     else:
         _show(case)
+        change_seen = _change(case, config)
+        if change_seen is not None:
+            show_change(change_seen)
+
+
+def _change(case: Case, config: Path) -> PolicyChange | None:
+    """Return what the policies of a plan changed, where that is a reason why it is held."""
+    if all(one.code is not HoldCode.NEW_POLICY for one in case.kept.reasons):
+        return None
+    return policy_changes(load_settings(config)).of(case.kept.plan.policy_digest)
 
 
 def _cases(config: Path, *, beginning: str = "", unexpired: bool) -> list[Case]:

@@ -22,6 +22,7 @@ from inventory.model import (
 from reconciler.attestation import Attested
 from reconciler.cli.display import print_entry, print_heading, print_line
 from reconciler.cli.documents import action_counts
+from reconciler.cli.policy_change_view import show_change
 from reconciler.core.model import Action, ActionResult, Finding, HoldCode
 from reconciler.core.record import CycleRecord, LeaverState
 
@@ -153,6 +154,8 @@ def show_record(attested: Attested, *, verified: bool) -> None:
     _show_human(record, names)
     _show_coming(record)
     _show_guard(record)
+    if record.policy_change is not None:
+        show_change(record.policy_change, names.principal, names.item)
     counts = ", ".join(f"{name} {count}" for name, count in action_counts(record).items())
     print_line(f"actions: {counts}")
     _show_leavers(record)

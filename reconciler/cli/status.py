@@ -9,11 +9,16 @@ from reconciler.adapters.journal_plans import held_plans
 from reconciler.cli.display import print_line, print_table
 from reconciler.cli.exits import DEFAULT_CONFIG, ConfigOption, Output, OutputOption
 from reconciler.cli.health import LOOPBACK, NoDaemon, Question, ask
-from reconciler.cli.plain_text import print_json
+from reconciler.cli.plain_text import complain, print_json
+from reconciler.cli.policy_change_view import change_line, change_summary
 from reconciler.cli.record_view import item_label, principal_name
 from reconciler.core.canonical import Json, plain
+from reconciler.core.errors import PolicyError
+from reconciler.core.record import PolicyChange
+from reconciler.policies.first_look import policy_changes
+from reconciler.policies.standing import policy_store
 from reconciler.ports import CycleEntry, JournalEntry
-from reconciler.settings import load_settings
+from reconciler.settings import Settings, load_settings
 from reconciler.spool import look
 from reconciler.wiring import open_store
 from reconciler.writer import open_journal
@@ -41,6 +46,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
         cycles = list(reversed(journal.cycles()[-last:]))
         held = [one for one in held_plans(journal.database, unexpired_at=now) if not one.carried_out]
         unsettled = journal.unsettled()
+    change = _policy_change(settings)
     if output is Output.JSON:
         print_json(
             {
@@ -49,10 +55,13 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
                 "unsettled": [_act(one) for one in unsettled],
                 "unsigned": {"statements": len(backlog.waiting), "since": plain(backlog.since)},
                 "daemon": daemon,
+                "policy_change": change_summary(change),
             }
         )
         return
     print_line(_how(daemon, settings.daemon.health_port))
+    if change is not None:
+        print_line(change_line(change))
     columns = ("cycle", "mode", "outcome", "started", "finished")
     print_table("Last cycles", columns, ([_cell(cell) for cell in list(_cycle(one).values())[:5]] for one in cycles))
     for one in held:
@@ -61,6 +70,16 @@ def status(config: ConfigOption = DEFAULT_CONFIG, last: LastOption = 10, output:
         print_line(f"unsigned: {len(backlog.waiting)} statements; see access-reconciler attestations pending")
     if unsettled:
         print_table("Not shown to have worked", _COLUMNS, map(_row, unsettled))
+
+
+def _policy_change(settings: Settings) -> PolicyChange | None:
+    """Return what the policies in force changed in their first cycle; a damaged file keeps nobody from the rest."""
+    try:
+        standing = policy_store(settings).standing().in_force
+        return None if standing is None else policy_changes(settings).of(standing.digest)
+    except PolicyError as error:
+        complain(f"{error}; {error.advice}")
+        return None
 
 
 def _daemon(port: int) -> dict[str, Any] | None:

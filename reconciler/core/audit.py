@@ -39,6 +39,8 @@ class AuditKind(StrEnum):
     """What a record tells, in the order in which a cycle comes to it."""
 
     REFUSED_INPUT = "refused_input"
+    POLICY_CHANGE = "policy_change"
+    """What a new revision of the policies changed in its first cycle, in numbers."""
     PLAN = "plan"
     DECISION = "decision"
     APPROVAL = "approval"
@@ -339,6 +341,24 @@ def inputs_refused(record: CycleRecord) -> tuple[AuditRecord, ...]:
         facts: dict[str, Json] = {"digest": roster.digest, "places": places, "count": len(roster.problems)}
         refused.append(_refused(record.cycle_id, record.started_at, "roster", "rows", facts))
     return tuple({one.key: one for one in refused}.values())
+
+
+def policies_compared(record: CycleRecord) -> tuple[AuditRecord, ...]:
+    """Tell in numbers what a new revision of the policies changed; whom it concerns is told as decisions are made."""
+    change = record.policy_change
+    if change is None:
+        return ()
+    counts: dict[str, Json] = {**change.counts}
+    facts: dict[str, Json] = {"state": change.state.value, "before": change.before or None, "after": change.after}
+    return (
+        AuditRecord(
+            kind=AuditKind.POLICY_CHANGE,
+            key=(record.cycle_id, change.after),
+            at=change.at,
+            cycle_id=record.cycle_id,
+            facts={**facts, "counts": counts or None},
+        ),
+    )
 
 
 _INPUT_OF_ERROR: Final = {

@@ -20,6 +20,7 @@ ERROR_CODES = {
     "Rehearsal": "rehearsal",
     "Waiver refused": "waiver_refused",
     "Policies refused": "policies_refused",
+    "Policies not compared": "policies_not_compared",
     "SettingsError": "settings",
     "PolicyError": "policy_engine",
     "PolicyFileError": "policy_file",

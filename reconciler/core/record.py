@@ -4,12 +4,14 @@
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from inventory.model import Coverage, ProviderName, ScopeId
 from inventory.roster.model import WorkerId
+from reconciler.core.canonical import Json
 from reconciler.core.model import (
     ActionResult,
     Approval,
@@ -171,6 +173,41 @@ class WillApply:
     """How many findings ask for what, strongest last."""
 
 
+class ChangeState(StrEnum):
+    """Whether the first cycle of a policy revision could show what it changes."""
+
+    COMPARED = "compared"
+    POSTPONED = "postponed"
+    """Something urgent waited; the next whole pass compares."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChange:
+    """What a new revision of the policies changes on what its first whole cycle saw."""
+
+    state: ChangeState
+    before: str
+    """Digest of the revision that decided before; empty where no copy of it is kept."""
+    after: str
+    cycle_id: CycleId
+    at: datetime
+    reason: str = ""
+    """Why it was not compared, or not kept; without personal data."""
+    difference: Mapping[str, Json] | None = None
+    """As `policies diff --output json` says it, with the beginnings of its lists; None where nothing was compared."""
+    lines_left_out: int = 0
+    """Decisions that change beyond those in `difference`."""
+    planned_left_out: int = 0
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return what changes in numbers, all of it; empty where nothing was compared."""
+        counts = None if self.difference is None else self.difference["counts"]
+        known = counts.items() if isinstance(counts, dict) else ()
+        return {name: count for name, count in known if isinstance(count, int)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleRecord:
     """All that one cycle saw, decided, did and proved: what `cycle --output json` prints and the attestation states."""
@@ -202,6 +239,8 @@ class CycleRecord:
     """Who leaves next, soonest first; of a whole pass."""
     waivers: WaiverFacts
     reverted: Reverted = Reverted()
+    policy_change: PolicyChange | None = None
+    """Of the first whole cycle of a policy revision; shown to people, and never part of the attestation."""
     errors: tuple[str, ...] = ()
     """One line each: what failed, without personal data."""
 

@@ -190,6 +190,19 @@ def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made:
             roster_digest=recording.roster.digest,
         )
     )
+    return weighed(recording, policies, evaluation, plan, name=revision.name, waivers=waivers)
+
+
+def weighed(
+    recording: Recording,
+    policies: PolicySet,
+    evaluation: Evaluation,
+    plan: Plan,
+    *,
+    name: str = "",
+    waivers: tuple[Waiver, ...] | None = None,
+) -> Side:
+    """Return what one revision comes to, with what the guard would say; `waivers` are the recording's own if None."""
     around = Circumstances(
         now=recording.now,
         limits=recording.limits,
@@ -197,9 +210,9 @@ def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made:
         touched=recording.touched,
     )
     return Side(
-        name=revision.name,
+        name=name or policies.digest,
         policies=policies,
-        waivers=sum(recording.now < one.expires_at for one in waivers),
+        waivers=sum(recording.now < one.expires_at for one in (recording.waivers if waivers is None else waivers)),
         evaluation=evaluation,
         plan=plan,
         holds=hold_reasons(plan, around),

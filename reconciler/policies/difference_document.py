@@ -6,7 +6,7 @@ The schema is `reconciler/schemas/policies-diff.schema.json`; fields may be adde
 from collections import Counter
 
 from reconciler.core.canonical import Json, digest_of, plain
-from reconciler.policies.difference import Difference, Line, Side, Turn, caps, silent_rules
+from reconciler.policies.difference import KEEP, Difference, Line, Side, Turn, caps, silent_rules
 
 
 def difference_document(difference: Difference) -> dict[str, Json]:
@@ -45,13 +45,30 @@ def _told(difference: Difference) -> dict[str, Json]:
         "pseudonymised": difference.recording.pseudonymised,
         "principals": sum(1 for _ in difference.recording.snapshot.principals()),
         "access_items": sum(1 for _ in difference.recording.snapshot.items()),
-        "counts": {turn.value: counts[turn] for turn in Turn},
+        "counts": {**{turn.value: counts[turn] for turn in Turn}, **_outcomes(difference)},
+        "by_rule": _by_rule(difference),
         "lines": [{**_plain(line), "turn": line.turn.value} for line in difference.lines],
         "planned": [plain(one) for one in difference.planned],
         "base": _side(difference.base),
         "head": _side(difference.head),
         "caps": [plain(one) for one in caps(difference)],
     }
+
+
+def _outcomes(difference: Difference) -> dict[str, Json]:
+    """Count the access items that the plan deals with otherwise."""
+    lost = sum(one.before == KEEP for one in difference.planned)
+    kept = sum(one.after == KEEP for one in difference.planned)
+    return {"newly_lost": lost, "newly_kept": kept, "lost_otherwise": len(difference.planned) - lost - kept}
+
+
+def _by_rule(difference: Difference) -> list[Json]:
+    """Count the decisions that change, by rule and effects."""
+    rules = Counter((one.rule, one.before, one.after) for one in difference.lines)
+    return [
+        {"rule": rule, "before": before, "after": after, "count": count}
+        for (rule, before, after), count in sorted(rules.items())
+    ]
 
 
 def _plain(line: Line) -> dict[str, Json]:

@@ -26,7 +26,7 @@ def recording_of(picture: Picture, rules: CycleRules, journal: Journal) -> Recor
         memory=world.memory,
         waivers=world.waivers,
         reach=dict(rules.reach),
-        protection=rules.protection,
+        protection=picture.planning.protection,
         limits=rules.limits,
         touched=tuple(journal.touched_since(world.now - window)),
     )

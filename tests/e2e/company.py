@@ -148,6 +148,10 @@ class Company:
         """Return how many intents the journal holds: without one, nothing was called."""
         return int(self.query("SELECT count(*) FROM intents")[0][0])
 
+    def audit(self) -> list[Any]:
+        """Return the records of the audit trail, as the file of JSON lines has them."""
+        return [json.loads(line) for line in (self.directory / "state" / "audit.jsonl").read_text().splitlines()]
+
     def last_statement(self) -> Any:
         """Return the predicate of the newest attestation, as it lies there."""
         newest = max(self.attestations.glob("*.statement.json"))

@@ -1,6 +1,9 @@
 """What is broken makes nobody a leaver: no act, the exit code says so, one line tells what, and the attestation too."""
 
+import json
 import os
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -127,6 +130,21 @@ def assert_held(untouched: Untouched, company: Company, answer: Answer, code: st
     assert answer.document["attestation"]["verified"] is True
 
 
+def revision(company: Company) -> str:
+    """Return the digest of the policies that a company's folder holds."""
+    return load_policies(company.directory / "policies").digest
+
+
+def leavers_reviewed(company: Company, folder: Path | None = None) -> str:
+    """Have the accounts of leavers looked at, not suspended; return the digest of the revision that makes."""
+    root = folder or company.directory / "policies"
+    path = root / "access" / "config" / "data.json"
+    data = json.loads(path.read_text())
+    data["leaver"] |= {"account_effect": "review", "account_effect_after_grace": "review"}
+    path.write_text(json.dumps(data, indent=2))
+    return load_policies(root).digest
+
+
 def test_no_policy_engine(untouched: Untouched, company_of_its_own: Company) -> None:
     """With OPA stopped nothing is decided."""
     company_of_its_own.configure(engine={"kind": "url", "url": f"http://127.0.0.1:{free_port()}"})
@@ -217,10 +235,58 @@ def test_a_shrunken_roster(untouched: Untouched, company_of_its_own: Company) ->
 
 
 def test_a_policy_that_was_never_observed(untouched: Untouched, company_of_its_own: Company) -> None:
-    """A changed threshold makes another policy revision, whose first cycle only observes."""
-    data = company_of_its_own.directory / "policies" / "access" / "config" / "data.json"
-    data.write_text(data.read_text().replace("90", "91", 1))
-    assert_held(untouched, company_of_its_own, company_of_its_own.cycle(), "new_policy")
+    """A changed threshold makes another policy revision, whose first cycle only observes, and shows what it changes.
+
+    Beside the one before, on what the cycle has read, by the real engine; where the held plan is looked at too, and as
+    numbers without anybody's id in the audit trail.
+    """
+    company = company_of_its_own
+    before, after = revision(company), leavers_reviewed(company)
+    answer = company.cycle()
+    assert_held(untouched, company, answer, "new_policy")
+    change = answer.document["policy_change"]
+    assert (change["state"], change["before"], change["after"]) == ("compared", before, after)
+    counts = change["difference"]["counts"]
+    assert counts["newly_kept"] > 0
+    kept = [one for one in change["difference"]["planned"] if one["after"] == "keep"]
+    assert {one["rule"] for one in kept} == {"leaver"}
+    assert len(kept) == counts["newly_kept"]
+    assert not {one["access_id"] for one in kept} & {one["access_id"] for one in answer.document["items"]}
+    shown = company.run("plans", "show", "--output", "json").document
+    assert shown["policy_change"] == change
+    assert company.run("status", "--output", "json").document["policy_change"]["counts"] == counts
+    (told,) = (one for one in company.audit() if one["kind"] == "policy_change")
+    assert told["facts"] == {"state": "compared", "before": before, "after": after, "counts": counts}
+    again = company.cycle("observe").document
+    assert again["policy_change"] is None
+
+
+def test_a_policy_adopted_by_the_digest_of_its_difference(untouched: Untouched, company_of_its_own: Company) -> None:
+    """With the digest that the comment shows, the first cycle is not held for the policies; with another, refused.
+
+    The plan is held for its size alone, which is what keeps this test from acting.
+    """
+    company = company_of_its_own
+    company.configure(guard={"max_principals": 1}, adoption={"examine": False})
+    before = revision(company)
+    change = shutil.copytree(company.directory / "policies", company.directory / "changed")
+    after = leavers_reviewed(company, change)
+    snapshot = company.directory / "snapshot.json"
+    assert company.run("inventory", "export", snapshot, "--quiet").code == 0
+    comment = company.run("policies", "diff", company.directory / "policies", change, "--snapshot", snapshot)
+    assert comment.code == 2, comment.err
+    (digest,) = re.findall(r"Digest of this difference: `(sha256:[0-9a-f]{64})`", comment.out)
+    other = "sha256:" + "0" * 64
+    refused = company.run("policies", "adopt", change, "--diff-digest", other, "--snapshot", snapshot)
+    assert refused.code == 2
+    assert f"the difference is {digest}, not {other}" in refused.out
+    assert f"{before} stays in force; look at `policies diff` again" in refused.out
+    adopted = company.run("policies", "adopt", change, "--diff-digest", digest, "--snapshot", snapshot)
+    assert adopted.code == 0, adopted.out + adopted.err
+    answer = company.cycle()
+    assert_held(untouched, company, answer, "cap_count")
+    assert answer.document["policy_digest"] == after
+    assert answer.document["policy_change"] is None
 
 
 def test_a_provider_that_was_never_observed(untouched: Untouched, tmp_path: Path) -> None:

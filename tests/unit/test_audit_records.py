@@ -1,5 +1,6 @@
 """The records of the audit trail: one form, ids that stay, nothing personal, and the right OCSF numbers."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,14 +18,16 @@ from reconciler.core.audit import (
     given_back,
     inputs_refused,
     plan_made,
+    policies_compared,
 )
 from reconciler.core.canonical import dumps
 from reconciler.core.model import Action, Approval, Effect, HoldCode, HoldReason, OutcomeState
-from reconciler.core.record import CycleOutcome
+from reconciler.core.record import ChangeState, CycleOutcome
 from reconciler.core.waivers import WaiverSet
 from tests.audit_history import CANARY, acts, made_plan, second, telling_principal
 from tests.builders import NOW, action, credential, grant, principal
 from tests.record_builders import cycle_id, cycle_record, roster_facts
+from tests.recordings import change
 
 FIELDS = {"schema", "id", "kind", "at", "cycle_id", "subject", "facts", "ocsf"}
 SUBJECT = {"provider", "scope", "principal_id", "access_id", "artefact", "worker_id"}
@@ -136,6 +139,20 @@ def test_other_errors_are_no_refused_input() -> None:
     assert (
         inputs_refused(cycle_record(errors=("Unavailable: no reply", "RosterRefused", "corp-aws/1: timed out"))) == ()
     )
+
+
+def test_compared_policies_are_told_in_numbers() -> None:
+    """What a new revision changes is one record of digests and counts; whom it concerns is not in it."""
+    (told,) = policies_compared(cycle_record(policy_change=change()))
+    counts = {"gained": 1, "lost": 0, "changed": 0, "newly_lost": 1, "newly_kept": 0, "lost_otherwise": 0}
+    revisions = {"before": "sha256:" + "b" * 64, "after": "sha256:" + "c" * 64}
+    assert told.facts == {"state": "compared", **revisions, "counts": counts}
+    assert "bob" not in json.dumps(told.document())
+    assert policies_compared(cycle_record()) == ()
+    failed = change(state=ChangeState.FAILED, before="", reason="principal 'bob'", difference=None)
+    (told,) = policies_compared(cycle_record(policy_change=failed))
+    assert told.facts == {"state": "failed", "before": None, "after": revisions["after"], "counts": None}
+    assert "bob" not in json.dumps(told.document())
 
 
 def test_rows_set_aside_are_told_by_place() -> None:

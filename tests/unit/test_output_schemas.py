@@ -18,15 +18,17 @@ from reconciler.attestation import Attested
 from reconciler.cli.documents import cycle_document
 from reconciler.cli.main import run
 from reconciler.core import model
-from reconciler.core.record import CycleOutcome, CycleRecord, LeaverState
+from reconciler.core.record import ChangeState, CycleOutcome, CycleRecord, LeaverState
 from reconciler.core.spooling import StatementState
 from reconciler.settings import settings_schema
 from tests.architecture import tree
 from tests.output_schemas import FOLDER, OUTPUTS, problems, published
 from tests.record_builders import action_result, cycle_record, guard_facts, inventory_facts, roster_facts
+from tests.recordings import change
 
 ENUMS: dict[str, type[StrEnum]] = {
     "artefact": ArtefactKind,
+    "change_state": ChangeState,
     "correlation_state": model.CorrelationState,
     "cycle_outcome": CycleOutcome,
     "effect": model.Effect,
@@ -80,6 +82,9 @@ def records() -> Iterator[CycleRecord]:
         leavers=(),
         errors=("RosterRefused: line 1",),
     )
+    yield cycle_record(mode=model.Mode.QUARANTINE, policy_change=change())
+    failed = change(state=ChangeState.FAILED, before="", reason="no copy is kept", difference=None)
+    yield cycle_record(outcome=CycleOutcome.HELD, results=(), policy_change=failed)
     yield cycle_record(roster=roster_facts(as_of=None, problems=("line 3, column 2: blank",)))
 
 

@@ -14,6 +14,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
 from reconciler.adapters.lease import FileLease
+from reconciler.adapters.policy_store import Adopted, Attempt, in_force
 from reconciler.cli.main import run
 from reconciler.core.model import (
     Approval,
@@ -28,10 +29,14 @@ from reconciler.core.model import (
 from reconciler.core.record import Breadth, CycleOutcome
 from reconciler.daemon.health import Health, Silence
 from reconciler.daemon.probes import HealthServer
+from reconciler.policies.first_look import policy_changes
+from reconciler.policies.standing import policy_store
 from reconciler.ports import Intent
+from reconciler.settings import load_settings
 from tests.builders import action, credential, principal
 from tests.fakes.world import plan_of
 from tests.output_schemas import problems
+from tests.recordings import change
 
 CAP = HoldReason(code=HoldCode.CAP_COUNT, message="2 principals at okta, the limit is 1")
 STALE = HoldReason(code=HoldCode.ROSTER_STALE, message="the roster is 3 days old")
@@ -237,6 +242,7 @@ def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsy
         "unsettled": [],
         "unsigned": {"statements": 0, "since": None},
         "daemon": None,
+        "policy_change": None,
     }
     plan = here.cycle(plan_for("alice"))
     here.act(plan, "cycle-1")
@@ -250,6 +256,38 @@ def test_status_tells_the_last_cycles_and_what_is_open(here: Installation, capsy
     assert plan.actions[0].action_id[:8] in shown
     assert "observe" in shown
     assert "daemon: none answers on 127.0.0.1:" in shown
+
+
+def test_the_first_look_at_new_policies_stands_beside_the_plan(
+    here: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan that is held for its policies is shown with what they change; status tells it in numbers, damaged or not.
+
+    A plan that is held for something else is shown without.
+    """
+    seen, settings = change(), load_settings(here.config)
+    policy_changes(settings).put(seen)
+    plan = here.cycle(
+        replace(plan_for("bob"), policy_digest=seen.after), HoldReason(code=HoldCode.NEW_POLICY, message="new")
+    )
+    told = here.ask(capsys, "plans", "show", plan.digest)["policy_change"]
+    assert told["difference"] == json.loads(json.dumps(seen.difference))
+    for_people = here.read(capsys, "plans", "show", plan.digest)
+    assert "1 access items newly lost, 0 newly kept" in for_people
+    assert "corp-aws  bob  worker E1002\n    old_key: asked for now\n      keep → revoke" in for_people
+    adopted = Adopted(digest=seen.after, source="policies", at="")
+    attempt = Attempt(at="", source="policies", digest=seen.after, accepted=True, by="t")
+    policy_store(settings).change(lambda standing: in_force(standing, adopted, attempt))
+    assert here.ask(capsys, "status")["policy_change"]["counts"] == seen.counts
+    assert "1 access items newly lost" in here.read(capsys, "status")
+    (kept,) = (here.state / "policy-changes").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text("{}")
+    assert here.ask(capsys, "status")["policy_change"] is None
+    assert run(["status", "--config", str(here.config)]) == 0
+    assert "is damaged" in capsys.readouterr().err
+    capped = here.cycle(plan_for("alice"), CAP)
+    assert here.ask(capsys, "plans", "show", capped.digest)["policy_change"] is None
 
 
 def test_status_tells_of_cycles_that_could_not_begin(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:

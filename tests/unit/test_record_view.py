@@ -1,18 +1,21 @@
 """What people are shown of a cycle: names instead of ids, nothing wider than a page, and what to do."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from inventory.model import AccessItem, ArtefactKind, Principal, PrincipalId, PrincipalKind
 from reconciler.attestation import Attested
 from reconciler.cli.display import WIDEST
+from reconciler.cli.policy_change_view import show_change
 from reconciler.cli.record_view import TO_DO, item_label, principal_name, show_record
 from reconciler.core.model import Effect, HoldCode, HoldReason, Mode, Withheld
-from reconciler.core.record import CycleOutcome, CycleRecord
+from reconciler.core.record import ChangeState, CycleOutcome, CycleRecord
 from tests.architecture import tree
 from tests.builders import action, credential, finding, grant, inventory, principal, snapshot
 from tests.record_builders import action_result, cycle_record, guard_facts, plan
+from tests.recordings import change
 
 KEY_ID = "AKIARZPUZDIKNPYUB5LJ"
 OPAQUE = "bed47cf2-7b04-1041-86bf-4b842fc4d252"
@@ -97,6 +100,29 @@ def test_names_from_outside_cannot_forge_lines(capsys: pytest.CaptureFixture[str
     owner = principal("p1", login_names=("eve\n\x1b[2Jcycle 9: complete [bold]x[/bold]\u202e",))
     out = shown(capsys, observed(actions=(action(owner, credential("p1")),)))
     assert "  corp-aws  eve[2Jcycle 9: complete [bold]x[/bold]  worker E1001\n" in out
+
+
+def test_what_new_policies_change_goes_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first cycle of a revision shows who newly loses what, by which rule, and what does not fit the caps."""
+    seen = change()
+    difference = dict(seen.difference or {})
+    caps = difference["caps"]
+    assert isinstance(caps, list)
+    beyond: list[Any] = [{**one, "fits": False} for one in caps if isinstance(one, dict)]
+    looked = replace(seen, difference={**difference, "caps": beyond}, planned_left_out=7)
+    show_change(looked, lambda _, one: f"name of {one}", lambda _, one: f"label of {one}")
+    told = capsys.readouterr().out
+    assert "What the new policies change" in told
+    assert "policies sha256:bbbbbbbbbbbb → sha256:cccccccccccc, on what its first cycle read: 1 access items" in told
+    assert "  corp-aws  name of bob  worker E1002\n    old_key: asked for now\n" in told
+    assert "keep → revoke  label of bob/access_key/1" in told
+    assert "  and 7 more access items" in told
+    assert "  rule old_key: keep → revoke, 1 access items" in told
+    assert "  beyond the cap of corp-aws: 1 of 5 principals" in told
+    show_change(change(state=ChangeState.FAILED, before="", reason="no copy is kept", difference=None))
+    assert "policies unknown → sha256:cccccccccccc: not compared: no copy is kept" in capsys.readouterr().out
+    assert "What the new policies change" in shown(capsys, cycle_record(policy_change=seen))
+    assert "What the new policies change" not in shown(capsys, cycle_record())
 
 
 def test_a_held_plan_tells_how_to_release_it(capsys: pytest.CaptureFixture[str]) -> None:
