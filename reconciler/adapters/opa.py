@@ -271,9 +271,14 @@ class ManagedOpa:
         self._documents: dict[str, Json] = {}
 
     def load(self, policies: PolicySet, documents: Mapping[str, Json]) -> EngineInfo:
-        """Start the child where there is none or it holds other policies, and load it."""
+        """Start the child where there is none, it does not answer or it holds other policies, and load it."""
         info, self._info = self._info, None
-        if info is not None and info.revision == policies.digest and self._process is not None and self._process.alive:
+        if (
+            info is not None
+            and info.revision == policies.digest
+            and self._process is not None
+            and self._process.answers()
+        ):
             new = {name: document for name, document in documents.items() if self._documents.get(name) != document}
             self._documents = {}  # until all of them are known to be there
             self._running().put(new)

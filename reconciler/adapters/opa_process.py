@@ -11,12 +11,16 @@ import signal
 import socket
 import subprocess
 import time
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from reconciler.core.canonical import sha256_hex
 from reconciler.core.errors import PolicyError
 
 READY_SECONDS = 20.0
+ANSWER_SECONDS = 5.0
+"""A child that does not say in so long that it is well is replaced, which takes a second."""
 _GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 _LOG_TAIL = 1500
@@ -109,6 +113,17 @@ class OpaProcess:
     def alive(self) -> bool:
         """Say whether the child still runs."""
         return self._process.poll() is None
+
+    def answers(self) -> bool:
+        """Say whether the child runs and answers soon: one that hangs would hold up a leaver until a call times out."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request("GET", "/health")
+            return self.alive and connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def wait_ready(self) -> None:
         """Wait until the child accepts connections; raises `PolicyError` with the end of its log."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from reconciler.adapters import opa_process
 from reconciler.adapters.opa import ManagedOpa, OpaServer
 from reconciler.adapters.opa_process import OpaProcess
 from reconciler.core.errors import PolicyError
@@ -106,6 +107,24 @@ def test_a_killed_child_is_an_error_and_the_next_load_starts_another(tmp_path: P
         with pytest.raises(PolicyError, match="ended by itself"):
             engine.info()
         assert evaluate(engine, company()).unknown == ()
+    finally:
+        engine.close()
+
+
+def test_a_hung_child_is_replaced_instead_of_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that is stopped holds nobody up until a call times out: the next load ends it and starts another."""
+    monkeypatch.setattr(opa_process, "ANSWER_SECONDS", 0.5)
+    engine = ManagedOpa(Path(peers.require("opa")), directory=tmp_path, control_timeout_seconds=60)
+    try:
+        evaluate(engine, company())
+        assert engine._process is not None
+        hung = engine._process
+        os.killpg(hung._process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        assert evaluate(engine, company()).unknown == ()
+        assert time.monotonic() - began < 60
+        assert engine._process is not hung
+        assert not hung.alive
     finally:
         engine.close()
 
