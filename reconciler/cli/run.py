@@ -18,6 +18,7 @@ from inventory.roster.envelope import SIDECAR_SUFFIX
 from reconciler.adapters.clock import SystemClock
 from reconciler.cli.cycle import ModeOption
 from reconciler.cli.exits import DEFAULT_CONFIG, ERROR, OK, ConfigOption
+from reconciler.cli.garbage import OBJECTS_BETWEEN_COLLECTIONS
 from reconciler.cli.streams import Counted, open_streams
 from reconciler.core.errors import SettingsError
 from reconciler.core.model import Mode
@@ -53,9 +54,6 @@ _LEFT_BEHIND = ("reading", "closing", "signing", "examining")
 """Threads that may still wait for somebody when the daemon ends; they hold nothing that matters."""
 _SWITCH_SECONDS = 0.0005
 """How soon a thread that computes lets another one on: a leavers' pass must not wait for an inventory's parsing."""
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""A picture of a company is hundreds of thousands of objects without a cycle among them: Python's default of 700 goes
-through the young ones again and again while it is built, which took a sixth of a pass."""
 _GRACE_SECONDS = 60.0
 """An inventory ends itself at its deadline; only one that is this much later counts as hung."""
 
@@ -74,7 +72,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG, mode: ModeOption = None) -> None:
     settings = load_settings(config)
     configure_logs(log_level("info"))
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    gc.set_threshold(*OBJECTS_BETWEEN_COLLECTIONS)
     ended = keep_watch(settings, mode or Mode.ENFORCE)
     code = OK if ended is Ended.DRAINED else ERROR
     if ended is Ended.OVERDUE or any(thread.name.startswith(_LEFT_BEHIND) for thread in threading.enumerate()):

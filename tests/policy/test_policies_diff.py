@@ -1,5 +1,6 @@
 """`policies diff` and what it stands on: recordings, pseudonyms, revisions, and a comment that cuts nothing unsaid."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import inventory as exporting
+from reconciler.cli.garbage import OBJECTS_BETWEEN_COLLECTIONS, rare_collections
 from reconciler.cli.main import run
 from reconciler.core.errors import PolicyError
 from reconciler.core.guard import Limits
@@ -303,6 +305,14 @@ def test_the_command_on_a_repository(
     (repository / "policies/access/rules/orphan/orphan.rego").write_text("package access.rules.other\n")
     assert run(["policies", "diff", "main", "policies", *given]) == 1
     assert "policies: access/rules/orphan/orphan.rego:1: package access.rules.other" in capsys.readouterr().err
+
+
+def test_garbage_is_looked_for_rarely_while_it_compares() -> None:
+    """The threshold is raised for as long as the picture is built, and is as it was afterwards."""
+    before = gc.get_threshold()
+    with rare_collections():
+        assert gc.get_threshold() == OBJECTS_BETWEEN_COLLECTIONS != before
+    assert gc.get_threshold() == before
 
 
 def test_what_is_exported_is_what_plan_reads(
