@@ -46,7 +46,7 @@ def test_the_engine_beside_is_never_a_server_that_others_use(tmp_path: Path, kin
     settings = settings_with(tmp_path, kind=kind, url="https://opa.example.com", executable=opa)
     with engine_beside(settings) as engine:
         assert isinstance(engine, ManagedOpa)
-        assert engine._directory == tmp_path / "opa-beside" / "opa"  # noqa: SLF001 - where its child would work
+        assert engine._directory == tmp_path / "opa-beside" / "opa"
     opa.unlink()
     with pytest.raises(SettingsError, match="`opa` was not found"), engine_beside(settings):
         pass
