@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from inventory.roster.csv_settings import CsvRosterSettings
+from reconciler.adapters.embedded_rego import EmbeddedRego
+from reconciler.adapters.opa import ManagedOpa
 from reconciler.core.errors import PolicyError, SettingsError
 from reconciler.core.model import Mode
-from reconciler.engines import build_engine, engine_or_reason
+from reconciler.engines import build_engine, engine_beside, engine_or_reason
 from reconciler.settings import EngineSettings, Settings
 
 
@@ -34,6 +36,22 @@ def test_a_missing_opa_is_never_replaced_by_another_engine(tmp_path: Path) -> No
     for ask in (lambda: engine.evaluate({}), engine.info):
         with pytest.raises(PolicyError, match="`opa` was not found"):
             ask()
+
+
+@pytest.mark.parametrize("kind", ["managed", "url"])
+def test_the_engine_beside_is_never_a_server_that_others_use(tmp_path: Path, kind: str) -> None:
+    """What is only compared with is put into an OPA of its own, in a folder of its own, also beside one by URL."""
+    opa = tmp_path / "opa"
+    opa.touch()
+    settings = settings_with(tmp_path, kind=kind, url="https://opa.example.com", executable=opa)
+    with engine_beside(settings) as engine:
+        assert isinstance(engine, ManagedOpa)
+        assert engine._directory == tmp_path / "opa-beside" / "opa"
+    opa.unlink()
+    with pytest.raises(SettingsError, match="`opa` was not found"), engine_beside(settings):
+        pass
+    with engine_beside(settings_with(tmp_path, kind="embedded")) as engine:
+        assert isinstance(engine, EmbeddedRego)
 
 
 def test_a_server_without_an_address_is_refused(tmp_path: Path) -> None:
