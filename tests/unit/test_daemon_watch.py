@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from watchdog.events import FileModifiedEvent
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
@@ -237,7 +238,11 @@ def test_without_inotify_the_comparison_goes_on_alone(watched: Watched) -> None:
             raise OSError(28, "inotify watch limit reached")
 
     watched.make = Exhausted
-    watched.watch.mend(blind=True)
+    with capture_logs() as logs:
+        watched.watch.mend(blind=True)
+    (told,) = [one for one in logs if one["event"] == "watch.unavailable"]
+    assert "inotify" in told["error"]
+    assert "max_user_watches" in told["advice"]
     watched.roster.write_text("second")
     assert watched.watch.changed()
     watched.make = Observer

@@ -121,6 +121,12 @@ def plan_for(*names: str) -> Plan:
     return plan_of(*(action(principal(name), credential(name)) for name in names))
 
 
+def test_several_reasons_are_told_apart(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table shows no line ends that come from outside: reasons are parted by what it does show."""
+    here.cycle(plan_for("alice"), CAP, STALE)
+    assert "limit is 1; the roster is" in " ".join(here.read(capsys, "plans", "list").replace("│", " ").split())
+
+
 def test_nothing_waits(here: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     """An approved plan is not listed, and there is none to show."""
     here.cycle(plan_for("alice"))
