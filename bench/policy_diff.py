@@ -3,8 +3,9 @@
     .venv/bin/python -m bench.policy_diff --items 100000
 
 A company is made up: people with an account, a key, a group and a password each, every fiftieth of whom has left. Both
-sides start in the same run, each with a fresh OPA: one evaluation by the repository's policies, and `policies diff`
-from the recorded file to the comment, against policies in which a threshold differs. Several rounds, the medians count.
+sides start in the same run, each with a fresh OPA and neither looks for garbage: one evaluation by the
+repository's policies, and `policies diff` from the recorded file to the comment, against policies in which a threshold
+differs. Several rounds, the medians count.
 Fails when the comparison takes more than twice the time of the evaluation.
 """
 
@@ -25,6 +26,7 @@ from inventory.model import ArtefactKind
 from reconciler.adapters.opa import ManagedOpa
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli.exits import DEFAULT_CONFIG
+from reconciler.cli.garbage import no_collections
 from reconciler.cli.policies_diff import differ
 from reconciler.engines import find_opa
 from reconciler.evaluation import evaluate
@@ -100,7 +102,11 @@ def main() -> None:
         print(f"{given.items} access items, recording {path.stat().st_size / 1e6:.1f} MB")
 
         def one_evaluation() -> None:
-            with tempfile.TemporaryDirectory() as state, closing(ManagedOpa(opa, directory=Path(state))) as engine:
+            with (
+                no_collections(),
+                tempfile.TemporaryDirectory() as state,
+                closing(ManagedOpa(opa, directory=Path(state))) as engine,
+            ):
                 evaluate(engine, world_of(recorded, policies, ()))
 
         def comparison() -> None:

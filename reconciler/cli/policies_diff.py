@@ -18,7 +18,7 @@ from reconciler.adapters.policy_files import load_policies
 from reconciler.adapters.waiver_files import load_waivers
 from reconciler.cli.display import StderrProgress
 from reconciler.cli.exits import DEFAULT_CONFIG, HELD, OK, ConfigOption
-from reconciler.cli.garbage import rare_collections
+from reconciler.cli.garbage import no_collections
 from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_place import find_tools, policy_place
 from reconciler.core.errors import PolicyError
@@ -132,7 +132,7 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
     """
     place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     opa = find_tools(place).opa
-    with rare_collections(), ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
+    with no_collections(), ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         opened = [_opened(name, place.folder, opa, place.engine, stack) for name in (base, head)]
         loading = [pool.submit(one.engine.load, one.policies, {}) for one in opened]
 

@@ -11,13 +11,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.cli.attestations import build_app
+from reconciler.cli.main import run
 from reconciler.core.errors import SigningError
+from reconciler.daemon.health import Health, Silence
 from reconciler.demo.sigstore.instance import PrivateSigstore
 from reconciler.demo.sigstore.service import Fault
 from reconciler.evidence_ports import SignedStatement
 from reconciler.settings import load_settings
-from reconciler.wiring import build_attester
+from reconciler.spool import look
+from reconciler.wiring import build_attester, open_store
 from tests.keyless import InProcess, keyless_settings
 from tests.output_schemas import problems
 from tests.record_builders import cycle_id, cycle_record
@@ -174,3 +178,28 @@ def test_what_waits_is_told_in_words(waiting: Waiting) -> None:
     told = CliRunner().invoke(build_app(), ["pending", "--config", str(waiting.config)]).stdout
     for words in ("spooled", "3 waiting; the oldest for", "last attempt: not signed: Rekor", "next attempt:", "retry"):
         assert words in told
+
+
+def test_status_and_readiness_tell_what_waits(waiting: Waiting, capsys: pytest.CaptureFixture[str]) -> None:
+    """In an outage both say how many statements wait and since when; once all are signed, that there are none."""
+
+    def shown() -> tuple[int, bool]:
+        capsys.readouterr()
+        assert run(["status", "--config", str(waiting.config), "--output", "json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert problems("status", document) == []
+        return document["unsigned"]["statements"], document["unsigned"]["since"] is not None
+
+    _fail(waiting.instance, fulcio=Fault.DOWN)
+    assert waiting.refused()[1] == 0
+    assert shown() == (WAITING, True)
+    clock, settings = SystemClock(), load_settings(waiting.config)
+    silence = Silence(stages={}, stage_seconds=60, cycle_seconds=600)
+    health = Health(clock, (), silence, lambda _: None)
+    health.signing(look(open_store(settings), settings.signing.pace, clock))
+    ready = health.snapshot()
+    assert ready.unsigned == WAITING
+    assert ready.unsigned_age_seconds > 0
+    waiting.instance.mend()
+    assert waiting.run("retry")[0] == 0
+    assert shown() == (0, False)

@@ -15,7 +15,7 @@ import pytest
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.policy_files import load_policies
 from reconciler.cli import inventory as exporting
-from reconciler.cli.garbage import OBJECTS_BETWEEN_COLLECTIONS, rare_collections
+from reconciler.cli.garbage import no_collections
 from reconciler.cli.main import run
 from reconciler.core.errors import PolicyError
 from reconciler.core.guard import Limits
@@ -307,12 +307,11 @@ def test_the_command_on_a_repository(
     assert "policies: access/rules/orphan/orphan.rego:1: package access.rules.other" in capsys.readouterr().err
 
 
-def test_garbage_is_looked_for_rarely_while_it_compares() -> None:
-    """The threshold is raised for as long as the picture is built, and is as it was afterwards."""
-    before = gc.get_threshold()
-    with rare_collections():
-        assert gc.get_threshold() == OBJECTS_BETWEEN_COLLECTIONS != before
-    assert gc.get_threshold() == before
+def test_nobody_looks_for_garbage_while_it_compares() -> None:
+    """Python does not for as long as the picture is needed, and does as before afterwards."""
+    with no_collections():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_what_is_exported_is_what_plan_reads(
