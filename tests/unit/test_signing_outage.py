@@ -257,11 +257,11 @@ def test_a_black_hole_costs_one_deadline_and_not_one_a_cycle(outage: Outage, nam
     outage.house.attester = replace(outage.house.attester, signer=signer)
     outage.instance.services[name].fail(Fault.BLACK_HOLE)
     told = outage.house.run().errors[-1]
-    assert "did not answer within" in told
+    assert "did not answer" in told
     assert outage.effects() == ["lea/access_key/1"]
     began = time.monotonic()
     for _ in range(3):
-        assert "did not answer within" in outage.house.run().errors[-1]
+        assert "did not answer" in outage.house.run().errors[-1]
     assert time.monotonic() - began < 15
     outage.instance.mend()
     outage.house.clock.sleep(LONG)
