@@ -39,7 +39,11 @@ STATUS_READS = {
 
 CASES = [
     ("reader", PROVIDER.read_permissions, ("inventory/aws/iam.py", "inventory/aws/connection.py")),
-    ("revoker", REVOKER.capabilities.revoke_permissions, ("reconciler/revokers/aws_iam.py",)),
+    (
+        "revoker",
+        REVOKER.capabilities.revoke_permissions,
+        ("reconciler/revokers/aws_iam.py", "reconciler/revokers/aws_iam_calls.py"),
+    ),
 ]
 
 
