@@ -13,6 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 Form = dict[str, str]
 
 
+class _Server(ThreadingHTTPServer):
+    """Takes many calls at once: five may wait by default, and what comes beyond is turned away."""
+
+    request_queue_size = 128
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """An answer given in place of the server's."""
@@ -83,7 +89,7 @@ class CountingProxy:
             self.requests.clear()
 
     def __enter__(self) -> Self:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
