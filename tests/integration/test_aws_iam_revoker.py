@@ -105,14 +105,14 @@ def test_calls_side_by_side_keep_their_connections(
 ) -> None:
     """Several leavers at once are many calls at once: none of them throws a connection away that the next one needs."""
     act = planned(look(), ArtefactKind.ACCESS_KEY, Effect.QUARANTINE)
-    together = threading.Barrier(20)
+    together = threading.Barrier(40)
 
     def ask() -> bool:
         together.wait(60)
         return revoker.before_image(act).restorable
 
-    with ThreadPoolExecutor(20) as pool:
-        asked = [pool.submit(ask) for _ in range(20)]
+    with ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(ask) for _ in range(40)]
         assert all(one.result() for one in asked)
     assert [one.message for one in caplog.records if one.name.startswith("urllib3")] == []
 
