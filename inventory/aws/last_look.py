@@ -8,10 +8,9 @@ happen as between the first one and the write.
 import threading
 from typing import Final, Generic, TypeVar
 
+from inventory.aws.user_names import HOLDS_SECONDS
 from inventory.provider import Clock
 
-HOLDS_SECONDS: Final = 2.0
-"""So long a look stands for the one right before the act, as that at a user's name does."""
 _MANY: Final = 256
 """Looks beyond this number are forgotten once they no longer stand: an act that was stopped never takes its own."""
 
@@ -19,7 +18,7 @@ Seen = TypeVar("Seen")
 
 
 class LastLook(Generic[Seen]):
-    """Remembers for a moment, by act, what was seen; each look serves one act once."""
+    """Remembers by act what was seen, as long as a look at a user's name stands; each look serves one act once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -66,7 +66,8 @@ class _Lines:
         self.number = 0
         """Of the last line that was taken, from 1."""
         self.last = ""
-        self._of_record: list[str] = []
+        self.first_of_record = ""
+        """The line that the record begins with which is being read, or was read last."""
 
     @property
     def ended(self) -> bool:
@@ -81,7 +82,7 @@ class _Lines:
         if line is None:
             raise StopIteration
         self.take(line)
-        self._of_record.append(line)
+        self.first_of_record = self.first_of_record or line
         return line
 
     def peek(self) -> str | None:
@@ -97,11 +98,7 @@ class _Lines:
 
     def begin_record(self) -> None:
         """Take the next line for the first one of a record."""
-        self._of_record.clear()
-
-    def of_record(self) -> tuple[str, ...]:
-        """Return the lines of the record that is being read, or was read last."""
-        return tuple(self._of_record)
+        self.first_of_record = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +187,7 @@ class Table:
                     "row_cut",
                     "the file ends inside a quoted field: it is cut off, or a quote is missing",
                     line=start,
-                    column=len(_split(self._lines.of_record()[0], self._delimiter)),
+                    column=len(_split(self._lines.first_of_record, self._delimiter)),
                 ) from error
             raise FeedRefused(
                 "quoting", f"the quoting is broken ({error}): the row cannot be told from its neighbours", line=start
