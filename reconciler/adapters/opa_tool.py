@@ -132,7 +132,8 @@ class OpaTool:
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self._folder)},
             )
         except subprocess.TimeoutExpired as error:
-            msg = f"`opa {arguments[0]}` did not end within {seconds:.0f} seconds"
+            of_one = f" {arguments[-1]}" if arguments[-1].endswith(".rego") else ""
+            msg = f"`opa {arguments[0]}{of_one}` did not end within {seconds:.0f} seconds"
             raise TookTooLong(msg, advice="look for a rule or test that walks everything") from error
         except (OSError, UnicodeDecodeError) as error:
             msg = f"`{self._executable} {arguments[0]}` could not be run: {type(error).__name__}"

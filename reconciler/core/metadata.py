@@ -49,7 +49,7 @@ def parse_yaml(text: str, path: str, *, first_line: int = 1) -> Located:
         node = yaml.compose(text, Loader=yaml.CBaseLoader)
     except yaml.MarkedYAMLError as error:
         line = first_line + (error.problem_mark.line if error.problem_mark else 0)
-        raise refusal(path, line, error.problem or "not YAML") from error
+        raise refusal(path, line, f"is no YAML: {error.problem or 'it cannot be read'}") from error
     except yaml.YAMLError as error:
         raise refusal(path, first_line, "not YAML that can be read") from error
     if node is None:

@@ -1,8 +1,9 @@
 """Everything that can be wrong with a policy folder, found in one go and named by file and line."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import zip_longest
@@ -15,11 +16,14 @@ from reconciler.adapters.regal import lint
 from reconciler.adapters.waiver_files import MAX_WAIVER_DAYS, read_waivers
 from reconciler.core.builtins import FORBIDDEN_BUILTINS
 from reconciler.core.model import PolicySet, Rule, Waiver
-from reconciler.policies.declared import Declared
+from reconciler.core.schemas import published_schemas
+from reconciler.policies.absent_worker import unsaid
+from reconciler.policies.canary_check import canary_problems
+from reconciler.policies.declared import Declared, line_of
 from reconciler.policies.null_order import unguarded
 from reconciler.policies.probes import probe
 from reconciler.policies.problems import Level, Problem, in_order
-from reconciler.policies.rule_form import banned_advice, module_problems, rule_of, rule_problems
+from reconciler.policies.rule_form import banned_advice, module_problems, never_given, rule_of, rule_problems
 from reconciler.policies.silent_names import silent_names
 from reconciler.policies.syntax import Module
 from reconciler.policies.waiving import waiver_problems
@@ -75,7 +79,7 @@ def check(
     problems += waiver_problems(waivers, declared.rules, now, providers)
     with workspace(tools.opa, sources, tools.capabilities) as opa:
         version = opa.version()
-        problems += _compiled(opa, sources, declared)
+        problems += _compiled(opa, sources, declared, now)
     if tools.regal is not None:
         problems += _linted(tools.regal, folder)
     return CheckReport(
@@ -91,23 +95,34 @@ def check(
     )
 
 
-def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared) -> Iterator[Problem]:
+def _compiled(opa: OpaTool, sources: PolicySources, declared: Declared, now: datetime) -> Iterator[Problem]:
     """Yield what OPA says of the texts, and what their syntax trees show."""
     complaints = opa.check()
-    refused = [_from_opa(one) for one in _first_causes(complaints) if not _told_by_place(one, declared.problems)]
+    refused = [_from_opa(one) for one in _first_causes(complaints) if not _told_before(one, declared.problems)]
     parsed = [(name, opa.parse(name)) for name, _ in sources.modules]
     modules = [Module(path=name, tree=tree) for name, tree in parsed if not isinstance(tree, Complaint)]
+    parsed += [(name, opa.parse(name)) for name, _ in sources.tests] if complaints else []
     told = {one.path for one in refused}
-    refused += [_from_opa(one) for name, one in parsed if isinstance(one, Complaint) and name not in told]
+    broken = [one for name, one in parsed if isinstance(one, Complaint) and name not in told]
+    refused += [_from_opa(one) for one in broken if not _told_before(one, declared.problems)]
     yield from refused
-    unread = {name for name, _ in sources.modules} - {module.path for module in modules}
-    unread |= {problem.path for problem in refused}
+    unread = {name for name, tree in parsed if isinstance(tree, Complaint)} | {one.path for one in complaints}
     yield from _formatted(opa, [one for one in sources.rego if one[0] not in unread])
-    seen = list(_seen_in(modules, declared, {(one.path, one.line) for one in refused}))
+    deciding = [one for one in modules if not (rule_of(one.path) and one.package.endswith("_test"))]
+    seen = list(_seen_in(deciding, declared, {(one.path, one.line) for one in refused}))
     yield from seen
     if not complaints:
-        known = {(one.path, one.code) for one in seen}
-        yield from (one for one in probe(opa, declared.rules, sources.modules) if (one.path, one.code) not in known)
+        yield from _asked(opa, sources, declared, now, {(one.path, one.code) for one in seen})
+
+
+def _asked(
+    opa: OpaTool, sources: PolicySources, declared: Declared, now: datetime, known: AbstractSet[tuple[str, str]]
+) -> Iterator[Problem]:
+    """Yield what the answers of rules that compile show, leaving out what is known of a file by its code."""
+    found = probe(opa, declared.rules, sources.modules)
+    yield from (one for one in found if (one.path, one.code) not in known)
+    if declared.policies is not None and not found:
+        yield from canary_problems(opa, declared.policies, now, sources.modules)
 
 
 def _seen_in(modules: Sequence[Module], declared: Declared, told: AbstractSet[tuple[str, int]]) -> Iterator[Problem]:
@@ -115,6 +130,7 @@ def _seen_in(modules: Sequence[Module], declared: Declared, told: AbstractSet[tu
     seen = views(modules)
     yield from (one for one in silent_names(modules, seen) if (one.path, one.line) not in told)
     yield from unguarded(seen)
+    yield from unsaid(seen)
     config = None if any(one.code == "config" for one in declared.problems) else declared.config
     by_rule: dict[str, list[Module]] = {}
     for module in modules:
@@ -124,11 +140,39 @@ def _seen_in(modules: Sequence[Module], declared: Declared, told: AbstractSet[tu
     for rule, own in by_rule.items():
         if rule and len(own) == len(declared.by_rule[rule]):
             yield from rule_problems(rules.get(rule), rule, own)
+            yield from _idle_codes(rules[rule], own, declared) if rule in rules else ()
 
 
-def _told_by_place(complaint: Complaint, problems: Sequence[Problem]) -> bool:
-    """Say whether a complaint without a place is about a file of which something better is known."""
-    return not complaint.path and any(one.path in complaint.message for one in problems)
+def _idle_codes(rule: Rule, modules: Sequence[Module], declared: Declared) -> Iterator[Problem]:
+    for code in never_given(rule, modules):
+        path, line = line_of(code, declared.by_rule[rule.rule_id])
+        told, advice = f"code {code!r} is declared, and no finding has it", "give it, or take it out of the METADATA"
+        yield Problem(path=path, line=line, code="undeclared_code", message=told, advice=advice)
+
+
+def _told_before(complaint: Complaint, problems: Sequence[Problem]) -> bool:
+    """Say whether something better is known: of the file that a complaint without a place names, of METADATA, a merge.
+
+    A package that is declared twice is where a file lies in the wrong folder: OPA may name the one that lies right.
+    """
+    text = complaint.message
+    if not complaint.path:
+        return any(one.path in text for one in problems)
+    if any(complaint.path.startswith(f"{one.path}/") for one in problems if one.code == "place"):
+        return True
+    own = [one for one in problems if one.path == complaint.path]
+    if text.startswith(_REDECLARED):
+        return any(one.code in {"place", "metadata"} for one in (*own, *_about(problems, text)))
+    if text.startswith(("yaml: ", "invalid annotation scope")):
+        return any(one.code == "metadata" for one in own)
+    return any(one.code == "syntax" or (one.code == "unreadable" and one.line == complaint.line) for one in own)
+
+
+_REDECLARED: Final = "package annotation redeclared"
+
+
+def _about(problems: Sequence[Problem], text: str) -> Iterator[Problem]:
+    return (one for one in problems if f" {one.path}:" in text)
 
 
 def _first_causes(complaints: Sequence[Complaint]) -> Sequence[Complaint]:
@@ -161,7 +205,13 @@ _BY_MESSAGE: Final = (
     ("shadows", "give it another name"),
     ("deprecated", "use the builtin that OPA's documentation names instead"),
     ("conflicting", "give one of the two another name"),
+    ("annotation scope", "take `scope` out: the METADATA of a rule is that of its package"),
+    ("package annotation redeclared", "keep one METADATA block for the package, and take the other out"),
+    ("undefined schema", f"name one of {', '.join(sorted(published_schemas()))} without `.json`, as other rules do"),
+    ("illegal token", 'Rego knows no such character outside of texts: write " for “ and ”, and ordinary blanks'),
 )
+_MADE_UP: Final = re.compile(r"\[__local\d+__\]")
+"""A name that OPA gives where the policy has none."""
 _UNDEFINED_FUNCTION: Final = "undefined function "
 _OWN_SECTION: Final = "undefined ref: data.access.config."
 _OWN_SECTION_ADVICE: Final = (
@@ -171,7 +221,7 @@ _OWN_SECTION_ADVICE: Final = (
 
 
 def _from_opa(complaint: Complaint) -> Problem:
-    code, message, advice = _explained(complaint)
+    code, message, advice = _explained(replace(complaint, message=_MADE_UP.sub("[…]", complaint.message)))
     return Problem(
         path=complaint.path or ".",
         line=complaint.line,

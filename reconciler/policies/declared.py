@@ -15,14 +15,19 @@ from reconciler.core.metadata import package_of, rules_of
 from reconciler.core.model import PolicySet, Rule
 from reconciler.core.schemas import published_schemas
 from reconciler.policies.control_ids import unknown_control
-from reconciler.policies.file_form import file_problems, rule_is_tested, test_problems
+from reconciler.policies.file_form import file_problems, is_rule_name, rule_is_tested, test_problems
 from reconciler.policies.problems import Level, Problem, from_error
 from reconciler.policies.rule_form import rule_of
 
 INPUT_SCHEMA: Final = 'schema["rule_input.schema"]'
+_NAMES_IT: Final = re.compile(rf"^#\s+-\s+input:\s*{re.escape(INPUT_SCHEMA)}\s*$", re.MULTILINE)
 _MOVE: Final = "name the package after the folder, or move the file there"
 _DESCRIBE: Final = "write the METADATA block right above the package line; docs/policies.md lists its fields"
 _FIELD: Final = "give it in the METADATA block above the package line; docs/policies.md says what each field holds"
+_UNKNOWN_FIELD: Final = "correct its name, or take it out; docs/policies.md says which fields there are"
+_YAML: Final = "correct the METADATA: the fields below `custom:` stand deeper by two blanks, a text with `: ` in quotes"
+_ONE_BLOCK: Final = "leave one of them, and take the other out"
+_TEST_NAME: Final = "name the file of a test {}_test.rego: anything else is taken for a part of the rule"
 _SAVE: Final = "save it in this folder as plain UTF-8 text of less than a megabyte, or take it out"
 
 _T = TypeVar("_T")
@@ -40,6 +45,7 @@ class Declared:
         self._place_modules()
         self.rules: tuple[Rule, ...] = tuple(self._rules())
         self._compare_codes()
+        self._compare_titles()
         self._look_at_controls()
         self.config: Mapping[str, Json] | None = self._config(folder)
         self.policies: PolicySet | None = self._load(folder)
@@ -54,7 +60,10 @@ class Declared:
 
     def _place_modules(self) -> None:
         for path, source in self._sources.modules:
-            placed = self._try(lambda path=path, source=source: package_of(path, source), "place", _MOVE)  # type: ignore[misc]  # bound early
+            if rule_of(path) and not is_rule_name(rule_of(path)):
+                continue
+            advice = _to_be_placed(path, source)
+            placed = self._try(lambda path=path, source=source: package_of(path, source), "place", advice)  # type: ignore[misc]  # bound early
             rule = rule_of(path)
             if placed is not None and rule:
                 self.by_rule[rule].append((path, source))
@@ -66,7 +75,7 @@ class Declared:
             if not rule_is_tested(name, self._sources):
                 advice = f"add {name}_test.rego beside it: package access.rules.{name}_test"
                 self._say(modules, "no_test", f"rule {name} has no tests", advice)
-            if not any(INPUT_SCHEMA in source for _, source in modules):
+            if not any(_NAMES_IT.search(source) for _, source in modules):
                 message = f"rule {name} names no schema of its input: a misspelt field would be silent"
                 self._say(
                     modules,
@@ -82,10 +91,10 @@ class Declared:
         owners: dict[str, str] = {}
         for rule in self.rules:
             for code, _ in rule.codes:
-                owner = owners.setdefault(code, rule.rule_id)
+                owner = owners.setdefault(code, self._owner(code))
                 if owner != rule.rule_id:
                     modules = self.by_rule[rule.rule_id]
-                    path, line = _line_of(code, modules)
+                    path, line = line_of(code, modules)
                     self.problems.append(
                         Problem(
                             path=path,
@@ -96,12 +105,29 @@ class Declared:
                         )
                     )
 
+    def _owner(self, code: str) -> str:
+        """Return whose a code is of the rules that declare it: it begins with the name of its own."""
+        having = [rule.rule_id for rule in self.rules if code in dict(rule.codes)]
+        return next((name for name in having if code == name or code.startswith(f"{name}_")), having[0])
+
+    def _compare_titles(self) -> None:
+        having: dict[str, list[str]] = defaultdict(list)
+        for rule in self.rules:
+            having[rule.title.casefold()].append(rule.rule_id)
+        for rule in self.rules:
+            others = [name for name in having[rule.title.casefold()] if name != rule.rule_id]
+            if others:
+                path, line = line_of(rule.title, self.by_rule[rule.rule_id])
+                told = f"title {rule.title!r} is that of rule {', '.join(others)} too"
+                advice = "say in it what this rule alone asks for: the catalogue shows it"
+                self.problems.append(Problem(path=path, line=line, code="metadata", message=told, advice=advice))
+
     def _look_at_controls(self) -> None:
         for rule in self.rules:
             for control in rule.controls:
                 advice = unknown_control(control)
                 if advice:
-                    path, line = _line_of(control, self.by_rule[rule.rule_id])
+                    path, line = line_of(control, self.by_rule[rule.rule_id])
                     told = f"control {control!r} is not as its framework numbers them"
                     self.problems.append(Problem(path=path, line=line, code="metadata", message=told, advice=advice))
 
@@ -126,7 +152,8 @@ class Declared:
             return load_policies(folder)
         except PolicyFileError as error:
             named = {(one.path, one.line, one.message) for one in self.problems}
-            if (error.path, error.line, error.problem) not in named:
+            within = any(error.path.startswith(f"{one.path}/") for one in self.problems if one.code == "place")
+            if (error.path, error.line, error.problem) not in named and not within:
                 self.problems.append(self._refused(error))
         except PolicyError as error:
             self.problems.append(
@@ -138,10 +165,26 @@ class Declared:
 
 
 def _described(error: PolicyFileError) -> str:
+    """Return what to do about a refusal of METADATA, by how it is worded."""
+    if error.problem.startswith("is no YAML"):
+        return _YAML
+    if error.problem.startswith("unknown field"):
+        return _UNKNOWN_FIELD
+    if "twice" in error.problem or "another file too" in error.problem or "second METADATA" in error.problem:
+        return _ONE_BLOCK
     return _FIELD if "field " in error.problem else _DESCRIBE
 
 
-def _line_of(text: str, modules: Sequence[tuple[str, str]]) -> tuple[str, int]:
+def _to_be_placed(path: str, source: str) -> str:
+    """Return what to do with a module that lies in the wrong place: what is a test by its package is named as one."""
+    tested = _OF_A_TEST.search(source)
+    return _TEST_NAME.format(tested.group(1)) if tested and rule_of(path) else _MOVE
+
+
+_OF_A_TEST: Final = re.compile(r"^package\s+access\.rules\.(\w+)_test\s*$", re.MULTILINE)
+
+
+def line_of(text: str, modules: Sequence[tuple[str, str]]) -> tuple[str, int]:
     """Return where a code or control is declared: the first comment that holds it as a word."""
     whole = re.compile(rf"(?<![\w-]){re.escape(text)}(?![\w-])")
     for path, source in modules:

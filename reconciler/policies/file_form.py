@@ -24,8 +24,10 @@ def file_problems(folder: Path, sources: PolicySources) -> Iterator[Problem]:
     """Yield each file or folder that would be passed over, and each character that a reader does not see."""
     yield from _passed_over(folder)
     yield from _empty_rules(folder, sources)
+    yield from _misnamed(folder)
     for path, source in (*sources.rego, *sources.data):
         yield from _unseen(path, source)
+        yield from _unmerged(path, source)
 
 
 def _passed_over(folder: Path) -> Iterator[Problem]:
@@ -48,6 +50,28 @@ def _passed_over(folder: Path) -> Iterator[Problem]:
         )
 
 
+def _misnamed(folder: Path) -> Iterator[Problem]:
+    """Yield each rule's folder of which no package can have the name."""
+    for place in sorted((folder / RULES).iterdir()) if (folder / RULES).is_dir() else ():
+        if place.is_dir() and not place.is_symlink() and not is_rule_name(place.name):
+            told = "is no name that a rule can have"
+            advice = "name folder, files, package and id alike in snake_case, such as old_key; not a word of Rego's own"
+            yield _place(folder, place, told, f"{advice}, and without _test at the end")
+
+
+def is_rule_name(name: str) -> bool:
+    """Say whether a folder's name can be that of a rule: its package has it, and `…_test` is that of a rule's tests."""
+    return bool(_NAME.match(name)) and name not in _WORDS and not name.endswith("_test")
+
+
+_NAME: Final = re.compile(r"^[A-Za-z_]\w*$", re.ASCII)
+_WORDS: Final = frozenset(
+    {"as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package", "some"}
+    | {"true", "with"}
+)
+"""Rego's keywords (openpolicyagent.org, Policy Reference: Reserved Names)."""
+
+
 def _empty_rules(folder: Path, sources: PolicySources) -> Iterator[Problem]:
     held = {path.removeprefix(RULES).split("/")[0] for path, _ in sources.modules}
     held |= {error.path.removeprefix(RULES).split("/")[0] for error in sources.unreadable}
@@ -64,18 +88,32 @@ def _unseen(path: str, source: str) -> Iterator[Problem]:
     """Yield the first character of a file that shows otherwise than it reads, or not at all."""
     for number, line in enumerate(source.split("\n"), start=1):
         for column, char in enumerate(line, start=1):
-            if char not in "\t\r" and unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}:
+            ends_line = char == "\r" and column == len(line)
+            if char != "\t" and not ends_line and unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}:
                 message = f"holds the character U+{ord(char):04X}, which nobody sees"
                 advice = "take it out: a reviewer must see what the engine reads"
                 yield Problem(path=path, line=number, column=column, code="unreadable", message=message, advice=advice)
                 return
 
 
+def _unmerged(path: str, source: str) -> Iterator[Problem]:
+    """Yield the first mark that git leaves where a merge was not finished."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        if line.startswith(("<<<<<<< ", ">>>>>>> ")):
+            told, advice = "holds a merge that was not finished", "choose one of the two texts, and take the marks out"
+            yield Problem(path=path, line=number, code="syntax", message=told, advice=advice)
+            return
+
+
 def test_problems(sources: PolicySources) -> Iterator[Problem]:
     """Yield each test module of a rule that tests nothing of it, or stands in another package."""
     for path, source in sources.tests:
-        if path.startswith(RULES):
-            yield from _of_test(path, source.split("\n"), path.removeprefix(RULES).split("/")[0])
+        rule, *below = path.removeprefix(RULES).split("/")
+        if path.startswith(RULES) and not below:
+            told = "a test lies beside its rule, in access/rules/<rule>/"
+            yield _test(path, 1, told, "move it into the folder of its rule", code="place")
+        elif path.startswith(RULES) and is_rule_name(rule):
+            yield from _of_test(path, source.split("\n"), rule)
 
 
 def _of_test(path: str, lines: list[str], rule: str) -> Iterator[Problem]:

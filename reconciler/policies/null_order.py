@@ -9,7 +9,7 @@ from typing import Final, get_args
 
 from reconciler.policies.problems import Problem
 from reconciler.policies.syntax import Module, Node, calls, path_of, place
-from reconciler.policies.world_fields import View
+from reconciler.policies.world_fields import View, as_far_as
 
 _ORDER: Final = frozenset({("lt",), ("lte",), ("gt",), ("gte",)})
 _TYPES: Final = frozenset({("is_number",), ("is_string",)})
@@ -23,16 +23,17 @@ def unguarded(seen: Sequence[View]) -> Iterator[Problem]:
             if path_of(parts[0]) not in _ORDER:
                 continue
             for operand in parts[1:]:
-                path = path_of(operand)
-                if path not in asked and _may_be_null(view, operand):
-                    yield _problem(view.module, operand, ".".join(path))
+                path, field = path_of(operand), _may_be_null(view, operand)
+                if field and path not in asked:
+                    yield _problem(view.module, operand, as_far_as(path, field))
 
 
-def _may_be_null(view: View, operand: Node) -> bool:
+def _may_be_null(view: View, operand: Node) -> str | None:
+    """Return the field of the world that an operand is where that may be null."""
     found = view.field(operand) if operand.get("type") == "ref" else None
     if found is None or found[1] not in found[0].known:
-        return False
-    return NoneType in get_args(found[0].model.model_fields[found[1]].annotation)
+        return None
+    return found[1] if NoneType in get_args(found[0].model.model_fields[found[1]].annotation) else None
 
 
 def _asked(rule: Node) -> Iterator[tuple[str, ...]]:

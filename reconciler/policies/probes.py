@@ -110,7 +110,7 @@ def probe(tool: OpaTool, rules: Sequence[Rule], modules: Sequence[tuple[str, str
     limit = ALONE_SECONDS if len(rules) == 1 else TOGETHER_SECONDS
     document = {"inputs": probe_inputs(), "workers": probe_workers()}
     try:
-        found, failed = tool.evaluate(_query([rule.rule_id for rule in rules]), document, limit)
+        found, failed = tool.evaluate(findings_query([rule.rule_id for rule in rules]), document, limit)
     except TookTooLong:
         if len(rules) == 1:
             return (_too_slow(rules[0], modules),)
@@ -134,11 +134,11 @@ def _too_slow(rule: Rule, modules: Sequence[tuple[str, str]]) -> Problem:
         f"rule {rule.rule_id} gave no answer about {len(probe_inputs())} principals within {ALONE_SECONDS:.0f} seconds"
     )
     advice = "bound what it goes through: the items of one unit, never a range or all pairs of something"
-    path, line = _place(rule, modules, "finding")
+    path, line = place_of(rule, modules, "finding")
     return Problem(path=path, line=line, code="slow", message=message, advice=advice)
 
 
-def _place(rule: Rule, modules: Sequence[tuple[str, str]], *words: str) -> tuple[str, int]:
+def place_of(rule: Rule, modules: Sequence[tuple[str, str]], *words: str) -> tuple[str, int]:
     """Return the first line of a rule's modules, comments aside, with one of the words; the earlier word first."""
     for word in (*words, "finding"):
         for path, source in modules:
@@ -149,15 +149,16 @@ def _place(rule: Rule, modules: Sequence[tuple[str, str]], *words: str) -> tuple
     return rule_path(rule), 1
 
 
-def _query(names: Sequence[str]) -> str:
+def findings_query(names: Sequence[str]) -> str:
     """Return a query for the findings of rules, by rule and input."""
     asked = ", ".join(f'"{name}": {_asked(name)}' for name in names)
     return f"{{{asked}}}"
 
 
 def _asked(name: str) -> str:
-    given = "with input as one with data.roster.workers as input.workers"
-    return f"[found | some one in input.inputs; found := data.access.rules.{name}.finding {given}]"
+    bound = "some one in input.inputs; workers := input.workers"  # not read again once `input` is another
+    given = "with input as one with data.roster.workers as workers"
+    return f"[found | {bound}; found := data.access.rules.{name}.finding {given}]"
 
 
 def _failure(rule: Rule, failed: Complaint) -> Problem:
@@ -181,7 +182,7 @@ def _judge(rule: Rule, answers: Sequence[Any], modules: Sequence[tuple[str, str]
             for code, word, message, advice in _wrong(rule, finding, known):
                 if message not in told:
                     told.add(message)
-                    path, line = _place(rule, modules, word)
+                    path, line = place_of(rule, modules, word)
                     yield Problem(path=path, line=line, code=code, message=message, advice=advice)
 
 
@@ -203,10 +204,10 @@ def _wrong(rule: Rule, finding: object, known: set[str]) -> Iterator[tuple[str, 
     try:
         told = FindingDocument.model_validate({**finding, "rule": name} if isinstance(finding, dict) else finding)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "finding"
         code = "effect" if field == "effect" else "rule_form"
-        yield code, f'"{field}"', f"rule {name} gives a finding that is refused, {field}: {first['msg']}", _WHOLE
+        yield code, f'"{field}"', f"rule {name} gives a finding that is refused, {field}: {_refusal(first)}", _WHOLE
         return
     if told.code not in known:
         message = f"rule {name} gives code {json.dumps(told.code)}, which it does not declare"
@@ -214,6 +215,16 @@ def _wrong(rule: Rule, finding: object, known: set[str]) -> Iterator[tuple[str, 
     if told.access_id not in _access_ids():
         advice = "take access_id from input.unit.access"
         yield "rule_form", '"access_id"', f"rule {name} speaks of an access item that is not of the unit", advice
+
+
+def _refusal(error: Mapping[str, Any]) -> str:
+    """Return what is refused, with the value where it is short: principals and items here are made up."""
+    given = error.get("input")
+    short = isinstance(given, str) and len(given) <= _SHORT
+    return f"{error['msg']}, and it is {given!r}" if short else str(error["msg"])
+
+
+_SHORT: Final = 40
 
 
 @cache

@@ -26,6 +26,7 @@ CODES: Final = {
     "undefined_field": "A rule refers to what exists: elsewhere it would be silent without an error",
     "all_workers": "A rule asks for workers one by one, by the ids that its unit names",
     "slow": "A rule answers soon, whatever it is asked about",
+    "canary": "Whoever has left loses a key, and whoever stays keeps it",
     "unknown_value": "A rule copes with every value that may be unknown",
     "no_test": "A rule has tests",
     "banned_builtin": "A decision rests on its input and data alone",

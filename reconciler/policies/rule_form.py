@@ -13,7 +13,7 @@ from reconciler.core.canonical import Json
 from reconciler.core.metadata import RULES
 from reconciler.core.model import Effect, Rule, Severity
 from reconciler.policies.problems import Problem
-from reconciler.policies.syntax import Module, Node, fields, literals, nodes, path_of, place, references, text
+from reconciler.policies.syntax import Module, Node, calls, fields, literals, nodes, path_of, place, references, text
 
 _CONFIG: Final = ("data", "access", "config")
 _INPUT: Final = ("unit", "now_ns")
@@ -115,6 +115,16 @@ def _undeclared(rule: Rule, modules: Sequence[Module]) -> Iterator[Problem]:
                     yield _at(module, literal, "undeclared_code", told, DECLARE)
 
 
+def never_given(rule: Rule, modules: Sequence[Module]) -> Iterator[str]:
+    """Yield each declared code that stands in none of the rule's texts, where codes are not put together from parts."""
+    trees = [module.tree.get("rules", []) for module in modules]
+    texts = {told for node in nodes(trees) if (told := text(node)) is not None}
+    if any(path_of(parts[0]) in _JOINING for value in fields(trees, "code") for parts in calls(value)):
+        return
+    yield from (code for code, _ in rule.codes if code not in texts)
+
+
+_JOINING: Final = frozenset({("concat",), ("sprintf",), ("replace",)})
 DECLARE: Final = "add it to `codes` in the METADATA, or correct it"
 
 
@@ -158,19 +168,27 @@ def _foreign(module: Module) -> Iterator[Problem]:
 
 def _missing_thresholds(module: Module, config: Mapping[str, Json]) -> Iterator[Problem]:
     """Yield each reference to a threshold that no data.json gives: the rule would never fire, without an error."""
-    aliases = {
-        str(rule["head"]["name"]): path_of(rule["head"].get("value"))
+    named = {
+        str(rule["head"]["name"]): module.whole(path_of(rule["head"].get("value")))
         for rule in module.rules
-        if "name" in rule["head"] and path_of(rule["head"].get("value"))[:3] == _CONFIG
+        if "name" in rule["head"]
     }
-    for path, node in references(module.tree):
-        whole = (*aliases[path[0]], *path[1:]) if path and path[0] in aliases else path
-        if whole[:3] == _CONFIG and not _given(whole[3:], config):
-            name = ".".join(whole[3:])
-            yield _at(
-                *(module, node, "undefined_field", f"threshold {name} is not given: the rule would be silent"),
-                f"add {name} to access/config/data.json",
-            )
+    for part in (*module.rules, *module.imports):
+        held = named | _assigned(part, module)
+        for path, node in references(part):
+            whole = (*held[path[0]], *path[1:]) if path and path[0] in held else module.whole(path)
+            if whole[:3] == _CONFIG and not _given(whole[3:], config):
+                name = ".".join(whole[3:])
+                yield _at(
+                    *(module, node, "undefined_field", f"threshold {name} is not given: the rule would be silent"),
+                    f"add {name} to access/config/data.json",
+                )
+
+
+def _assigned(rule: Node, module: Module) -> dict[str, tuple[str, ...]]:
+    """Return what the variables of a rule stand for where one is a reference and no more."""
+    given = ((parts[1], parts[2]) for parts in calls(rule) if path_of(parts[0]) in {("assign",), ("eq",)})
+    return {str(name["value"]): module.whole(path_of(value)) for name, value in given if name.get("type") == "var"}
 
 
 def _given(path: Sequence[str], config: Mapping[str, Json]) -> bool:

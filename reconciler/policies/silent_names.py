@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import Final, get_args
 
 from reconciler.policies.problems import Problem
-from reconciler.policies.syntax import Module, Node, calls, path_of, place, references, text
-from reconciler.policies.world_fields import Shape, View
+from reconciler.policies.syntax import Module, Node, calls, nodes, path_of, place, references, text
+from reconciler.policies.world_fields import Shape, View, as_far_as
 
 _EQUAL: Final = frozenset({("equal",), ("eq",), ("neq",)})
 _IN: Final = ("internal", "member_2")
@@ -30,8 +30,7 @@ def silent_names(modules: Sequence[Module], seen: Sequence[View]) -> Iterator[Pr
 def _unknown_fields(view: View) -> Iterator[Problem]:
     for shape, field, node in view.fields():
         if shape.keyed and field not in shape.known:
-            told = ".".join(path_of(node))
-            yield _no_field(view, node, told if told.endswith(f".{field}") else f"{told}[…].{field}", shape, field)
+            yield _no_field(view, node, as_far_as(path_of(node), field), shape, field)
     for parts in calls(view.rule):
         if path_of(parts[0]) == _GET:
             got, name = view.holds(parts[1]), text(parts[2])
@@ -121,26 +120,44 @@ def _known(path: tuple[str, ...], packages: _Packages) -> tuple[int, Sequence[st
 
 def _whole_roster(module: Module) -> Iterator[Problem]:
     """Yield each use of all workers at once: a leavers' pass does not hand them all out, and a replay knows few."""
-    for node in _rosters(module):
+    found = [(one["path"], _ALL) for one in module.imports if path_of(one["path"])[:2] == _ROSTER[:2]]
+    for rule in module.rules:
+        found += _rosters(rule)
+    for node, told in found:
         yield Problem(
             path=module.path,
             line=place(node)[0],
             column=place(node)[1],
             code="all_workers",
-            message="goes through all workers, whom not every cycle hands out",
+            message=f"{told}, whom not every cycle hands out",
             advice="refer to one: data.roster.workers[input.unit.worker_id], or an id that the unit or a worker names",
         )
 
 
-def _rosters(module: Module) -> Iterator[Node]:
-    for path, node in references(module.tree.get("rules", [])):
-        parts = node["value"]
-        index = parts[len(_ROSTER)].get("value") if len(parts) > len(_ROSTER) else "$"
-        if path[: len(_ROSTER)] == _ROSTER and str(index).startswith("$"):
-            yield node
-    for one in module.imports:
-        if path_of(one["path"])[:2] == _ROSTER[:2]:
-            yield one["path"]
+_ALL: Final = "goes through all workers"
+
+
+def _rosters(rule: Node) -> Iterator[tuple[Node, str]]:
+    """Yield each reference to the roster that is not by an id which something else gives, and what it does."""
+    indices: list[tuple[Node, Node]] = []
+    for path, node in references(rule):
+        parts, depth = node["value"], len(path)
+        if path in {_ROSTER[:2], _ROSTER} and len(parts) == depth:
+            yield node, _ALL
+        elif path == _ROSTER:
+            indices.append((node, parts[depth]))
+        elif path[: len(_ROSTER)] == _ROSTER:
+            yield node, f"asks for one worker by name, {path[len(_ROSTER)]!r}"
+    given = _given(rule, {id(index) for _, index in indices})
+    yield from ((node, _ALL) for node, index in indices if index.get("type") == "var" and index["value"] not in given)
+
+
+def _given(rule: Node, asked: set[int]) -> set[str]:
+    """Return the variables that a rule has from elsewhere than the places asked about, its head, and bare `some`."""
+    declared = (node["symbols"] for node in nodes(rule) if isinstance(node.get("symbols"), list))
+    left_out = asked | {id(one) for symbols in declared for one in symbols}
+    parts = [rule["head"].get("args", []), *(node["body"] for node in nodes(rule) if "body" in node)]
+    return {str(one["value"]) for one in nodes(parts) if one.get("type") == "var" and id(one) not in left_out}
 
 
 def _problem(module: Module, node: Node, message: str, advice: str) -> Problem:

@@ -42,6 +42,13 @@ SHAPES: Final = (
 _MEMBERS: Final[dict[tuple[str, ...], int]] = {("internal", "member_2"): 1, ("internal", "member_3"): 2}
 """`some x in …` and `some k, x in …` as OPA's tree has them, and which operand is the value."""
 
+
+def as_far_as(path: tuple[str, ...], field: str) -> str:
+    """Return a reference up to a field as people read it; where its constant beginning ends, an index follows."""
+    told = path[: path.index(field) + 1] if field in path else (*path, "…", field)
+    return ".".join(told).replace(".….", "[…].")
+
+
 _Parameters = Mapping[tuple[str, str, int], Shape]
 """By package, function, and the position of a parameter."""
 _Names = Mapping[tuple[str, str], Shape]
@@ -85,6 +92,14 @@ class View:
             if term["type"] == "ref" and path[: len(shape.place)] == shape.place and len(term["value"]) == depth:
                 return shape
         return self._of_name(path)
+
+    def worker(self, ref: Node) -> tuple[str, ...]:
+        """Return how a reference names a worker that it goes into, without a variable; nothing where it does not."""
+        path, parts, depth = path_of(ref), ref["value"], len(WORKER.place)
+        if path[:depth] == WORKER.place and len(parts) > depth:
+            index = ".".join(path_of(parts[depth])) or str(parts[depth].get("value"))
+            return (*WORKER.place, f"[{index}]")
+        return next((path[:end] for end in range(1, len(path) + 1) if self._of_name(path[:end]) is WORKER), ())
 
     def _of_name(self, path: tuple[str, ...]) -> Shape | None:
         name = self.module.resolve(path)

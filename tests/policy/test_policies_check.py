@@ -167,9 +167,11 @@ def test_a_misspelt_field_is_found(tmp_path: Path) -> None:
     write(folder, "misspelt", plain("misspelt", "input.unit.principals.enabled"))
     write(folder, "item", plain("item", "item.last_use_at != null"))
     write(folder, "handed", plain("handed", "old(item)", "old(thing) if thing.expire_at != null"))
+    write(folder, "groups", plain("groups", 'some group in input.unit.principal.groups\n\tgroup == "x"'))
     report = checked(folder)
-    codes = [code for name in ("misspelt", "item", "handed") for _, code, _ in told(report, name)]
-    assert codes == ["undefined_field"] * 3
+    codes = [code for name in ("misspelt", "item", "handed", "groups") for _, code, _ in told(report, name)]
+    assert codes == ["undefined_field"] * 4
+    assert "undefined ref: input.unit.principal.groups[…]: there is no such field" in told(report, "groups")[0][2]
     assert "did you mean 'expires_at'?" in told(report, "handed")[0][2]
     assert "did you mean 'principal'?" in told(report, "misspelt")[0][2]
     assert "did you mean 'last_used_at'?" in told(report, "item")[0][2]

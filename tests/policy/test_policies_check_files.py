@@ -1,5 +1,6 @@
 """`policies check` names files that would be passed over, tests that test nothing, and rules that never answer."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,71 @@ def test_a_wrong_threshold_and_an_old_schema_are_named(tmp_path: Path) -> None:
         ("access/config/data.json", "config", "error"),
         ("schemas/workers.schema.json", "schema_file", "warning"),
     ]
+
+
+@pytest.fixture(scope="module")
+def misplaced(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], str]:
+    """Check one folder with everything that lies wrong, is named wrong, or stands twice; formatting aside."""
+    folder = copy(tmp_path_factory.mktemp("misplaced"))
+    write(folder, "alike", plain("alike").replace("# title: alike", "# title: Leavers keep no access"))
+    for name in NO_NAMES:
+        write(folder, name, plain("other"))
+    write(folder, "named", plain("named"), tested=False)
+    (folder / "access/rules/named/test_named.rego").write_text(TESTS.format(name="named"))
+    (folder / "access/rules/leaver_more_test.rego").write_text(TESTS.format(name="leaver"))
+    shutil.copytree(folder / "access/rules/drift", folder / "access/rules/zcopied")
+    problems = [one for one in checked(folder).problems if one.code != "format"]
+    return {(one.path.removeprefix("access/rules/"), one.line): str(one) for one in problems}
+
+
+NO_NAMES = ("old-key", "old key", "every", "old_test")
+Told = dict[tuple[str, int], str]
+
+
+def test_a_title_belongs_to_one_rule(misplaced: Told) -> None:
+    """Two rules of one title cannot be told apart in the catalogue: both are named, on the line of the title."""
+    found = [place for place, text in misplaced.items() if "title 'Leavers keep no access' is that of" in text]
+    assert found == [("alike/alike.rego", 2), ("leaver/leaver.rego", 2)]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_folder_that_no_package_can_be_named_after_is_refused(misplaced: Told, name: str) -> None:
+    """It is told once, of the folder, instead of asking for a package that Rego does not allow."""
+    (told,) = [text for (path, _), text in misplaced.items() if path.split("/")[0] == name]
+    assert told.startswith(f"access/rules/{name}:1: is no name that a rule can have; name folder, files, package and")
+
+
+def test_a_test_that_is_not_named_as_one_is_told_so(misplaced: Told) -> None:
+    """A test module is one by its name, and nothing else is said of it; one in no rule's folder is told where to go."""
+    (told,) = [text for (path, _), text in misplaced.items() if path == "named/test_named.rego"]
+    assert told.endswith("; name the file of a test named_test.rego: anything else is taken for a part of the rule")
+    assert misplaced["leaver_more_test.rego", 1].endswith("; move it into the folder of its rule")
+
+
+def test_a_copied_folder_is_told_of_where_it_lies(misplaced: Told) -> None:
+    """A package that is there twice is the fault of the copy, and the rule that lies right is not spoken of."""
+    assert "zcopied/drift.rego" in {path for path, _ in misplaced}
+    assert "drift" not in {path.split("/")[0] for path, _ in misplaced}
+
+
+def test_leavers_who_would_keep_everything_are_found_before_the_merge(tmp_path: Path) -> None:
+    """Policies under which every cycle would fail at its made-up leaver are refused, whatever their tests say."""
+    folder = copy(tmp_path)
+    data = folder / "access/config/data.json"
+    text = data.read_text()
+    assert text.count('"item_effect": "revoke"') == 2
+    data.write_text(text.replace('"item_effect": "revoke"', '"item_effect": "review"'))
+    (found,) = checked(folder).problems
+    assert (found.path, found.code) == (".", "canary")
+    assert "no rule asks to take the access key of a made-up worker who has left; see that rule `leaver`" in str(found)
+
+
+def test_a_rule_that_takes_from_everybody_is_found_before_the_merge(tmp_path: Path) -> None:
+    """A rule under which every cycle would fail at its made-up worker who stays is named, by the line of its effect."""
+    folder = copy(tmp_path)
+    source = plain("wide", 'item.kind == "access_key"').replace('"review"', '"revoke"')
+    write(folder, "wide", source)
+    (found,) = (one for one in checked(folder).problems if one.code == "canary")
+    line = next(number for number, text in enumerate(source.splitlines(), start=1) if '"effect"' in text)
+    assert (found.path, found.line) == ("access/rules/wide/wide.rego", line)
+    assert "rule wide asks to take the access key of a made-up worker who has not left" in found.message
