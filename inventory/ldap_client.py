@@ -38,7 +38,7 @@ _ANY = "(objectClass=*)"
 _IDLE_SECONDS = 60.0
 _MOST_PASSWORD_BYTES = 64 * 1024
 """A connection unused for longer is not trusted: servers and load balancers drop idle ones, in silence."""
-CONNECTIONS = 6
+CONNECTIONS = 8
 """Most connections of one client: a read of one account asks for about so many things at once."""
 _PROBES = {"pwdaccountlockedtime": b"000001010000Z", "member": b"cn=-", "uniquemember": b"cn=-"}
 """A value of the attribute's syntax to compare with: another one would be refused for its form."""
@@ -194,7 +194,25 @@ class LdapClient:
                 )
         except ObjectMissing:
             return None
-        return next((Entry.of(found, attrs) for found, attrs in rows if found is not None), None)
+        return _one_of(rows)
+
+    def read_together(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> tuple[Entry | None, ...]:
+        """Read several entries by DN in one round trip, each with its attributes; None as `read` returns it."""
+        found: list[Entry | None] = []
+        with self.raw(f"read {', '.join(dn for dn, _ in wanted)}") as connection:
+            asked = [connection.search_ext(dn, ldap.SCOPE_BASE, _ANY, list(names)) for dn, names in wanted]
+            failure: ldap.LDAPError | None = None
+            for message in asked:  # every answer is taken from the connection, also after one that is a failure
+                self.count()
+                try:
+                    found.append(_one_of(connection.result3(message, timeout=self._settings.timeout_seconds)[1]))
+                except ldap.NO_SUCH_OBJECT:
+                    found.append(None)
+                except ldap.LDAPError as error:
+                    failure = failure or error
+            if failure is not None:
+                raise failure
+        return tuple(found)
 
     def read_by_id(self, base: str, id_attribute: str, value: str, attributes: Sequence[str]) -> Entry | None:
         """Find the entry with this immutable id under a base; None only when the base itself can be seen.
@@ -312,6 +330,11 @@ class LdapClient:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
             _unbind(connection)
+
+
+def _one_of(rows: Sequence[tuple[str | None, Mapping[str, Sequence[bytes]]]]) -> Entry | None:
+    """Return the entry that a search for one DN gave; a referral has no DN."""
+    return next((Entry.of(dn, attributes) for dn, attributes in rows if dn is not None), None)
 
 
 def _unbind(connection: LdapObject) -> None:

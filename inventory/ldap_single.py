@@ -1,11 +1,12 @@
 """Reading one LDAP account by itself: its entry, the groups that name it, and what we are shown of both.
 
-What does not depend on one another is asked side by side: the groups are looked for under the DN and login names that
-the account was last known by, while its entry is read, and once more where the entry turns out to be another one.
+Everything is asked side by side, under the DN and login names that the account was last known by: its entry, the groups
+that name it, and whether what is not shown would be shown to us. Where the entry turns out to be another one, what
+depends on its name is asked once more.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,24 @@ class Places:
     password_policy: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is asked while the entry is read."""
+
+    locks: Future[None]
+    may_see: dict[str, Future[bool]]
+    """By attribute, of the entry under the DN that the account was last known by."""
+    naming: Future[list[Entry]] | None
+    samples: dict[str, Future[list[Entry]]]
+    """By the attribute that holds the members: groups of that class."""
+
+    def settle(self) -> None:
+        """Wait for all answers, whatever they are."""
+        wait([self.locks])
+        wait(self.may_see.values())
+        wait([*self.samples.values(), *([] if self.naming is None else [self.naming])])
+
+
 class SingleReader:
     """Reads single accounts; keeps nothing from one read to the next."""
 
@@ -55,28 +74,58 @@ class SingleReader:
         What could not be read is noted in `states`. Raises `inventory.errors.ProviderError` when not even the entry
         could be read.
         """
-        wanted = ArtefactKind.GROUP_MEMBERSHIP not in states.exclude
-        address = dict(principal.address)
-        early = self._pool.submit(self._naming, address["dn"], principal.login_names) if wanted else None
-        beside = [self._pool.submit(self._visibility.of_locks, self._places.password_policy, states)]
+        dn = dict(principal.address)["dn"]
+        asked = self._ask(dn, principal.login_names, states)
         entry = self.current(principal)
         if entry is None:
-            _settle(beside)
+            asked.settle()
             return None
-        beside += [
-            self._pool.submit(self._visibility.of_attribute, entry, kind, attribute, states)
-            for kind, attribute in self._visibility.attributes
-        ]
-        same = (entry.dn, entry.texts(self._schema.login)) == (address["dn"], principal.login_names)
+        asked.locks.result()
+        self._attributes(entry, asked.may_see if entry.dn == dn else {}, states)
         graph, ambiguous = GroupGraph(()), False
         try:
-            if early is not None:
-                first = early.result() if same else self._naming(entry.dn, entry.texts(self._schema.login))
-                graph, ambiguous = self._memberships(entry, first, states, beside)
+            if asked.naming is not None:
+                same = (entry.dn, entry.texts(self._schema.login)) == (dn, principal.login_names)
+                first = asked.naming.result() if same else self._naming(entry.dn, entry.texts(self._schema.login))
+                graph, ambiguous = self._memberships(entry, first)
         except ProviderError as error:
             states.error((ArtefactKind.GROUP_MEMBERSHIP,), error)
-        self._join(beside, states)
+        self._classes(asked.samples, self._shown(entry, graph), states)
         return entry, self._account(entry, graph, states, ambiguous=ambiguous)
+
+    def _ask(self, dn: str, logins: tuple[str, ...], states: ReadStates) -> _Asked:
+        submit, visibility = self._pool.submit, self._visibility
+        groups = ArtefactKind.GROUP_MEMBERSHIP not in states.exclude
+        return _Asked(
+            naming=submit(self._naming, dn, logins) if groups else None,
+            locks=submit(visibility.of_locks, self._places.password_policy, states),
+            may_see={
+                attribute: submit(self._client.may_see, dn, attribute)
+                for kind, attribute in visibility.attributes
+                if kind not in states.exclude
+            },
+            samples={attribute: submit(visibility.samples, name, attribute) for name, attribute in GROUP_CLASSES}
+            if groups
+            else {},
+        )
+
+    def _attributes(self, entry: Entry, asked: dict[str, Future[bool]], states: ReadStates) -> None:
+        """Prove that what the entry does not show is not there: by what was asked meanwhile, or asking now."""
+        for kind, attribute in self._visibility.attributes:
+            answer = asked.get(attribute)
+            self._visibility.of_attribute(entry, kind, attribute, states, answer.result if answer else None)
+
+    def _classes(self, asked: dict[str, Future[list[Entry]]], shown: set[str], states: ReadStates) -> None:
+        """Look whether any group of a class shows its members, where none of that class names the account."""
+        for attribute, samples in asked.items():
+            if attribute in shown:
+                continue
+            try:
+                found = samples.result()
+            except ProviderError as error:
+                states.error((ArtefactKind.GROUP_MEMBERSHIP,), error)
+            else:
+                self._visibility.of_members(found, states)
 
     def current(self, principal: Principal) -> Entry | None:
         """Return the entry as it is now, also after a rename; None only when the provider positively has none."""
@@ -92,17 +141,9 @@ class SingleReader:
             raise invisible(base)
         return None
 
-    def _memberships(
-        self, entry: Entry, first: list[Entry], states: ReadStates, beside: list[Future[None]]
-    ) -> tuple[GroupGraph, bool]:
+    def _memberships(self, entry: Entry, first: list[Entry]) -> tuple[GroupGraph, bool]:
         """Complete the groups that name an account by those that name these, and doubt login names of others."""
         direct = self._graph({one.dn: one for one in first})
-        shown = self._shown(entry, direct)
-        beside += [
-            self._pool.submit(self._visibility.of_group_class, name, attribute, states)
-            for name, attribute in GROUP_CLASSES
-            if attribute not in shown
-        ]
         shared = self._pool.submit(self._shares_login, entry, direct)
         return self._closure(first), shared.result()
 
@@ -113,13 +154,6 @@ class SingleReader:
             states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.UNSUPPORTED, reason)
         joining = Joining(disputed=others, privileged=graph.within_any(self._schema.admin_groups))
         return Account.of(entry, graph, self._schema, joining)
-
-    def _join(self, beside: list[Future[None]], states: ReadStates) -> None:
-        for one in beside:
-            try:
-                one.result()
-            except ProviderError as error:
-                states.error((ArtefactKind.GROUP_MEMBERSHIP,), error)
 
     def _shown(self, entry: Entry, graph: GroupGraph) -> set[str]:
         """Return by which attributes groups name this account, disputed login names included."""
@@ -167,8 +201,3 @@ class SingleReader:
 
 def _by_dn(dn: str) -> list[str]:
     return [f"({name}={escape_filter_chars(dn)})" for name in ("member", "uniqueMember")]
-
-
-def _settle(beside: Iterable[Future[None]]) -> None:
-    for one in beside:
-        one.exception()

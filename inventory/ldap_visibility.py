@@ -4,8 +4,9 @@ A search leaves out in silence every entry, attribute and match that access rule
 demand a member (RFC 4519 §3.5, §3.6) and show none, and the `compare` operation, which is refused openly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from inventory.documents.ldap import LOCK_ATTRIBUTE, Entry
 from inventory.documents.ldap_coverage import KINDS, ReadStates
@@ -52,11 +53,18 @@ class Visibility:
         for kind, attribute in self.attributes:
             self.of_attribute(entry, kind, attribute, states)
 
-    def of_attribute(self, entry: Entry, kind: ArtefactKind, attribute: str, states: ReadStates) -> None:
-        """Prove the same of one attribute."""
+    def of_attribute(
+        self,
+        entry: Entry,
+        kind: ArtefactKind,
+        attribute: str,
+        states: ReadStates,
+        asked: Callable[[], bool] | None = None,
+    ) -> None:
+        """Prove the same of one attribute; `asked` gives the answer of `LdapClient.may_see`, where there is one."""
         if kind in states.exclude or entry.values(attribute):
             return
-        if not self._may_see(entry, attribute, states):
+        if not _or_noted(asked or partial(self.client.may_see, entry.dn, attribute), states):
             states.failed((kind,), ReadState.DENIED, f"{attribute} is not shown to the reader")
 
     def of_members(self, groups: Sequence[Entry], states: ReadStates) -> None:
@@ -66,21 +74,23 @@ class Visibility:
             empty = [entry for entry in entries if not entry.values(attribute)]
             if name == "posixGroup":
                 sample = empty[:1] if len(empty) == len(entries) else []
-                empty = [entry for entry in sample if not self._may_see(entry, attribute, states)]
+                asked = ((entry, partial(self.client.may_see, entry.dn, attribute)) for entry in sample)
+                empty = [entry for entry, may_see in asked if not _or_noted(may_see, states)]
             if empty:
                 reason = f"{attribute} of {len(empty)} group(s), such as {empty[0].dn}, is not shown to the reader"
                 states.failed((ArtefactKind.GROUP_MEMBERSHIP,), ReadState.DENIED, reason)
 
-    def _may_see(self, entry: Entry, attribute: str, states: ReadStates) -> bool:
-        try:
-            return self.client.may_see(entry.dn, attribute)
-        except ProviderError as error:
-            states.error(KINDS, error)
-            return True
+    def samples(self, name: str, attribute: str) -> list[Entry]:
+        """Return one group of a class from under each base that has any, with what it shows of its members."""
+        text = f"(&{self.group_filter}(objectClass={name}))"
+        found = (self.client.first(base, text, ("objectClass", attribute)) for base in self.group_bases)
+        return [sample for sample in found if sample is not None]
 
-    def of_group_class(self, name: str, attribute: str, states: ReadStates) -> None:
-        """Look whether any group of a kind shows its members, where none of that kind names the account."""
-        for base in self.group_bases:
-            text = f"(&{self.group_filter}(objectClass={name}))"
-            sample = self.client.first(base, text, ("objectClass", attribute))
-            self.of_members([sample] if sample is not None else [], states)
+
+def _or_noted(may_see: Callable[[], bool], states: ReadStates) -> bool:
+    """Return the answer; where none came, that is noted of every kind and stands for no refusal."""
+    try:
+        return may_see()
+    except ProviderError as error:
+        states.error(KINDS, error)
+        return True

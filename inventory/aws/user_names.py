@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from inventory.last_look import HOLDS_SECONDS
 from inventory.provider import Clock
 
-HOLDS_SECONDS: Final = 2.0
-"""So long an answer stands, from when it was asked for: as long as a read stands for the read right before an act."""
 _MANY: Final = 256
 """Answers beyond this number are forgotten once they no longer stand."""
 

@@ -43,6 +43,9 @@ BULK_KINDS: Final = (
 KINDS: Final = (*BULK_KINDS, *iam.LIVE_READS)
 """Every artefact kind that this provider reads."""
 
+_ASKED_TWICE: Final = frozenset({ArtefactKind.SSH_KEY, ArtefactKind.GROUP_MEMBERSHIP, ArtefactKind.INLINE_POLICY})
+"""Kinds of which IAM gives a list of names, and the rest by name."""
+
 Failures = Mapping[ArtefactKind, ProviderError]
 
 
@@ -96,7 +99,7 @@ class UserReader:
         )
         find = partial(iam.find_user, client, scope, user_id=likely.user_id, user_name=likely.user_name)
         tasks = self._tasks(client, likely, each)
-        user, *answered = mapper(_attempt, (find, *tasks.values()))
+        *answered, user = mapper(_attempt, (*tasks.values(), find))
         if isinstance(user, ProviderError):
             raise user
         if user is None:
@@ -178,7 +181,9 @@ class UserReader:
         return PrincipalReading(principal=_with_read(principal, coverage, live=False), items=(), coverage=coverage)
 
     def _tasks(self, client: BaseClient, holder: Holder, each: iam.Mapper) -> dict[ArtefactKind, Callable[[], Any]]:
-        return self._standing_tasks(client, holder, each) | self._credential_tasks(client, holder)
+        """Return what to ask of each kind; first those that are asked for more when the first answer is there."""
+        tasks = self._standing_tasks(client, holder, each) | self._credential_tasks(client, holder)
+        return dict(sorted(tasks.items(), key=lambda task: task[0] not in _ASKED_TWICE))
 
     def _standing_tasks(
         self, client: BaseClient, holder: Holder, each: iam.Mapper

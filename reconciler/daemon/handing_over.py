@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from reconciler.core.errors import JournalError
-from reconciler.core.record import CycleRecord
+from reconciler.core.record import Breadth, CycleRecord
+from reconciler.daemon.news import News
 from reconciler.ports import AuditLog, StreamLag
 
 log = structlog.get_logger(__name__)
@@ -27,8 +28,9 @@ class TrailDesk:
 
     def __init__(self, trail: AuditLog) -> None:
         self._trail = trail
-        self._news = threading.Event()
-        self._closing = threading.Event()
+        self._news = News()
+        self._of_leavers = False
+        """Whether the last record was that of a leavers' pass."""
         self._lags: tuple[StreamLag, ...] = ()
 
     @contextmanager
@@ -39,17 +41,17 @@ class TrailDesk:
         try:
             yield
         finally:
-            self._closing.set()
-            self._news.set()
+            self._news.close()
             thread.join(LAST_SECONDS)
 
     def record(self, record: CycleRecord) -> tuple[str, ...]:
         """Keep what only the record of a cycle knows; say which stream is behind, and since when."""
+        self._of_leavers = record.breadth is Breadth.LEAVERS
         return self._trail.record(record)
 
     def hand_over(self) -> tuple[str, ...]:
         """Have everything handed over soon. What then fails is logged, and told by the record of the next cycle."""
-        self._news.set()
+        self._news.tell(of_leavers=self._of_leavers)
         return ()
 
     def lags(self) -> tuple[StreamLag, ...]:
@@ -60,8 +62,7 @@ class TrailDesk:
         last = False
         while not last:
             self._news.wait()
-            self._news.clear()
-            last = self._closing.is_set()
+            last = self._news.closing
             self._turn()
 
     def _turn(self) -> None:

@@ -33,8 +33,10 @@ REPLACED_SECONDS: Final = 0.02
 """The same after a rename, which is one step; only keeps a flood of renames from being followed one by one."""
 QUIET_SECONDS: Final = 2.0
 """So long after a leavers' pass the whole pass begins: leavers come in rows, and it would stand in their way."""
-LONGEST_QUIET_SECONDS: Final = 30.0
-"""Leavers that keep coming do not put the whole pass off for longer."""
+LONGEST_QUIET_SECONDS: Final = 120.0
+"""Leavers that keep coming do not put the whole pass off for longer; a hundred in a row are dealt with by then."""
+LONGEST_UNDECIDED_SECONDS: Final = 30.0
+"""Nor the decision upon what has been read already: that grows old."""
 LONGEST_DEBOUNCE_SECONDS: Final = 5.0
 """A folder that never is quiet is looked at nevertheless."""
 _MOST_ERRORS: Final = 20
@@ -277,7 +279,7 @@ class Service:
         """Return when to decide again upon what was read, after giving way; None when nothing waits for that."""
         if self._decide_again_since is None:
             return None
-        return min(self._quiet_until, self._decide_again_since + LONGEST_QUIET_SECONDS)
+        return min(self._quiet_until, self._decide_again_since + LONGEST_UNDECIDED_SECONDS)
 
     def _deal_with_whom_it_gave_way_to(self) -> None:
         """Take what came in, let the files settle as ever, and deal with leavers before anything is decided again."""

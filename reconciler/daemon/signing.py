@@ -14,7 +14,9 @@ import structlog
 
 from inventory.provider import Clock
 from reconciler.core.errors import ReconcilerError
+from reconciler.core.record import Breadth
 from reconciler.core.spooling import Backlog
+from reconciler.daemon.news import News
 from reconciler.spool import Spool
 from reconciler.told import CycleTold
 
@@ -40,8 +42,7 @@ class SigningDesk:
         """`open_spool` is called before each go, so that a key or a token that was renewed is used."""
         self._open = open_spool
         self._clock = clock
-        self._news = threading.Event()
-        self._closing = threading.Event()
+        self._news = News()
         self._fresh = True
         """Whether nothing was tried yet since the start: who restarts has mended something, and waits for no pause."""
         self.tell: Tell = lambda _: None
@@ -55,17 +56,16 @@ class SigningDesk:
         try:
             yield
         finally:
-            self._closing.set()
-            self._news.set()
+            self._news.close()
             thread.join(LAST_SECONDS)
 
-    def cycle_ended(self, told: CycleTold) -> None:  # noqa: ARG002 - a listener is told more than this one needs
-        """Begin to sign what the cycle stated."""
-        self._news.set()
+    def cycle_ended(self, told: CycleTold) -> None:
+        """Have what the cycle stated signed, when leavers who come in rows have been let go first."""
+        self._news.tell(of_leavers=told.gave_way or told.record.breadth is Breadth.LEAVERS)
 
-    def cycle_broke(self, error: str) -> None:  # noqa: ARG002 - as above
+    def cycle_broke(self, error: str) -> None:  # noqa: ARG002 - a listener is told more than this one needs
         """Look whether it stated anything before it broke."""
-        self._news.set()
+        self._news.tell(of_leavers=False)
 
     def turn(self) -> float:
         """Sign what is due, and return after how many seconds to look again."""
@@ -95,8 +95,7 @@ class SigningDesk:
 
     def _run(self) -> None:
         pause = 0.0
-        while not self._closing.is_set():
+        while not self._news.closing:
             self._news.wait(pause)
-            self._news.clear()
             pause = max(self.turn(), 0.0)
         self.turn()

@@ -15,11 +15,11 @@ from botocore.config import Config
 
 from inventory.aws.connection import AwsAccounts, AwsConnection, calling
 from inventory.aws.iam import LIVE_READS
-from inventory.aws.last_look import LastLook
 from inventory.aws.user_names import UserNames
 from inventory.documents.aws_iam import QUARANTINE_POLICY, document_of
 from inventory.documents.aws_iam_items import Holder
 from inventory.errors import ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.last_look import LastLook
 from inventory.model import ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
 from reconciler.core.canonical import dumps, plain

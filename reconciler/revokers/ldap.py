@@ -22,6 +22,7 @@ from pydantic import Field
 
 from inventory.documents.ldap import LOCK_ATTRIBUTE, PERMANENT_LOCK, Entry, ssh_key
 from inventory.errors import Denied, ObjectChanged, ObjectMissing, ProviderError, Unsupported
+from inventory.last_look import LastLook
 from inventory.ldap_client import ConnectionSettings, LdapClient, LdapObject
 from inventory.model import Address, ArtefactKind, ProviderName
 from inventory.provider import Clock, Permission
@@ -61,10 +62,13 @@ class _Target:
 class LdapRevoker:
     """Locks and deletes accounts, removes SSH keys and memberships; each by one conditional write."""
 
-    def __init__(self, provider: ProviderName, settings: Settings, client: LdapClient) -> None:
+    def __init__(self, provider: ProviderName, settings: Settings, clock: Clock) -> None:
         self._provider = provider
         self._settings = settings
-        self._client = client
+        self._clock = clock
+        self._client = LdapClient(settings, clock)
+        self._accounts: LastLook[Entry | None] = LastLook(clock)
+        """The account, as the look for the before-image showed it."""
 
     def identity(self) -> tuple[str, ...]:
         """Ask whom the server takes us for (RFC 4532): the DN, and the entry's immutable id where we may see it."""
@@ -86,16 +90,15 @@ class LdapRevoker:
         target = _account_target(action)
         match (action.item.kind, action.effect):
             case (ArtefactKind.ACCOUNT, Effect.QUARANTINE):
-                entry = self._read(target, (LOCK_ATTRIBUTE,))
+                entry = self._look(action, LOCK_ATTRIBUTE)
                 return _image(restorable=True, document={"lock": None if entry is None else entry.text(LOCK_ATTRIBUTE)})
             case (ArtefactKind.ACCOUNT, Effect.REVOKE):
                 entry = self._read(target, ("*",))
                 attributes = {} if entry is None else _public_attributes(entry)
                 return _image(restorable=False, document={"dn": target.dn, "attributes": attributes})
             case (ArtefactKind.SSH_KEY, Effect.REVOKE):
-                key = self._key_value(target, action.item.address)
-                kept = None if key is None else _encoded(key)
-                return _image(restorable=key is not None, document={"value": kept})
+                key = _key_in(self._look(action, _part(action.item.address, "attribute")), action.item.address)
+                return _image(restorable=key is not None, document={"value": None if key is None else _encoded(key)})
             case (ArtefactKind.GROUP_MEMBERSHIP, Effect.REVOKE):
                 value = self._member_value(action)
                 return _image(restorable=value is not None, document={"value": value})
@@ -106,7 +109,7 @@ class LdapRevoker:
         if action.item.kind is not ArtefactKind.ACCOUNT:
             raise _impossible(action)
         target = _account_target(action)
-        entry = self._read(target, (LOCK_ATTRIBUTE,))
+        entry = self._looked_at(action, LOCK_ATTRIBUTE)
         if entry is None:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the account does not exist any more")
         before = entry.text(LOCK_ATTRIBUTE)
@@ -122,7 +125,7 @@ class LdapRevoker:
             case ArtefactKind.ACCOUNT:
                 return self._delete_account(_account_target(action))
             case ArtefactKind.SSH_KEY:
-                return self._remove_key(_account_target(action), action.item.address)
+                return self._remove_key(action)
             case ArtefactKind.GROUP_MEMBERSHIP:
                 return self._remove_membership(action)
         raise _impossible(action)
@@ -163,18 +166,18 @@ class LdapRevoker:
             return self._absent(target)
         return Receipt(outcome=OutcomeState.DONE, detail="entry deleted")
 
-    def _remove_key(self, target: _Target, address: Address) -> Receipt:
-        value = self._key_value(target, address)
+    def _remove_key(self, action: Action) -> Receipt:
+        attribute = _part(action.item.address, "attribute")
+        value = _key_in(self._looked_at(action, attribute), action.item.address)
         if value is None:
             return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail="the entry does not hold this key")
-        return self._remove(target, _part(address, "attribute"), value)
+        return self._remove(_account_target(action), attribute, value)
 
     def _remove_membership(self, action: Action) -> Receipt:
         group, value = _group_target(action), _part(action.item.address, "value")
-        account = _account_target(action)
-        if self._read(account, ("objectClass",)) is None:
+        if self._looked_at(action, "objectClass") is None:
             raise ObjectChanged(
-                f"{account.dn}: the account is gone, its name stands in {group.dn}",
+                f"{_account_target(action).dn}: the account is gone, its name stands in {group.dn}",
                 advice="remove the dangling member by hand: a new account of that name would inherit it",
             )
         return self._remove(group, _part(action.item.address, "attribute"), value.encode("utf-8"))
@@ -208,9 +211,16 @@ class LdapRevoker:
         return Receipt(outcome=OutcomeState.DONE, detail="lock taken off")
 
     def _member_value(self, action: Action) -> str | None:
-        """Return the value by which the group names the account; None when it does not, so that undo gives nothing."""
+        """Return the value by which the group names the account; None when it does not, so that undo gives nothing.
+
+        The account is looked at in the same round trip: the act has to know that it is there.
+        """
         attribute, value = _part(action.item.address, "attribute"), _part(action.item.address, "value")
-        entry = self._read(_group_target(action), (attribute,))
+        group, account = _group_target(action), _account_target(action)
+        asked_at = self._clock.monotonic_seconds()
+        entry, holder = self._client.read_together([_asked(group, attribute), _asked(account, "objectClass")])
+        self._accounts.keep(action.action_id, holder, asked_at)
+        entry = self._planned(group, entry)
         return value if entry is not None and value.encode("utf-8") in entry.values(attribute) else None
 
     def _still_named(self, target: _Target, attribute: str, value: bytes) -> None:
@@ -222,18 +232,27 @@ class LdapRevoker:
         if entry is None or value not in entry.values(login):
             raise ObjectChanged(f"{target.dn} has another login name now", advice="give the membership by hand")
 
-    def _key_value(self, target: _Target, address: Address) -> bytes | None:
-        attribute, digest = _part(address, "attribute"), _part(address, "value_sha256")
-        entry = self._read(target, (attribute,))
-        values = () if entry is None else entry.values(attribute)
-        return next((value for value in values if ssh_key(value).digest == digest), None)
+    def _look(self, action: Action, attribute: str) -> Entry | None:
+        """Read the account for the before-image, and keep what was seen for the act; as `_read`."""
+        target, asked_at = _account_target(action), self._clock.monotonic_seconds()
+        found = self._client.read(*_asked(target, attribute))
+        return self._planned(target, self._accounts.keep(action.action_id, found, asked_at))
+
+    def _looked_at(self, action: Action, attribute: str) -> Entry | None:
+        """Return the account as the look for the before-image showed it just now, or read it; as `_read`."""
+        target = _account_target(action)
+        seen = self._accounts.take(action.action_id)
+        return self._read(target, (attribute,)) if seen is None else self._planned(target, seen[0])
 
     def _read(self, target: _Target, attributes: tuple[str, ...]) -> Entry | None:
         """Return the planned entry, None when the directory positively has none.
 
         Raises `ObjectChanged` when the DN belongs to another entry, or the entry to another DN.
         """
-        entry = self._client.read(target.dn, (target.id_attribute, *attributes))
+        return self._planned(target, self._client.read(*_asked(target, *attributes)))
+
+    def _planned(self, target: _Target, entry: Entry | None) -> Entry | None:
+        """Return what was found under the DN if it is the planned entry; as `_read`."""
         if entry is not None and entry.text(target.id_attribute) == target.entry_id:
             return entry
         moved = self._client.read_by_id(self._settings.base_dn, target.id_attribute, target.entry_id, ("objectClass",))
@@ -292,6 +311,17 @@ def _group_target(action: Action) -> _Target:
     )
 
 
+def _asked(target: _Target, *attributes: str) -> tuple[str, tuple[str, ...]]:
+    """Return what to read of a target: its DN, and with the attributes the one that it is known by."""
+    return target.dn, (target.id_attribute, *attributes)
+
+
+def _key_in(entry: Entry | None, address: Address) -> bytes | None:
+    attribute, digest = _part(address, "attribute"), _part(address, "value_sha256")
+    values = () if entry is None else entry.values(attribute)
+    return next((value for value in values if ssh_key(value).digest == digest), None)
+
+
 def _lock_is(value: str) -> str:
     return f"({LOCK_ATTRIBUTE}={escape_filter_chars(value)})" if value else f"(!({LOCK_ATTRIBUTE}=*))"
 
@@ -314,10 +344,6 @@ def _image(*, restorable: bool, document: dict[str, Json]) -> BeforeImage:
     return BeforeImage(restorable=restorable, document=dumps(document).decode("utf-8"))
 
 
-def _build(provider: ProviderName, settings: Settings, clock: Clock) -> LdapRevoker:
-    return LdapRevoker(provider, settings, LdapClient(settings, clock))
-
-
 def _longest_act(settings: Settings) -> float:
     """Return the bound of one act: connecting, binding, two looks and the write."""
     return 5 * settings.timeout_seconds
@@ -326,7 +352,7 @@ def _longest_act(settings: Settings) -> float:
 REVOKER = RevokerType(
     name=NAME,
     settings=Settings,
-    build=_build,
+    build=LdapRevoker,
     longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(

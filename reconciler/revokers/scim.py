@@ -1,17 +1,19 @@
 """Takes access away at a SCIM 2.0 service: suspends an account, removes it from a group, deletes it.
 
-Every act reads the object with the revoker's own token first and writes against the version just read (`If-Match`), so
-that a change in between makes the write fail instead of being overwritten. A reply of 204 says that the service took
+Every act writes against the version of the object that the revoker's own token was just shown (`If-Match`), so that a
+change in between makes the write fail instead of being overwritten. A reply of 204 says that the service took
 the request, no more: some accept `active` and ignore it. Whether access is gone is decided by reading again elsewhere.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from inventory.documents.scim import Group, Malformed, User, group, member_path, patch, user
 from inventory.errors import Denied, Misconfigured, ObjectChanged, ObjectMissing, Unavailable, Unsupported
 from inventory.http import HttpSettings, segment
+from inventory.last_look import LastLook
 from inventory.model import ArtefactKind, Grant, ProviderName
 from inventory.provider import Clock, Permission
 from reconciler.core.canonical import Json, dumps
@@ -22,6 +24,7 @@ from reconciler.revokers.rest import RestClient
 
 NAME: Final = "scim"
 _ABSENT: Final = "absent"
+Seen = TypeVar("Seen", User, Group)
 
 
 class Settings(HttpSettings):
@@ -29,11 +32,15 @@ class Settings(HttpSettings):
 
 
 class ScimRevoker:
-    """Acts on one SCIM service, one item a call."""
+    """Acts on one SCIM service, one item a call. Building it raises `Misconfigured` when the CA file cannot be used."""
 
-    def __init__(self, provider: ProviderName, client: RestClient) -> None:
+    def __init__(self, provider: ProviderName, settings: Settings, clock: Clock) -> None:
         self._provider = provider
-        self._client = client
+        self._client = RestClient(settings, clock)
+        self._clock = clock
+        self._users: LastLook[User] = LastLook(clock)
+        self._groups: LastLook[Group] = LastLook(clock)
+        """What the looks for the before-images showed."""
 
     def identity(self) -> tuple[str, ...]:
         """Ask /Me (RFC 7644, section 3.11); nothing is known where a service has none, or our token is no user's."""
@@ -53,9 +60,10 @@ class ScimRevoker:
         """
         try:
             if action.item.kind is ArtefactKind.ACCOUNT:
-                document: dict[str, Json] = {"active": self._user(action).active}
+                account = _look(action, self._user, self._users, self._clock)
+                document: dict[str, Json] = {"active": account.active}
                 return _image(action, document, restorable=action.effect is Effect.QUARANTINE)
-            member = _holds(self._group(action), action)
+            member = _holds(_look(action, self._group, self._groups, self._clock), action)
         except ObjectMissing:
             return _image(action, {_ABSENT: True}, restorable=False)
         return _image(action, {"member": member}, restorable=member)
@@ -65,7 +73,7 @@ class ScimRevoker:
         if action.item.kind is not ArtefactKind.ACCOUNT:
             raise Unsupported(f"SCIM cannot suspend a {action.item.kind.value}")
         try:
-            found = self._user(action)
+            found = _looked_at(action, self._user, self._users)
             if found.active is False:
                 return _already("the account is suspended already")
             return self._patch_user(action, found, patch("replace", "active", value=False))
@@ -121,7 +129,7 @@ class ScimRevoker:
             raise Unsupported(
                 f"{item.access_id!r} is held through another group", advice="the direct membership has to go"
             )
-        found = self._group(action)
+        found = _looked_at(action, self._group, self._groups)
         if not _holds(found, action):
             return _already("the account is not in the group")
         if item.holders != 1 and sum(not member.is_group for member in found.members) == 1:
@@ -163,6 +171,19 @@ class ScimRevoker:
         return Receipt(outcome=OutcomeState.DONE, detail="members changed", request_id=answer.request_id)
 
 
+def _look(action: Action, read: Callable[[Action], Seen], looks: LastLook[Seen], clock: Clock) -> Seen:
+    """Read an object for the before-image; the act is given what was seen, if a write can be tied to its version."""
+    asked_at = clock.monotonic_seconds()
+    found = read(action)
+    return looks.keep(action.action_id, found, asked_at) if found.version else found
+
+
+def _looked_at(action: Action, read: Callable[[Action], Seen], looks: LastLook[Seen]) -> Seen:
+    """Return what the look for the before-image showed just now, or read the object."""
+    seen = looks.take(action.action_id)
+    return read(action) if seen is None else seen[0]
+
+
 def _part(action: Action, name: str) -> str:
     for key, value in action.item.address:
         if key == name:
@@ -187,11 +208,6 @@ def _already(detail: str) -> Receipt:
     return Receipt(outcome=OutcomeState.ALREADY_ABSENT, detail=detail)
 
 
-def build(provider: ProviderName, settings: Settings, clock: Clock) -> ScimRevoker:
-    """Build the revoker; raises `Misconfigured` when the CA file cannot be used."""
-    return ScimRevoker(provider, RestClient(settings, clock))
-
-
 def _longest_act(settings: Settings) -> float:
     """Return the bound of one act: a look and a write, each with a connection of its own."""
     return 2 * (settings.connect_timeout_seconds + settings.read_timeout_seconds + settings.deadline_seconds)
@@ -200,7 +216,7 @@ def _longest_act(settings: Settings) -> float:
 REVOKER: Final = RevokerType(
     name=NAME,
     settings=Settings,
-    build=build,
+    build=ScimRevoker,
     longest_act_seconds=_longest_act,
     capabilities=Capabilities(
         effects=frozenset(

@@ -48,6 +48,8 @@ class Behaviour:
     """Everything is a web page with status 200."""
     vanished: bool = False
     """Everything is 404, as behind a moved tenant."""
+    unversioned: bool = False
+    """Objects have no version to write against."""
     hide_members: bool = False
     filtering: str = "right"
     """`right`, `ignored` (all groups), `empty` (no group, in silence) or `refused` (400)."""
@@ -166,6 +168,7 @@ class Vendor:
 
     def _shown(self, kind: str, entry: dict[str, Any]) -> dict[str, Any]:
         hidden = {"members"} if kind == "Groups" and self.behaviour.hide_members else set()
+        hidden |= {"meta"} if self.behaviour.unversioned else set()
         return {key: value for key, value in entry.items() if key not in hidden}
 
     def _one(

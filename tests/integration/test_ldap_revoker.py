@@ -10,7 +10,7 @@ import ldap
 import pytest
 
 from inventory.documents.ldap import Entry
-from inventory.errors import ObjectChanged, Unavailable, Unsupported
+from inventory.errors import Misconfigured, ObjectChanged, Unavailable, Unsupported
 from inventory.model import ArtefactKind, Grant
 from reconciler.core.model import Action, OutcomeState
 from reconciler.demo import slapd
@@ -107,6 +107,63 @@ def test_the_lock_is_a_compare_and_set(corp: Company, monkeypatch: pytest.Monkey
         revoker.quarantine(planned)
 
     assert values_of(corp, ALICE, "pwdAccountLockedTime") == [b"20260301120000Z"]
+
+
+@pytest.mark.parametrize("kind", [ArtefactKind.ACCOUNT, ArtefactKind.SSH_KEY, ArtefactKind.GROUP_MEMBERSHIP])
+def test_a_look_just_taken_serves_the_act(corp: Company, kind: ArtefactKind) -> None:
+    """A leaver's act does not wait for a second reading of what the before-image has just shown; a repeat looks."""
+    planned = {
+        ArtefactKind.ACCOUNT: lock_of_alice(corp),
+        ArtefactKind.SSH_KEY: key_of_alice(corp, readable=True),
+        ArtefactKind.GROUP_MEMBERSHIP: membership_of_alice(corp, "developers"),
+    }[kind]
+    revoker = corp.revoker()
+    act = revoker.quarantine if kind is ArtefactKind.ACCOUNT else revoker.revoke
+    revoker.before_image(planned)
+    looked = revoker._client.calls
+
+    assert act(planned).outcome is OutcomeState.DONE
+    assert revoker._client.calls == looked + 1
+    assert act(planned).outcome is OutcomeState.ALREADY_ABSENT
+    assert revoker._client.calls >= looked + 2
+
+
+def test_a_lock_that_changed_since_the_look_is_not_overwritten(corp: Company) -> None:
+    """The write asserts what the look showed, so that the server refuses it when that is not so any more."""
+    planned, revoker = lock_of_alice(corp), corp.revoker()
+    revoker.before_image(planned)
+    corp.bound("admin").modify_s(ALICE, [(ldap.MOD_ADD, "pwdAccountLockedTime", [b"20260301120000Z"])])
+
+    with pytest.raises(ObjectChanged):
+        revoker.quarantine(planned)
+
+    assert values_of(corp, ALICE, "pwdAccountLockedTime") == [b"20260301120000Z"]
+
+
+def test_a_dangling_name_is_seen_by_the_look(corp: Company) -> None:
+    """Where the account is gone when its membership is looked at, the name in the group is left for people."""
+    planned, revoker = membership_of_alice(corp, "developers"), corp.revoker()
+    corp.bound("admin").delete_s(ALICE)
+    assert revoker.before_image(planned).restorable
+
+    with pytest.raises(ObjectChanged, match="its name stands in"):
+        revoker.revoke(planned)
+
+
+def test_several_entries_are_read_in_one_go(corp: Company) -> None:
+    """Each with its own attributes, in the order asked for; one that is not there is None, a refusal is raised."""
+    client = corp.revoker()._client
+    asked = [(ALICE, ("uid",)), (f"uid=nobody,{slapd.PEOPLE_DN}", ("uid",)), (group_dn("developers"), ("member",))]
+
+    first, missing, last = client.read_together(asked)
+
+    assert missing is None
+    assert first == client.read(ALICE, ("uid",))
+    assert last is not None
+    assert ALICE.encode() in last.values("member")
+    with pytest.raises(Misconfigured):
+        client.read_together([("no dn at all", ("uid",)), (ALICE, ("uid",))])
+    assert client.read_together([(BOB, ("uid",))]) == (client.read(BOB, ("uid",)),)
 
 
 def test_without_lockout_in_its_policy_the_server_ignores_a_lock() -> None:

@@ -5,8 +5,9 @@ from threading import Barrier
 
 import pytest
 
-from inventory.aws.user_names import HOLDS_SECONDS, UserNames
+from inventory.aws.user_names import UserNames
 from inventory.errors import ObjectMissing
+from inventory.last_look import HOLDS_SECONDS
 from tests.fakes.clock import FakeClock
 
 

@@ -1,7 +1,6 @@
 """A look that was taken for an act serves that act, once and for a moment."""
 
-from inventory.aws.last_look import LastLook
-from inventory.aws.user_names import HOLDS_SECONDS
+from inventory.last_look import HOLDS_SECONDS, LastLook
 from tests.fakes.clock import FakeClock
 
 LOCK = "act-1"

@@ -45,7 +45,7 @@ def token_file(tmp_path: Path) -> Path:
 def revoker(vendor: Vendor, token_file: Path) -> ScimRevoker:
     """Give a revoker of that vendor."""
     settings = Settings(url=vendor.url, token_file=token_file)
-    return ScimRevoker(ProviderName("corp-scim"), RestClient(settings, FakeClock()))
+    return ScimRevoker(ProviderName("corp-scim"), settings, FakeClock())
 
 
 @pytest.fixture
@@ -201,6 +201,46 @@ def test_a_change_between_read_and_write_stops_the_act(
     with pytest.raises(ObjectChanged):
         (revoker.quarantine if effect is Effect.QUARANTINE else revoker.revoke)(step)
     assert active(vendor, "alice") is True
+    assert len(vendor.objects["Groups"]["eng"]["members"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("access_id", "effect", "versioned"),
+    [
+        (ACCOUNT, Effect.QUARANTINE, True),
+        (MEMBERSHIP, Effect.REVOKE, True),
+        (ACCOUNT, Effect.QUARANTINE, False),
+        (MEMBERSHIP, Effect.REVOKE, False),
+    ],
+)
+def test_a_look_just_taken_serves_the_act_where_versions_are_compared(
+    vendor: Vendor,
+    revoker: ScimRevoker,
+    planned: Callable[..., Action],
+    access_id: str,
+    effect: Effect,
+    *,
+    versioned: bool,
+) -> None:
+    """No second reading before the write, unless the service has no versions to tie the write to what was seen."""
+    step = planned(access_id, effect)
+    vendor.behaviour.unversioned = not versioned
+    revoker.before_image(step)
+    looked = len(vendor.requests)
+    assert (revoker.quarantine if effect is Effect.QUARANTINE else revoker.revoke)(step).outcome is OutcomeState.DONE
+    methods = [method for method, _ in vendor.requests[looked:]]
+    assert methods == (["PATCH"] if versioned else ["GET", "PATCH"])
+
+
+def test_a_change_since_the_look_stops_the_act(
+    vendor: Vendor, revoker: ScimRevoker, planned: Callable[..., Action]
+) -> None:
+    """A write tied to the version that the before-image showed overwrites nothing that came in between."""
+    step = planned(MEMBERSHIP)
+    revoker.before_image(step)
+    vendor._touch(vendor.objects["Groups"]["eng"])
+    with pytest.raises(ObjectChanged):
+        revoker.revoke(step)
     assert len(vendor.objects["Groups"]["eng"]["members"]) == 2
 
 

@@ -8,9 +8,10 @@ happen as between the first one and the write.
 import threading
 from typing import Final, Generic, TypeVar
 
-from inventory.aws.user_names import HOLDS_SECONDS
 from inventory.provider import Clock
 
+HOLDS_SECONDS: Final = 2.0
+"""So long a look stands, from when it began: as long as a read stands for the read right before an act."""
 _MANY: Final = 256
 """Looks beyond this number are forgotten once they no longer stand: an act that was stopped never takes its own."""
 
@@ -18,7 +19,7 @@ Seen = TypeVar("Seen")
 
 
 class LastLook(Generic[Seen]):
-    """Remembers by act what was seen, as long as a look at a user's name stands; each look serves one act once."""
+    """Remembers by act what was seen, as long as a look stands; each serves one act once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
