@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -15,7 +14,7 @@ import typer
 
 from reconciler.adapters.opa import ManagedOpa
 from reconciler.adapters.policy_files import load_policies
-from reconciler.adapters.waiver_files import load_waivers
+from reconciler.adapters.waiver_files import load_waivers, read_waivers
 from reconciler.cli.display import StderrProgress
 from reconciler.cli.exits import DEFAULT_CONFIG, HELD, OK, ConfigOption
 from reconciler.cli.garbage import no_collections
@@ -39,6 +38,7 @@ from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder
 from reconciler.policies.shelf import FOLDER, Shelf
+from reconciler.policies.waiver_changes import waiver_changes, waivers_compared
 from reconciler.ports import Progress
 from reconciler.settings import EngineSettings, load_settings
 from reconciler.wiring import state_path
@@ -140,8 +140,11 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
             for one in loading:
                 one.result()
             made = shared_units(recording, *(one.policies for one in opened))
-            before, after = pool.map(lambda one: one.decided(recording, made), opened)
-            return compare(recording, before, after)
+            old, new = (one.waivers(recording) for one in opened)
+            recorded = recording.waivers if recording.pseudonymised else None
+            sides = zip(opened, waivers_compared(old, new, recorded), strict=True)
+            before, after = pool.map(lambda side: side[0].decided(recording, made, side[1]), sides)
+            return compare(recording, before, after, waiver_changes(old, new, recorded))
 
         yield compared
 
@@ -155,11 +158,16 @@ class _Opened:
     policies: PolicySet
     engine: ManagedOpa
 
-    def decided(self, recording: Recording, made: Shared | None) -> Side:
+    def waivers(self, recording: Recording) -> tuple[Waiver, ...]:
+        """Return the folder's own; under pseudonyms, which decide by the recorded ones, those that can be read."""
         try:
-            waivers = recording.waivers if recording.pseudonymised else _waivers(self.folder, recording.now)
+            if recording.pseudonymised:
+                return read_waivers(self.folder, recording.now, _LONGEST_WAIVER_DAYS).as_set().whole
+            return load_waivers(self.folder, recording.now, _LONGEST_WAIVER_DAYS)
         except PolicyError as error:
             raise PolicyError(f"{self.name}: {error}", advice=error.advice) from error
+
+    def decided(self, recording: Recording, made: Shared | None, waivers: tuple[Waiver, ...]) -> Side:
         return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine, made)
 
 
@@ -177,7 +185,3 @@ def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack:
     )
     stack.callback(engine.close)
     return _Opened(name, found, policies, engine)
-
-
-def _waivers(folder: Path, now: datetime) -> tuple[Waiver, ...]:
-    return load_waivers(folder, now, _LONGEST_WAIVER_DAYS)

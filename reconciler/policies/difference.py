@@ -30,6 +30,7 @@ from reconciler.core.planning import make_plan
 from reconciler.core.withholding import PlanningWorld
 from reconciler.evaluation import evaluate
 from reconciler.policies.recording import Recording
+from reconciler.policies.waiver_changes import WaiverChange
 from reconciler.ports import PolicyEngine
 
 KEEP: Final = Effect.KEEP.value
@@ -108,11 +109,19 @@ class Difference:
     """By worker, principal and access item."""
     planned: tuple[Planned, ...]
     """The access items for which another act is planned, by provider and access item."""
+    waivers: tuple[WaiverChange, ...] = ()
+    """The waivers that the change makes, takes out or alters, by id."""
 
     @property
     def changes_effects(self) -> bool:
-        """Say whether anybody's access is decided or dealt with otherwise."""
-        return bool(self.lines or self.planned or self.base.evaluation.unknown != self.head.evaluation.unknown)
+        """Say whether anybody's access is decided or dealt with otherwise, or may be by a waiver not to be shown."""
+        undecided = self.base.evaluation.unknown != self.head.evaluation.unknown
+        return bool(self.lines or self.planned or undecided or self.not_shown)
+
+    @property
+    def not_shown(self) -> tuple[WaiverChange, ...]:
+        """Return the waivers of which the recording cannot show whom they touch: its ids are pseudonyms."""
+        return tuple(one for one in self.waivers if not one.shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +228,10 @@ def weighed(
     )
 
 
-def compare(recording: Recording, base: Side, head: Side) -> Difference:
-    """Return what changes from one revision to the other."""
+def compare(recording: Recording, base: Side, head: Side, waivers: tuple[WaiverChange, ...] = ()) -> Difference:
+    """Return what changes from one revision to the other; `waivers` are those that change with it."""
     return Difference(
+        waivers=waivers,
         recording=recording,
         base=base,
         head=head,

@@ -52,6 +52,7 @@ def _told(difference: Difference) -> dict[str, Json]:
         "base": _side(difference.base),
         "head": _side(difference.head),
         "caps": [plain(one) for one in caps(difference)],
+        "waivers": [plain(one) for one in difference.waivers],
     }
 
 

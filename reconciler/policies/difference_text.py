@@ -42,7 +42,7 @@ _PLANNED_HEAD: Final = f"{_WHOSE} why |\n{_SEVEN} --- |"
 
 def markdown(difference: Difference) -> str:
     """Return the comment: who loses and who keeps what first, then the caps, then what the rules say."""
-    parts = [_summary(difference), *_planned(difference), _plan(difference)]
+    parts = [_summary(difference), *_waivers(difference), *_planned(difference), _plan(difference)]
     does = _Does(difference.head)
     for turn, title in _TITLES.items():
         lines = [line for line in difference.lines if line.turn is turn]
@@ -58,18 +58,20 @@ def _summary(difference: Difference) -> str:
     recording = difference.recording
     items, principals = sum(1 for _ in recording.snapshot.items()), sum(1 for _ in recording.snapshot.principals())
     found = f"Decisions change: {told}; {_people(difference.lines)}." if difference.lines else "No decision changes."
-    names = " Ids are pseudonyms; waivers are those of the recording." if recording.pseudonymised else ""
+    names = " Ids are pseudonyms; waivers are those of the recording, less what the change takes out."
     return (
         f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n"
         f"**{_verdict(difference)}**\n\n{found}\n\n"
-        f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC.{names}"
+        f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC."
+        + (names if recording.pseudonymised else "")
     )
 
 
 def _verdict(difference: Difference) -> str:
     """Answer in one line who loses, who keeps, and whether the guard would let it pass."""
     parts = [f"{_of_people(some)} {title.lower()}" for title, some in _outcomes(difference).items() if some]
-    told = ", ".join(parts) or "Nobody's access is dealt with otherwise"
+    nobody = "Nobody's access is seen to be dealt with otherwise" if difference.not_shown else _NOBODY
+    told = ", ".join(parts) or nobody
     over = [one.provider for one in caps(difference) if not one.fits]
     if over:
         told += f". Beyond the cap of {', '.join(map(cell, over))}: the guard would hold the plan"
@@ -77,10 +79,41 @@ def _verdict(difference: Difference) -> str:
         told += ". The guard would hold the plan, though not for its caps"
     else:
         told += ". Within every cap"
+    hidden = len(difference.not_shown)
+    if hidden:
+        told += f". Not shown, for ids are pseudonyms here: whom {hidden} changed {_waiver(hidden)} would touch"
     open_now, open_before = len(difference.head.evaluation.unknown), len(difference.base.evaluation.unknown)
     if open_now != open_before:
         told += f". Principals that cannot be decided: {open_before} before, {open_now} after"
     return f"{told}."
+
+
+_NOBODY: Final = "Nobody's access is dealt with otherwise"
+
+
+def _waiver(count: int) -> str:
+    return "waiver" if count == 1 else "waivers"
+
+
+def _waivers(difference: Difference) -> list[str]:
+    """Return the waivers that change, and loudly which of them nobody can look into on this recording."""
+    if not difference.waivers:
+        return []
+    rows = [
+        f"| {cell(one.waiver_id)} | {one.turn.value} | {cell(one.rule)} | {one.expires_at:%Y-%m-%d} "
+        f"| {'in the lists below' if one.shown else '**not shown**'} |"
+        for one in difference.waivers
+    ]
+    text = f"### Waivers that change: {len(rows)}\n\n" + folded(rows, _WAIVERS_HEAD)
+    if difference.not_shown:
+        text += (
+            "\n\n> **Whom the waivers marked so would touch cannot be shown on a recording under pseudonyms.** Who may "
+            "see names runs `policies diff` on one without: `inventory export FILE`."
+        )
+    return [text]
+
+
+_WAIVERS_HEAD: Final = "| waiver | | rule | until | what it does |\n| --- | --- | --- | --- | --- |"
 
 
 def _outcomes(difference: Difference) -> Mapping[str, Sequence[Planned]]:
@@ -212,10 +245,15 @@ def folded(rows: Sequence[str], head: str) -> str:
 
 
 def _quiet(difference: Difference) -> str:
+    before, after = ({rule.rule_id for rule in side.policies.rules} for side in (difference.base, difference.head))
+    told = [
+        f"{title}: {', '.join(f'`{rule}`' for rule in sorted(some))}."
+        for title, some in (("Rules that are new", after - before), ("Rules that are gone", before - after))
+        if some
+    ]
     quiet = silent_rules(difference.head)
-    if not quiet:
-        return "Every rule matched something."
-    return f"Rules that matched nothing: {', '.join(f'`{rule}`' for rule in quiet)}."
+    silent = f"Rules that matched nothing: {', '.join(f'`{rule}`' for rule in quiet)}."
+    return " ".join([*told, silent if quiet else "Every rule matched something."])
 
 
 def _digest(difference: Difference) -> str:

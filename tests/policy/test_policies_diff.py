@@ -188,6 +188,7 @@ def test_a_rule_that_is_added_and_one_that_goes(rego: EmbeddedRego) -> None:
     comment = markdown(found)
     assert "### Newly found: 1\n\n`live_session`: keep → revoke (1)" in comment
     assert "### Not found any more:" in comment
+    assert "\n\nRules that are new: `live_session`. Rules that are gone: `orphan`. " in comment
     assert "### Newly lost: 1 access items of 1 workers\n\n`live_session`: keep → revoke (1)" in comment
     assert comment.rstrip().endswith(
         f"Digest of this difference: `{difference_digest(found)}`. Whoever has looked at it may adopt the change so "

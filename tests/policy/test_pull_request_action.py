@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
     place.pull_request("broken", {ORPHAN: place.text(ORPHAN).replace("correlation.state ==", "correlation.sate ==")})
     place.pull_request("nothing", {"policies/waivers/README.md": "# Waivers\n", SNAPSHOT: "{}"})
     place.pull_request("waiver", {"policies/waivers/mine.yaml": WAIVER})
+    until = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT00:00:00Z}"
+    approved = WAIVER.replace("ana@example.com", "ciso").replace("2026-12-31T00:00:00Z", until)
+    place.pull_request("approved", {"policies/waivers/mine.yaml": approved})
     return place
 
 
@@ -179,6 +183,15 @@ def test_a_waiver_that_its_owner_approved(upstream: Upstream, tmp_path: Path) ->
     assert "**policies/waivers/mine.yaml:2** a waiver is approved by somebody else than its owner" in done.comment
     assert "::error file=policies/waivers/mine.yaml,line=2::" in done.log
     assert done.document["test"]["accepted"]
+
+
+def test_a_waiver_is_never_passed_over(upstream: Upstream, tmp_path: Path) -> None:
+    """Under pseudonyms nobody sees whom a new waiver touches: the comment says so, and the job may fail for it."""
+    done = reviewed(upstream, "approved", tmp_path, INPUT_FAIL_ON_CHANGE="true")
+    assert done.code == 3
+    assert "Not shown, for ids are pseudonyms here: whom 1 changed waiver would touch.**" in done.comment
+    assert re.search(r"\| W-1 \| added \| orphan \| \d{4}-\d\d-\d\d \| \*\*not shown\*\* \|", done.comment)
+    assert done.job.told("GITHUB_OUTPUT")["changes-effects"] == "true"
 
 
 def test_the_steps_as_the_runner_runs_them(upstream: Upstream, tmp_path: Path) -> None:
