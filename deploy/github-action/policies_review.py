@@ -235,7 +235,8 @@ def annotations(folder: str, document: Mapping[str, Any] | None) -> Iterator[str
     for level, path, line, message in _remarks(document or {}):
         if left[level]:
             left[level] -= 1
-            yield _command(level, f"file={_property(f'{folder}/{path}')},line={line}", message)
+            place = "" if path in ("", ".") else f"file={_property(f'{folder}/{path}')},line={line}"
+            yield _command(level, place, message)
         else:
             more += 1
     if more:

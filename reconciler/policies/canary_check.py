@@ -53,7 +53,9 @@ def canary_problems(
             told = f"rule {rule.rule_id} asks to take the access key of a made-up worker who has not left"
             yield Problem(path=path, line=line, code="canary", message=told, advice=_WIDE)
         if not wide:
-            yield Problem(path=".", line=1, code="canary", message=str(error), advice=_KEPT)
+            leaver = next((rule for rule in policies.rules if rule.rule_id == "leaver"), None)
+            path, line = place_of(leaver, modules, '"effect"') if leaver else (".", 1)
+            yield Problem(path=path, line=line, code="canary", message=str(error), advice=_KEPT)
 
 
 def _asked(

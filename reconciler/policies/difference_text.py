@@ -57,7 +57,8 @@ def _summary(difference: Difference) -> str:
     told = ", ".join(f"{counts[turn]} {title.lower()}" for turn, title in _TITLES.items())
     recording = difference.recording
     items, principals = sum(1 for _ in recording.snapshot.items()), sum(1 for _ in recording.snapshot.principals())
-    found = f"Decisions change: {told}; {_people(difference.lines)}." if difference.lines else "No decision changes."
+    quiet = "No rule decides otherwise." if difference.not_shown else "No decision changes."
+    found = f"Decisions change: {told}; {_people(difference.lines)}." if difference.lines else quiet
     names = " Ids are pseudonyms; waivers are those of the recording, less what the change takes out."
     return (
         f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n"

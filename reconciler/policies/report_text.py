@@ -115,7 +115,7 @@ def _test_lines(tests: TestReport) -> Iterator[str]:
 
 
 def _place(folder: str, path: str, line: int) -> str:
-    return f"**{cell(f'{folder}/{path}:{line}')}**"
+    return f"**{cell(folder if path == '.' else f'{folder}/{path}:{line}')}**"
 
 
 def _list(lines: Sequence[str]) -> str:

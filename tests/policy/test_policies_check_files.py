@@ -179,7 +179,7 @@ def test_leavers_who_would_keep_everything_are_found_before_the_merge(tmp_path: 
     assert text.count('"item_effect": "revoke"') == 2
     data.write_text(text.replace('"item_effect": "revoke"', '"item_effect": "review"'))
     (found,) = checked(folder).problems
-    assert (found.path, found.code) == (".", "canary")
+    assert (found.path, found.code) == ("access/rules/leaver/leaver.rego", "canary")
     assert "no rule asks to take the access key of a made-up worker who has left; see that rule `leaver`" in str(found)
 
 

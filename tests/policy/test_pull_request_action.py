@@ -190,6 +190,7 @@ def test_a_waiver_is_never_passed_over(upstream: Upstream, tmp_path: Path) -> No
     done = reviewed(upstream, "approved", tmp_path, INPUT_FAIL_ON_CHANGE="true")
     assert done.code == 3
     assert "Not shown, for ids are pseudonyms here: whom 1 changed waiver would touch.**" in done.comment
+    assert "No decision changes." not in done.comment
     assert re.search(r"\| W-1 \| added \| orphan \| \d{4}-\d\d-\d\d \| \*\*not shown\*\* \|", done.comment)
     assert done.job.told("GITHUB_OUTPUT")["changes-effects"] == "true"
 
@@ -292,4 +293,6 @@ def test_an_annotation_ends_where_it_should() -> None:
     lines = list(policies_review.annotations("policies", document))
     assert lines[0] == "::error file=policies/a%2Cb%3Ac,line=3::100 %25%0A::set-output; mend%0Dit"
     assert len(lines) == 11
+    nowhere = {"check": {"problems": [problem | {"path": "."}]}}
+    assert next(policies_review.annotations("policies", nowhere)).startswith("::error ::100 %25")
     assert lines[-1] == "::notice ::2 more are in the job summary and the report"

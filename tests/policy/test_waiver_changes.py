@@ -79,7 +79,7 @@ def test_a_waiver_that_is_new_is_loud_under_pseudonyms(rego: EmbeddedRego) -> No
     assert "### Waivers that change: 1\n\n" in comment
     assert r"| W2 | added | live\_session | 2027-03-02 | **not shown** |" in comment
     assert "`inventory export FILE`" in comment
-    assert found.lines == found.planned == ()
+    assert (found.lines, found.planned) == ((), ())
     assert found.changes_effects
     document = json.loads(json.dumps(difference_document(found)))
     assert problems("policies-diff", document) == []
