@@ -55,7 +55,8 @@ def erase(
 ) -> None:
     """Destroy the pseudonym keys and disclosures of past cycles, and with --leaves their leaves, for good.
 
-    Statements, hashes and proofs stay and still verify; what was destroyed is recorded. Backups are yours to erase. The
+    Statements, hashes and proofs stay and still verify; what was destroyed is recorded. Backups are yours to erase, and
+    so are recorded snapshots and what they were compared to (`snapshots`, `policy-changes` of the state folder). The
     newest cycle is spared while a daemon runs: after a crash its leaves may still be needed. Exit codes: 0 destroyed,
     or nothing is there; 1 error; 2 it was only said what would be destroyed.
 
@@ -165,6 +166,12 @@ def _document(found: tuple[Erasable, ...], *, destroyed: bool) -> dict[str, Json
     }
 
 
+_NOT_HERE = (
+    "not touched: `snapshots` and `policy-changes` of the state folder, which hold names and ids of their days; the "
+    "oldest go by themselves, and files of them may be removed by hand at any time"
+)
+
+
 def _print(found: tuple[Erasable, ...], *, destroyed: bool) -> None:
     if not found:
         typer.echo("nothing is there to be destroyed")
@@ -173,5 +180,6 @@ def _print(found: tuple[Erasable, ...], *, destroyed: bool) -> None:
         typer.echo(f"cycle {one.sequence} ({one.cycle_id}): {', '.join(name for name, _ in one.parts)}")
     if destroyed:
         typer.echo(f"destroyed, and recorded in {ERASURES}; destroy the copies in backups too")
+        typer.echo(_NOT_HERE)
     else:
         typer.echo("this would be destroyed for good: say --yes")
