@@ -1,5 +1,6 @@
 """`access-reconciler policies diff`: whom a change of the policies would touch, before it is merged."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,15 +24,17 @@ from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_place import find_tools, policy_place
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import PolicySet, Waiver
+from reconciler.evaluation import PARALLEL
 from reconciler.policies.backtest import Backtest, backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
 from reconciler.policies.difference import (
     Difference,
+    Made,
     Revision,
-    Shared,
     Side,
     compare,
     decide,
+    laid_out,
     shared_units,
 )
 from reconciler.policies.difference_document import difference_document
@@ -137,10 +140,12 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
         loading = [pool.submit(one.engine.load, one.policies, {}) for one in opened]
 
         def compared(recording: Recording) -> Difference:
+            tables = laid_out(recording)
             for one in loading:
                 one.result()
-            made = shared_units(recording, *(one.policies for one in opened))
-            before, after = pool.map(lambda one: one.decided(recording, made), opened)
+            shared = shared_units(recording, *(one.policies for one in opened)) or (None, None)
+            made = [Made(units=some, laid_out=tables, at_once=_at_once()) for some in shared]
+            before, after = pool.map(lambda one, some: one.decided(recording, some), opened, made)
             return compare(recording, before, after)
 
         yield compared
@@ -155,7 +160,7 @@ class _Opened:
     policies: PolicySet
     engine: ManagedOpa
 
-    def decided(self, recording: Recording, made: Shared | None) -> Side:
+    def decided(self, recording: Recording, made: Made) -> Side:
         try:
             waivers = recording.waivers if recording.pseudonymised else _waivers(self.folder, recording.now)
         except PolicyError as error:
@@ -177,6 +182,11 @@ def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack:
     )
     stack.callback(engine.close)
     return _Opened(name, found, policies, engine)
+
+
+def _at_once() -> int:
+    """Return how many requests each of two engines works on: more than there are processors only slow one another."""
+    return max(1, min(PARALLEL, len(os.sched_getaffinity(0)) // 2))
 
 
 def _waivers(folder: Path, now: datetime) -> tuple[Waiver, ...]:
