@@ -47,11 +47,13 @@ def evaluate(
     give_way: Callable[[], None] = lambda: None,
     grounds: GroundsKeeper | None = None,
     made: Iterable[Unit | Unreadable] | None = None,
+    at_once: int = PARALLEL,
 ) -> Evaluation:
     """Return what the policies say of a snapshot.
 
     `give_way` is called between two requests and may raise. `grounds` is given what was asked and answered about each
-    principal with a finding. `made` are the units of this very world, where somebody has made them already.
+    principal with a finding. `made` are the units of this very world, where somebody has made them already. `at_once`
+    requests are under way at a time.
 
     Raises `PolicyError` when the engine holds other policies than ours, answers the canaries wrongly, is down, or
     changes while it is asked: then nothing is known of anybody.
@@ -65,7 +67,7 @@ def evaluate(
     expected = Expectation(
         roster=_meta(roster), waivers=_meta(waivers), rules=frozenset(rule.rule_id for rule in world.policies.rules)
     )
-    asking = _Asking(engine, world, expected)
+    asking = _Asking(engine, world, expected, at_once)
     canaries = canary_units(world)
     check_canaries(asking.ask(canaries, "canaries"), canaries)
     if grounds is not None:
@@ -121,6 +123,7 @@ class _Asking:
     engine: PolicyEngine
     world: EvaluationWorld
     expected: Expectation
+    at_once: int
     lock: Lock = field(default_factory=Lock)
     halvings: int = field(default_factory=lambda: HALVINGS)
 
@@ -131,12 +134,12 @@ class _Asking:
 
     def answers(self, ready: Iterable[Unit]) -> Generator[_Answer, None, None]:
         """Yield the answers to all batches in order; raises `PolicyError` when the engine is not to be trusted."""
-        pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="evaluate")
+        pool = ThreadPoolExecutor(max_workers=self.at_once, thread_name_prefix="evaluate")
         try:
             pending: deque[Future[_Answer]] = deque()
             for number, batch in enumerate(batches(ready)):
                 pending.append(pool.submit(self.settle, batch, str(number)))
-                if len(pending) > PARALLEL:
+                if len(pending) > self.at_once:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -1,5 +1,6 @@
 """`access-reconciler policies diff`: whom a change of the policies would touch, before it is merged."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,15 +23,17 @@ from reconciler.cli.plain_text import print_json
 from reconciler.cli.policies_place import find_tools, policy_place
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import PolicySet, Waiver
+from reconciler.evaluation import PARALLEL
 from reconciler.policies.backtest import Backtest, backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
 from reconciler.policies.difference import (
     Difference,
+    Made,
     Revision,
-    Shared,
     Side,
     compare,
     decide,
+    laid_out,
     shared_units,
 )
 from reconciler.policies.difference_document import difference_document
@@ -137,13 +140,15 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
         loading = [pool.submit(one.engine.load, one.policies, {}) for one in opened]
 
         def compared(recording: Recording) -> Difference:
+            tables = laid_out(recording)
             for one in loading:
                 one.result()
-            made = shared_units(recording, *(one.policies for one in opened))
+            shared = shared_units(recording, *(one.policies for one in opened)) or (None, None)
+            made = [Made(units=some, laid_out=tables, at_once=_at_once()) for some in shared]
             old, new = (one.waivers(recording) for one in opened)
             recorded = recording.waivers if recording.pseudonymised else None
-            sides = zip(opened, waivers_compared(old, new, recorded), strict=True)
-            before, after = pool.map(lambda side: side[0].decided(recording, made, side[1]), sides)
+            sides = zip(opened, made, waivers_compared(old, new, recorded), strict=True)
+            before, after = pool.map(lambda side: side[0].decided(recording, side[1], side[2]), sides)
             return compare(recording, before, after, waiver_changes(old, new, recorded))
 
         yield compared
@@ -167,7 +172,7 @@ class _Opened:
         except PolicyError as error:
             raise PolicyError(f"{self.name}: {error}", advice=error.advice) from error
 
-    def decided(self, recording: Recording, made: Shared | None, waivers: tuple[Waiver, ...]) -> Side:
+    def decided(self, recording: Recording, made: Made, waivers: tuple[Waiver, ...]) -> Side:
         return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine, made)
 
 
@@ -185,3 +190,8 @@ def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack:
     )
     stack.callback(engine.close)
     return _Opened(name, found, policies, engine)
+
+
+def _at_once() -> int:
+    """Return how many requests each of two engines works on: more than there are processors only slow one another."""
+    return max(1, min(PARALLEL, len(os.sched_getaffinity(0)) // 2))

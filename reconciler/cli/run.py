@@ -95,7 +95,9 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
         timer = stack.enter_context(_ticking(settings, wakeups))
         store = open_store(settings)  # one for all: it knows what was stored before without listing it
         desk = SigningDesk(lambda: replace(build_attester(settings), store=store).spool(clock), clock)
-        streams = stack.enter_context(open_streams(settings, clock, Counted(health, wakeups, watch, timer, desk)))
+        webhooks: list[WebhookServer] = []
+        counted = Counted(health, wakeups, watch, timer, desk, webhooks)
+        streams = stack.enter_context(open_streams(settings, clock, counted))
         if settings.daemon.health_port:
             stack.enter_context(_probes(settings.daemon.health_port, health, streams.metrics))
         standby = Standby(health)
@@ -105,8 +107,7 @@ def keep_watch(settings: Settings, ceiling: Mode) -> Ended:
             return Ended.DRAINED
         stack.enter_context(desk.at_work())
         stack.enter_context(watched(lease, lambda: wakeups.wake(Reason.LEASE)))
-        if settings.daemon.webhook is not None:
-            stack.enter_context(webhook_of(settings.daemon.webhook, wakeups, clock))
+        webhooks += _webhooks(settings, wakeups, clock, stack)
         policies = policies_in_force(
             settings, cycle_mode(settings, ceiling), clock, lambda: wakeups.wake(Reason.CHANGE)
         )
@@ -274,6 +275,12 @@ def webhook_of(settings: WebhookSettings, wakeups: Wakeups, clock: Clock) -> Web
             f"daemon.webhook: cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
             advice="choose an address of this machine and a free port, or leave the block out",
         ) from error
+
+
+def _webhooks(settings: Settings, wakeups: Wakeups, clock: Clock, stack: ExitStack) -> tuple[WebhookServer, ...]:
+    """Open the webhook where the settings ask for one."""
+    wanted = settings.daemon.webhook
+    return () if wanted is None else (stack.enter_context(webhook_of(wanted, wakeups, clock)),)
 
 
 def _pace(settings: Settings) -> Pace:

@@ -1,6 +1,6 @@
 """Joins what tells of the daemon's cycles: metrics, notifications, traces. Nothing in here decides or acts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from reconciler.daemon.signing import SigningDesk
 from reconciler.daemon.telling import Telling
 from reconciler.daemon.triggers import FileWatch, Timer
 from reconciler.daemon.wakeups import Wakeups
+from reconciler.daemon.webhook import WebhookServer
 from reconciler.settings import Settings
 from reconciler.told import Listener
 from reconciler.wiring import instance_id, program_version, state_path
@@ -34,6 +35,8 @@ class Counted:
     watch: FileWatch
     timer: Timer
     desk: SigningDesk
+    webhooks: Sequence[WebhookServer]
+    """Looked into when somebody asks: the webhook opens only when this process has become the one writer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,10 @@ def open_streams(settings: Settings, clock: Clock, counted: Counted) -> Iterator
                 watch_restarts=lambda: counted.watch.restarts,
                 timer_troubles=lambda: counted.timer.troubles,
                 telling_failures=lambda: telling.failures,
+                webhook_calls=lambda: {
+                    fate: count for one in counted.webhooks for fate, count in one.counts.calls.items()
+                },
+                webhook_pauses=lambda: sum(one.counts.pauses for one in counted.webhooks),
                 notices=lambda: notifications.counts,
             ),
         )

@@ -109,4 +109,9 @@ def sha256_hex(data: bytes) -> str:
 
 def digest_of(value: object) -> str:
     """Return `sha256:` and the hex digest of the canonical bytes of a value."""
-    return "sha256:" + sha256_hex(dumps(value))
+    return digest_of_plain(plain(value))
+
+
+def digest_of_plain(value: Json) -> str:
+    """Return the same of what is plain JSON already."""
+    return "sha256:" + sha256_hex(encoded(value))

@@ -47,9 +47,12 @@ DELETE_ORDER = (
 """Order inside one principal after the account is contained: that of AWS's DeleteUser, which suits the others too."""
 
 
-def make_plan(world: PlanningWorld) -> Plan:
-    """Return the plan of a world: deterministic, and empty once it has been carried out."""
-    tables = lay_out(world)
+def make_plan(world: PlanningWorld, laid_out: Tables | None = None) -> Plan:
+    """Return the plan of a world: deterministic, and empty once it has been carried out.
+
+    `laid_out` are the tables of a world with the same snapshot, correlations and protection, where they are there.
+    """
+    tables = lay_out(world) if laid_out is None else replace(laid_out, world=world)
     actions: dict[tuple[ProviderName, AccessId], tuple[Action, Finding]] = {}
     reviews: list[Finding] = []
     withheld: list[Withheld] = []

@@ -140,6 +140,15 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
         "watch_restarts_total": Row(
             kind="counter", help="How often the watch over files was replaced; it is compared by polling beside that."
         ),
+        "webhook_calls_total": Row(
+            kind="counter",
+            help="Calls of the webhook: accepted, replayed, forged, refused, too_large, too_slow, overloaded, "
+            "broken_off.",
+            labels=("fate",),
+        ),
+        "webhook_pauses_total": Row(
+            kind="counter", help="How often the webhook rested because calls came faster than they are taken."
+        ),
         "notices_total": Row(
             kind="counter",
             help="Messages to receivers: sent, failed (tried again), dropped (too many were waiting).",

@@ -45,6 +45,9 @@ class Sources:
     watch_restarts: Callable[[], int] = field(default=lambda: 0)
     timer_troubles: Callable[[], Labelled] = field(default=_nothing)
     telling_failures: Callable[[], int] = field(default=lambda: 0)
+    webhook_calls: Callable[[], Labelled] = field(default=_nothing)
+    """Calls of the webhook, by what became of them; nothing where there is no webhook."""
+    webhook_pauses: Callable[[], int] = field(default=lambda: 0)
     notices: Callable[[], Labelled] = field(default=_nothing)
     """Messages to receivers, by outcome: sent, failed, dropped."""
 
@@ -238,6 +241,8 @@ class _Now(Collector):
         yield _counter_by("wakeups", self._sources.wakeups())
         yield _counter_by("timer_troubles", self._sources.timer_troubles())
         yield _counter_by("notices", self._sources.notices())
+        yield _counter_by("webhook_calls", self._sources.webhook_calls())
+        yield _counter("webhook_pauses", self._sources.webhook_pauses())
         yield _counter("watch_restarts", self._sources.watch_restarts())
         yield _counter("telling_failures", self._sources.telling_failures())
 

@@ -11,7 +11,7 @@ import errno
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -78,6 +78,11 @@ class WebhookCounts:
     broken_off: int
     pauses: int
     """How often the intake rested because calls came faster than they are taken."""
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """Return the number of calls by what became of them."""
+        return {fate.value: getattr(self, fate.value) for fate in Fate}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
 """What a change of the policies would do: two revisions decided on the same recorded world at the same instant."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import count, islice
+from itertools import tee
 from threading import Lock
 from typing import Final
 
@@ -27,8 +27,8 @@ from reconciler.core.model import (
     Waiver,
 )
 from reconciler.core.planning import make_plan
-from reconciler.core.withholding import PlanningWorld
-from reconciler.evaluation import evaluate
+from reconciler.core.withholding import PlanningWorld, Tables, lay_out
+from reconciler.evaluation import PARALLEL, evaluate
 from reconciler.policies.recording import Recording
 from reconciler.policies.waiver_changes import WaiverChange
 from reconciler.ports import PolicyEngine
@@ -147,59 +147,78 @@ def world_of(recording: Recording, policies: PolicySet, waivers: tuple[Waiver, .
     )
 
 
-class Shared:
-    """What several threads read at their own pace, made once: each thing when the first of them comes to it."""
-
-    def __init__(self, source: Iterator[Unit | Unreadable]) -> None:
-        """Nothing is read of the source yet."""
-        self._source = source
-        self._made: list[Unit | Unreadable] = []
-        self._lock = Lock()
-
-    def __iter__(self) -> Iterator[Unit | Unreadable]:
-        """Yield everything from the beginning."""
-        for at in count():
-            with self._lock:
-                if at == len(self._made):
-                    self._made.extend(islice(self._source, 1))
-                if at == len(self._made):
-                    return
-            yield self._made[at]
+Units = Iterable[Unit | Unreadable]
 
 
-def shared_units(recording: Recording, base: PolicySet, head: PolicySet) -> Shared | None:
-    """Return what both revisions are asked about; None where each has to make its own.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What one side of a comparison need not make, and how much of the machine it takes."""
+
+    units: Units | None = None
+    laid_out: Tables | None = None
+    at_once: int = PARALLEL
+    """Requests under way at a time."""
+
+
+def shared_units(recording: Recording, base: PolicySet, head: PolicySet) -> tuple[Units, Units] | None:
+    """Return what each of two revisions is asked about, made once; None where each has to make its own.
 
     A unit tells what the thresholds name, such as conflicting entitlements and the house's own mail domains: two
-    revisions that name the same are asked the same.
+    revisions that name the same are asked the same. Two threads read at their own pace, each unit is made when the
+    first of them comes to it and let go when both have had it.
     """
     if named_in(base.data) != named_in(head.data):
         return None
-    return Shared(units(world_of(recording, base, ())))
+    lock = Lock()
+    first, second = tee(units(world_of(recording, base, ())))
+    return _one_at_a_time(first, lock), _one_at_a_time(second, lock)
 
 
-def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made: Shared | None = None) -> Side:
+def _one_at_a_time(source: Iterator[Unit | Unreadable], lock: Lock) -> Iterator[Unit | Unreadable]:
+    while True:
+        with lock:
+            found = next(source, None)
+        if found is None:
+            return
+        yield found
+
+
+def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made: Made = Made()) -> Side:
     """Decide a recorded world by one revision. Raises `PolicyError` where the engine cannot."""
     policies, waivers = revision.policies, revision.waivers
-    evaluation = evaluate(engine, world_of(recording, policies, waivers), made=made)
-    plan = make_plan(
-        PlanningWorld(
-            cycle_id=_CYCLE,
-            now=recording.now,
-            planned_at=recording.now,
-            snapshot=recording.snapshot,
-            correlations=recording.correlations,
-            findings=evaluation.findings,
-            undecided=frozenset(evaluation.unknown),
-            waivers=waivers,
-            reach=recording.reach,
-            protection=recording.protection,
-            min_admins=recording.limits.min_admins,
-            policy_digest=policies.digest,
-            roster_digest=recording.roster.digest,
-        )
+    world = world_of(recording, policies, waivers)
+    evaluation = evaluate(engine, world, made=made.units, at_once=made.at_once)
+    planning = replace(
+        _planning(recording),
+        findings=evaluation.findings,
+        undecided=frozenset(evaluation.unknown),
+        waivers=waivers,
+        policy_digest=policies.digest,
     )
+    plan = make_plan(planning, made.laid_out)
     return weighed(recording, policies, evaluation, plan, name=revision.name, waivers=waivers)
+
+
+def laid_out(recording: Recording) -> Tables:
+    """Lay a recorded world out for the plans of every revision."""
+    return lay_out(_planning(recording))
+
+
+def _planning(recording: Recording) -> PlanningWorld:
+    """Return the recorded world as plans are made of it, before anything was found."""
+    return PlanningWorld(
+        cycle_id=_CYCLE,
+        now=recording.now,
+        planned_at=recording.now,
+        snapshot=recording.snapshot,
+        correlations=recording.correlations,
+        findings=(),
+        reach=recording.reach,
+        protection=recording.protection,
+        min_admins=recording.limits.min_admins,
+        policy_digest="",
+        roster_digest=recording.roster.digest,
+    )
 
 
 def weighed(

@@ -5,7 +5,7 @@ The schema is `reconciler/schemas/policies-diff.schema.json`; fields may be adde
 
 from collections import Counter
 
-from reconciler.core.canonical import Json, digest_of, plain
+from reconciler.core.canonical import Json, digest_of_plain, plain
 from reconciler.policies.difference import KEEP, Difference, Line, Side, Turn, caps, silent_rules
 
 
@@ -29,7 +29,7 @@ def _digest(difference: Difference, told: dict[str, Json]) -> str:
         [one.provider, one.scope, plain(one.finished_at), len(one.principals), len(one.items)]
         for one in difference.recording.snapshot.inventories
     ]
-    return digest_of({**told, **sides, "world": world, "roster": difference.recording.roster.digest})
+    return digest_of_plain({**told, **sides, "world": world, "roster": difference.recording.roster.digest})
 
 
 def _unnamed(side: Json) -> Json:

@@ -105,7 +105,7 @@ def _waivers(difference: Difference) -> list[str]:
         f"| {'in the lists below' if one.shown else '**not shown**'} |"
         for one in difference.waivers
     ]
-    text = f"### Waivers that change: {len(rows)}\n\n" + folded(rows, _WAIVERS_HEAD)
+    text = f"### Waivers that change: {len(rows)}\n\n" + folded(rows, _WAIVERS_HEAD, len(rows))
     if difference.not_shown:
         text += (
             "\n\n> **Whom the waivers marked so would touch cannot be shown on a recording under pseudonyms.** Who may "
@@ -143,7 +143,7 @@ def _revision(side: Side) -> str:
 def _planned(difference: Difference) -> list[str]:
     return [
         f"### {title}: {_of_people(some)}\n\n{_by_rule(some)}\n\n"
-        + folded([f"{_row(one)} {_why(one)} |" for one in some], _PLANNED_HEAD)
+        + folded([f"{_row(one)} {_why(one)} |" for one in some[:MOST_LINES]], _PLANNED_HEAD, len(some))
         for title, some in _outcomes(difference).items()
         if some
     ]
@@ -223,7 +223,7 @@ class _Does:
 
 
 def _list(lines: Sequence[Line], does: _Does) -> str:
-    return folded([f"{_row(line)} {does.about(line)} |" for line in lines], _LINES_HEAD)
+    return folded([f"{_row(line)} {does.about(line)} |" for line in lines[:MOST_LINES]], _LINES_HEAD, len(lines))
 
 
 def _row(one: Line | Planned) -> str:
@@ -233,15 +233,18 @@ def _row(one: Line | Planned) -> str:
     )
 
 
-def folded(rows: Sequence[str], head: str) -> str:
-    """Return a table of which the first rows stand open and the others are folded; what is left out is counted."""
+def folded(rows: Sequence[str], head: str, total: int) -> str:
+    """Return a table of which the first rows stand open and the others are folded; what is left out is counted.
+
+    `rows` are the first of `total` rows, `MOST_LINES` of them at least or all.
+    """
     text = "\n".join((head, *rows[:SHOWN]))
-    rest, left = rows[SHOWN:MOST_LINES], len(rows) - MOST_LINES
+    rest, left = rows[SHOWN:MOST_LINES], total - MOST_LINES
     if rest:
         folded = "\n".join((head, *rest))
         text += f"\n\n<details><summary>{len(rest)} more</summary>\n\n{folded}\n\n</details>"
     if left > 0:
-        text += f"\n\n{left} more are not shown here: `--output json` has all {len(rows)}."
+        text += f"\n\n{left} more are not shown here: `--output json` has all {total}."
     return text
 
 

@@ -47,6 +47,13 @@ class Daemon:
         assert found is not None
         return int(found[1]) / 1024
 
+    def webhook_calls(self) -> dict[str, float]:
+        """Return what a metrics server is shown of calls, by what became of them."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        found = re.findall(r'^access_reconciler_webhook_calls_total\{fate="(\w+)"\} (\S+)$', page, re.MULTILINE)
+        return {fate: float(count) for fate, count in found}
+
     def probe(self) -> float:
         """Ask whether it is alive; return how long the answer took."""
         began = time.monotonic()
@@ -134,6 +141,10 @@ def flood(daemon: Daemon, seconds: float) -> None:
     assert figures["cycles"] >= seconds / 5
     assert figures["slowest_probe_s"] < 5
     assert figures["growth_mb"] < MOST_GROWTH_MB
+    counted = daemon.webhook_calls()
+    assert counted["accepted"] == 2
+    assert counted["forged"] > 0
+    assert counted["replayed"] > 0
     ended = daemon.ended()
     deadline = time.monotonic() + 30
     while daemon.ended() == ended:

@@ -5,6 +5,7 @@ import gzip
 import json
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.cli.main import run
+from reconciler.core.document import Unit
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Mode, PolicySet
 from reconciler.core.record import CycleOutcome
@@ -21,7 +23,7 @@ from reconciler.observation import CycleRules, Picture
 from reconciler.policies import recording as form
 from reconciler.policies.backtest import backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
-from reconciler.policies.difference import Difference, Revision, compare, decide, shared_units
+from reconciler.policies.difference import Difference, Made, Revision, compare, decide, laid_out, shared_units
 from reconciler.policies.export import keeper
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.shelf import Shelf, taken_at
@@ -225,12 +227,24 @@ def test_the_command_on_recorded_snapshots(
 def test_both_revisions_are_asked_the_same_units(rego: EmbeddedRego) -> None:
     """Made once and read at two paces, they lead to the decisions that each revision comes to by itself."""
     one, head = at(NOW, "old"), starter()
-    made = shared_units(one, starter(), head)
-    assert made is not None
-    assert list(made) == list(made)
-    assert len(list(made)) == 5
+    shared = shared_units(one, starter(), head)
+    assert shared is not None
+    first, second = list(shared[0]), list(shared[1])
+    assert first == second
+    assert len(first) == 5
     alone = decide(one, Revision(name="", policies=head, waivers=()), rego)
+    made = Made(units=second, laid_out=laid_out(one), at_once=1)
     assert decide(one, Revision(name="", policies=head, waivers=()), rego, made) == alone
+
+
+def test_two_threads_read_the_same_units_at_once() -> None:
+    """Each gets everything, once and in order, whoever of them comes first."""
+    shared = shared_units(at(NOW, "old"), starter(), starter())
+    assert shared is not None
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        first, second = (one.result() for one in [pool.submit(list, some) for some in shared])
+    assert first == second
+    assert len({one.key for one in first if isinstance(one, Unit)}) == 5
 
 
 def test_revisions_that_name_other_things_make_their_own_units() -> None:

@@ -69,6 +69,8 @@ class Shown:
                 health=self.health.snapshot,
                 wakeups=lambda: {"timer": 4},
                 timer_troubles=lambda: {"missed": 1},
+                webhook_calls=lambda: {"forged": 7},
+                webhook_pauses=lambda: 3,
                 notices=lambda: {"sent": 2},
             ),
         )
