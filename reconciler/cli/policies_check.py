@@ -100,8 +100,8 @@ def try_tests(
 ) -> None:
     """Run the tests of a policy folder and name every line that none of them goes through.
 
-    Exit codes: 0 every test passed, every rule has one, and every line was gone through; 2 not so; 1 the tests could
-    not be run.
+    Exit codes: 0 every test passed, every rule has one that fails where the rule finds nothing, and every line was gone
+    through; 2 not so; 1 the tests could not be run.
 
     Example: access-reconciler policies test policies
     """
@@ -126,6 +126,7 @@ def results_document(report: TestReport) -> dict[str, Json]:
         "covered_lines": report.covered_lines,
         "uncovered": [plain(one) for one in report.uncovered],
         "untested": list(report.untested),
+        "unproven": list(report.unproven),
     }
 
 
@@ -137,6 +138,8 @@ def _show_test(report: TestReport) -> None:
         print_line(f"{gap.path}:{gap.first}: no test goes through {lines}; write one, or take what nobody needs out")
     for rule in report.untested:
         print_line(f"access/rules/{rule}: the rule has no test; add {rule}_test.rego beside it")
+    for rule in report.unproven:
+        print_line(f"access/rules/{rule}: its tests also pass when the rule finds nothing; test what it has to find")
     if report.skipped:
         print_line(f"{report.skipped} tests are named `todo_…` and were not run; write them, or take them out")
     print_line(f"{report.folder}: {report.passed} tests passed, {len(report.failures)} failed, {_gone_through(report)}")

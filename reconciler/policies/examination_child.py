@@ -35,6 +35,7 @@ def reasons(order: Mapping[str, Any]) -> Iterator[str]:
         f"{one.path}:{one.first}: no test goes through lines {one.first}-{one.last}" for one in tested.uncovered
     )
     yield from (f"access/rules/{rule}: has no test" for rule in tested.untested)
+    yield from (f"access/rules/{rule}: its tests also pass when the rule finds nothing" for rule in tested.unproven)
     if tested.skipped:
         yield f"{tested.skipped} tests are only planned (todo_…)"
     if not tested.passed and not tested.failures:

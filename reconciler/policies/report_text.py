@@ -67,10 +67,11 @@ def _checked(check: CheckReport) -> str:
 
 def _tested(tests: TestReport) -> str:
     missed = sum(gap.last - gap.first + 1 for gap in tests.uncovered)
+    unproven = f"{len(tests.unproven)} whose tests pass without it, " if tests.unproven else ""
     coverage = f"{missed} lines not gone through" if tests.covered_lines else "coverage was not looked at"
     return (
         f"{'passed' if tests.whole else 'refused'}: {tests.passed} passed, {len(tests.failures)} failed, "
-        f"{len(tests.untested)} rules without a test, {coverage}"
+        f"{len(tests.untested)} rules without a test, {unproven}{coverage}"
     )
 
 
@@ -110,6 +111,9 @@ def _test_lines(tests: TestReport) -> Iterator[str]:
         yield f"{_place(folder, gap.path, gap.first)} no test goes through lines {gap.first} to {gap.last}"
     for rule in tests.untested:
         yield f"{_place(folder, f'access/rules/{rule}', 1)} the rule has no test; write one beside it"
+    for rule in tests.unproven:
+        told = "its tests also pass when the rule finds nothing; test what it has to find"
+        yield f"{_place(folder, f'access/rules/{rule}', 1)} {told}"
     if tests.skipped:
         yield f"{tests.skipped} tests are named todo\\_… and were not run; write them, or take them out"
 

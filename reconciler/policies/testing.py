@@ -1,15 +1,23 @@
-"""Running the tests of a policy folder, and naming every line that none of them goes through."""
+"""Running the tests of a policy folder, and naming what they do not prove.
 
+That is lines that none of them goes through, and rules whose tests would pass as well if the rule never found anything.
+"""
+
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reconciler.adapters.opa_tool import Complaint, OpaTool, workspace
 from reconciler.adapters.policy_sources import PolicySources, read_sources
 from reconciler.core.errors import PolicyError
 from reconciler.core.metadata import RULES
 from reconciler.policies.rule_form import rule_of
+
+_FINDING: Final = re.compile(r"^finding(?=\s+contains\b)", re.MULTILINE)
+"""Where a rule of the form that `policies check` asks for begins."""
+_SILENCED: Final = "silenced", "\n\nfinding := set()\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +56,14 @@ class TestReport:
     covered_lines: int
     untested: tuple[str, ...]
     """Rules without any test of their own."""
+    unproven: tuple[str, ...] = ()
+    """Rules whose own tests all pass, too, when the rule finds nothing: they ask for nothing that it does."""
 
     @property
     def whole(self) -> bool:
-        """Say whether every test passed, every rule has one, and no line was left out."""
-        return bool(self.passed) and not (self.failures or self.uncovered or self.untested or self.skipped)
+        """Say whether every test passed, every rule has one that can fail, and no line was left out."""
+        left_out = self.uncovered or self.untested or self.unproven
+        return bool(self.passed) and not (self.failures or self.skipped or left_out)
 
 
 def run_tests(folder: Path, executable: Path, capabilities: str) -> TestReport:
@@ -67,7 +78,11 @@ def run_tests(folder: Path, executable: Path, capabilities: str) -> TestReport:
         failures = tuple(_failure(one) for one in ran if one.get("fail") or one.get("error"))
         skipped = sum(bool(one.get("skip")) for one in ran)
         report = _report(folder, sources, failures, ran, skipped)
-        return report if failures or not report.passed else _covered(report, sources, opa)
+        if failures or not report.passed:
+            return report
+        report = _covered(report, sources, opa)
+    tested = {_rule_of_test(one) for one in ran}
+    return replace(report, unproven=_unproven(tested, sources, executable, capabilities))
 
 
 def _report(
@@ -78,7 +93,7 @@ def _report(
     skipped: int,
 ) -> TestReport:
     rules = {rule_of(path) for path, _ in sources.modules} - {""}
-    tested = {str(one["location"]["file"]).removeprefix(RULES).split("/")[0] for one in ran}
+    tested = {_rule_of_test(one) for one in ran}
     return TestReport(
         folder=folder,
         passed=len(ran) - len(failures) - skipped,
@@ -88,6 +103,27 @@ def _report(
         covered_lines=0,
         untested=tuple(sorted(rules - tested)),
     )
+
+
+def _rule_of_test(result: Mapping[str, Any]) -> str:
+    """Return the rule in whose folder a test lies; of a test elsewhere, something that is no rule's name."""
+    return str(result["location"]["file"]).removeprefix(RULES).split("/")[0]
+
+
+def _unproven(tested: set[str], sources: PolicySources, executable: Path, capabilities: str) -> tuple[str, ...]:
+    """Run the tests against rules that find nothing; return the rules none of whose tests fails."""
+    silent = {path: text for path, text in sources.modules if rule_of(path) in tested and _FINDING.search(text)}
+    word, nothing = _SILENCED
+    modules = tuple(
+        (path, _FINDING.sub(word, text) + nothing if path in silent else text) for path, text in sources.modules
+    )
+    with workspace(executable, replace(sources, modules=modules), capabilities) as opa:
+        ran = opa.test()
+    if isinstance(ran, Complaint):
+        told = f"{ran.path}:{ran.line}: {ran.message}"
+        raise PolicyError(f"the tests do not run where no rule finds anything: {told}", advice="run `policies check`")
+    moved = {_rule_of_test(one) for one in ran if one.get("fail") or one.get("error")}
+    return tuple(sorted({rule_of(path) for path in silent} - moved))
 
 
 def _broken(complaint: Complaint) -> Failure:

@@ -39,7 +39,12 @@ def checked(*problems: Problem) -> CheckReport:
     )
 
 
-def ran(*failures: Failure, uncovered: tuple[Uncovered, ...] = (), untested: tuple[str, ...] = ()) -> TestReport:
+def ran(
+    *failures: Failure,
+    uncovered: tuple[Uncovered, ...] = (),
+    untested: tuple[str, ...] = (),
+    unproven: tuple[str, ...] = (),
+) -> TestReport:
     """Build what the tests of a small folder came to."""
     return TestReport(
         folder=FOLDER,
@@ -49,6 +54,7 @@ def ran(*failures: Failure, uncovered: tuple[Uncovered, ...] = (), untested: tup
         uncovered=uncovered,
         covered_lines=0 if failures else 40,
         untested=untested,
+        unproven=unproven,
     )
 
 
@@ -88,12 +94,15 @@ def test_each_line_says_where_and_what_to_do() -> None:
         Failure(path="access/rules/x/x_test.rego", line=9, name="test_x", reason="failed", advice="run it"),
         uncovered=(Uncovered(path="access/lib/lib.rego", first=4, last=5),),
         untested=("y",),
+        unproven=("z",),
     )
     text = markdown(told(check=checked(problem()), tests=tests, troubles=(TROUBLE,)), "the file")
     assert "- error: **policies/access/rules/x/x.rego:3** is not as \\`opa fmt\\` writes it; run \\`opa fmt\\`" in text
     assert "- **policies/access/rules/x/x\\_test.rego:9** test\\_x: failed; run it" in text
     assert "- **policies/access/lib/lib.rego:4** no test goes through lines 4 to 5" in text
     assert "- **policies/access/rules/y:1** the rule has no test" in text
+    assert "- **policies/access/rules/z:1** its tests also pass when the rule finds nothing" in text
+    assert "1 rules without a test, 1 whose tests pass without it, " in text
     assert "- diff: gone: git does not know it; name a revision" in text
     assert "| diff | could not be looked at |" in text
 

@@ -14,7 +14,7 @@ from reconciler.policies.testing import TestReport, Uncovered, run_tests
 from tests import peers
 from tests.builders import NOW
 from tests.output_schemas import problems as schema_problems
-from tests.worlds import POLICIES, rule_source, starter
+from tests.worlds import POLICIES, emit, rule_source, starter
 
 LIB = "access/lib/lib.rego"
 DAY = 'test_day_of_an_instant if lib.day("2026-02-16T15:00:00.000000Z") == "2026-02-16"'
@@ -90,6 +90,24 @@ def test_a_rule_without_a_test_is_named(tmp_path: Path) -> None:
     report = ran(folder)
     assert report.untested == ("bare",)
     assert not report.whole
+
+
+def test_a_rule_whose_tests_cannot_fail_is_named(tmp_path: Path) -> None:
+    """A test that goes through every line and asks for nothing is no proof: it passes for a rule that is empty, too."""
+    folder = copy(tmp_path)
+    place = folder / "access/rules/loud"
+    place.mkdir()
+    source = rule_source("loud", emit('access_id == "never"'))
+    (place / "loud.rego").write_text(source)
+    head = "package access.rules.loud_test\n\nimport data.access.rules.loud\n\n"
+    asked = 'with input as {"unit": {"access": {"never": {}}}}'
+    (place / "loud_test.rego").write_text(f"{head}test_loud if count(loud.finding) >= 0 {asked}\n")
+    report = ran(folder)
+    assert report.unproven == ("loud",)
+    assert (report.failures, report.untested, report.uncovered) == ((), (), ())
+    assert not report.whole
+    (place / "loud_test.rego").write_text(f"{head}test_loud if count(loud.finding) == 1 {asked}\n")
+    assert ran(folder).whole
 
 
 def test_no_test_at_all_is_no_pass(tmp_path: Path) -> None:
