@@ -144,7 +144,7 @@ TABLE: Final[Mapping[str, Row]] = MappingProxyType(
             kind="counter",
             help="Calls of the webhook: accepted, replayed, forged, refused, too_large, too_slow, overloaded, "
             "broken_off.",
-            labels=("fate",),
+            labels=("outcome",),
         ),
         "webhook_pauses_total": Row(
             kind="counter", help="How often the webhook rested because calls came faster than they are taken."

@@ -51,7 +51,7 @@ class Daemon:
         """Return what a metrics server is shown of calls, by what became of them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/metrics", timeout=10) as answer:
             page = answer.read().decode()
-        found = re.findall(r'^access_reconciler_webhook_calls_total\{fate="(\w+)"\} (\S+)$', page, re.MULTILINE)
+        found = re.findall(r'^access_reconciler_webhook_calls_total\{outcome="(\w+)"\} (\S+)$', page, re.MULTILINE)
         return {fate: float(count) for fate, count in found}
 
     def probe(self) -> float:

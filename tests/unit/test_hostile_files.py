@@ -242,7 +242,7 @@ def test_a_yaml_bomb_in_the_metadata_of_a_rule_is_refused(policies: Path) -> Non
     """What stands in a rule's comment is YAML too."""
     rule = policies / "access/rules/leaver/leaver.rego"
     rule.write_text(rule.read_text().replace("# METADATA\n", "# METADATA\n# custom: " + "[" * 200_000 + "\n", 1))
-    with bounded(), pytest.raises(PolicyError, match=r"access/rules/leaver/leaver\.rego:\d+: it is nested"):
+    with bounded(), pytest.raises(PolicyError, match=r"access/rules/leaver/leaver\.rego:\d+: is no YAML: it is nested"):
         load_policies(policies)
 
 
