@@ -97,6 +97,7 @@ def configure_logs(level_name: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(capture=True)  # Python's own, which would stand between our lines in a form of theirs
     # These log whole payloads at DEBUG, and at INFO each request with its address, in which a filter may name a person.
     for name in ("sigstore", "botocore", "urllib3", "httpx", "httpcore", "apscheduler", "alembic"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

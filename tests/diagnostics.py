@@ -17,6 +17,7 @@ def logging_as_it_was() -> Iterator[None]:
         yield
     finally:
         structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
         logging.getLogger().handlers[:] = before
         logging.getLogger().setLevel(level)
 

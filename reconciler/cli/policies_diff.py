@@ -194,4 +194,4 @@ def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack:
 
 def _at_once() -> int:
     """Return how many requests each of two engines works on: more than there are processors only slow one another."""
-    return max(1, min(PARALLEL, len(os.sched_getaffinity(0)) // 2))
+    return max(1, min(PARALLEL, (os.cpu_count() or 1) // 2))

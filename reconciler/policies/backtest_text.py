@@ -19,10 +19,10 @@ _LINES: Final = (
 
 def backtest_markdown(found: Backtest) -> str:
     """Return the comment."""
-    parts = [_summary(found), folded([_day(day) for day in reversed(found.days)], _DAYS, len(found.days))]
+    parts = [_summary(found), folded(found.days[::-1], _day, _DAYS)]
     if found.lines:
-        rows = [_line(one, len(found.days)) for one in found.lines]
-        parts.append(f"### Whom it would have touched: {len(rows)} decisions\n\n{folded(rows, _LINES, len(rows))}")
+        lines = folded(found.lines, lambda one: _line(one, len(found.days)), _LINES)
+        parts.append(f"### Whom it would have touched: {len(found.lines)} decisions\n\n{lines}")
     parts.append(_quiet(found))
     return "\n\n".join(parts) + "\n"
 

@@ -5,8 +5,8 @@ Long lists are folded. What does not fit into one comment is left out with its n
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from reconciler.core.model import Effect
 from reconciler.policies.difference import (
@@ -24,7 +24,9 @@ from reconciler.policies.difference import (
 )
 from reconciler.policies.difference_document import difference_digest
 from reconciler.policies.markup import cell
+from reconciler.policies.waiver_changes import WaiverChange
 
+Entry = TypeVar("Entry")
 SHOWN: Final = 15
 """Lines of a list that stand open; the rest is folded."""
 MOST_LINES: Final = 200
@@ -100,18 +102,21 @@ def _waivers(difference: Difference) -> list[str]:
     """Return the waivers that change, and loudly which of them nobody can look into on this recording."""
     if not difference.waivers:
         return []
-    rows = [
-        f"| {cell(one.waiver_id)} | {one.turn.value} | {cell(one.rule)} | {one.expires_at:%Y-%m-%d} "
-        f"| {'in the lists below' if one.shown else '**not shown**'} |"
-        for one in difference.waivers
-    ]
-    text = f"### Waivers that change: {len(rows)}\n\n" + folded(rows, _WAIVERS_HEAD, len(rows))
+    changed = difference.waivers
+    text = f"### Waivers that change: {len(changed)}\n\n" + folded(changed, _waiver_row, _WAIVERS_HEAD)
     if difference.not_shown:
         text += (
             "\n\n> **Whom the waivers marked so would touch cannot be shown on a recording under pseudonyms.** Who may "
             "see names runs `policies diff` on one without: `inventory export FILE`."
         )
     return [text]
+
+
+def _waiver_row(one: WaiverChange) -> str:
+    return (
+        f"| {cell(one.waiver_id)} | {one.turn.value} | {cell(one.rule)} | {one.expires_at:%Y-%m-%d} "
+        f"| {'in the lists below' if one.shown else '**not shown**'} |"
+    )
 
 
 _WAIVERS_HEAD: Final = "| waiver | | rule | until | what it does |\n| --- | --- | --- | --- | --- |"
@@ -143,7 +148,7 @@ def _revision(side: Side) -> str:
 def _planned(difference: Difference) -> list[str]:
     return [
         f"### {title}: {_of_people(some)}\n\n{_by_rule(some)}\n\n"
-        + folded([f"{_row(one)} {_why(one)} |" for one in some[:MOST_LINES]], _PLANNED_HEAD, len(some))
+        + folded(some, lambda one: f"{_row(one)} {_why(one)} |", _PLANNED_HEAD)
         for title, some in _outcomes(difference).items()
         if some
     ]
@@ -223,7 +228,7 @@ class _Does:
 
 
 def _list(lines: Sequence[Line], does: _Does) -> str:
-    return folded([f"{_row(line)} {does.about(line)} |" for line in lines[:MOST_LINES]], _LINES_HEAD, len(lines))
+    return folded(lines, lambda line: f"{_row(line)} {does.about(line)} |", _LINES_HEAD)
 
 
 def _row(one: Line | Planned) -> str:
@@ -233,18 +238,16 @@ def _row(one: Line | Planned) -> str:
     )
 
 
-def folded(rows: Sequence[str], head: str, total: int) -> str:
-    """Return a table of which the first rows stand open and the others are folded; what is left out is counted.
-
-    `rows` are the first of `total` rows, `MOST_LINES` of them at least or all.
-    """
+def folded(entries: Sequence[Entry], row: Callable[[Entry], str], head: str) -> str:
+    """Return a table of which the first rows stand open and the others are folded; what is left out is counted."""
+    rows = [row(one) for one in entries[:MOST_LINES]]
     text = "\n".join((head, *rows[:SHOWN]))
-    rest, left = rows[SHOWN:MOST_LINES], total - MOST_LINES
+    rest, left = rows[SHOWN:], len(entries) - MOST_LINES
     if rest:
         folded = "\n".join((head, *rest))
         text += f"\n\n<details><summary>{len(rest)} more</summary>\n\n{folded}\n\n</details>"
     if left > 0:
-        text += f"\n\n{left} more are not shown here: `--output json` has all {total}."
+        text += f"\n\n{left} more are not shown here: `--output json` has all {len(entries)}."
     return text
 
 

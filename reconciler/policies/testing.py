@@ -17,7 +17,7 @@ from reconciler.policies.rule_form import rule_of
 
 _FINDING: Final = re.compile(r"^finding(?=\s+contains\b)", re.MULTILINE)
 """Where a rule of the form that `policies check` asks for begins."""
-_SILENCED: Final = "silenced", "\n\nfinding := set()\n"
+_NOTHING: Final = "\n\nfinding := set()\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,9 @@ def _rule_of_test(result: Mapping[str, Any]) -> str:
 
 def _unproven(tested: set[str], sources: PolicySources, executable: Path, capabilities: str) -> tuple[str, ...]:
     """Run the tests against rules that find nothing; return the rules none of whose tests fails."""
-    silent = {path: text for path, text in sources.modules if rule_of(path) in tested and _FINDING.search(text)}
-    word, nothing = _SILENCED
+    silent = {path for path, text in sources.modules if rule_of(path) in tested and _FINDING.search(text)}
     modules = tuple(
-        (path, _FINDING.sub(word, text) + nothing if path in silent else text) for path, text in sources.modules
+        (path, _FINDING.sub("silenced", text) + _NOTHING if path in silent else text) for path, text in sources.modules
     )
     with workspace(executable, replace(sources, modules=modules), capabilities) as opa:
         ran = opa.test()

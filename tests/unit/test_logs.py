@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,15 @@ def test_libraries_speak_in_the_same_form(capsys: pytest.CaptureFixture[str]) ->
     assert first["event"] == f"lock writer.lock with token={REDACTED}"
     assert second["exception"][0]["exc_type"] == "ValueError"
     assert CANARY not in json.dumps(second)
+
+
+def test_a_warning_of_pythons_own_is_a_line_like_all_others() -> None:
+    """What a library warns of comes as one document, redacted, and not as text between the documents."""
+    says = f"import warnings; warnings.warn('old way to connect, token={CANARY}')"
+    script = f"from reconciler.logs import configure_logs; configure_logs('warning'); {says}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    told = json.loads(line)
+    assert (told["logger"], told["level"]) == ("py.warnings", "warning")
+    assert "old way to connect" in told["event"]
+    assert CANARY not in line
