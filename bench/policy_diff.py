@@ -30,7 +30,7 @@ from reconciler.cli.garbage import no_collections
 from reconciler.cli.policies_diff import differ
 from reconciler.engines import find_opa
 from reconciler.evaluation import evaluate
-from reconciler.policies.difference import world_of
+from reconciler.policies.deciding import world_of
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.shelf import Shelf

@@ -41,19 +41,30 @@ FAILURES_IN_A_ROW = 3
 """Requests without any answer, one after another, after which the engine counts as down."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How an evaluation goes about it."""
+
+    made: Iterable[Unit | Unreadable] | None = None
+    """The units to ask about, where somebody has made those of this very world already."""
+    at_once: int = PARALLEL
+    """Requests under way at a time."""
+    canaries: bool = True
+    """False where the policies are a part of some that have answered the canaries as a whole: the rule that takes the
+    leaver's key may lie in the other part."""
+
+
 def evaluate(
     engine: PolicyEngine,
     world: EvaluationWorld,
     give_way: Callable[[], None] = lambda: None,
     grounds: GroundsKeeper | None = None,
-    made: Iterable[Unit | Unreadable] | None = None,
-    at_once: int = PARALLEL,
+    manner: Manner = Manner(),
 ) -> Evaluation:
     """Return what the policies say of a snapshot.
 
     `give_way` is called between two requests and may raise. `grounds` is given what was asked and answered about each
-    principal with a finding. `made` are the units of this very world, where somebody has made them already. `at_once`
-    requests are under way at a time.
+    principal with a finding.
 
     Raises `PolicyError` when the engine holds other policies than ours, answers the canaries wrongly, is down, or
     changes while it is asked: then nothing is known of anybody.
@@ -67,13 +78,14 @@ def evaluate(
     expected = Expectation(
         roster=_meta(roster), waivers=_meta(waivers), rules=frozenset(rule.rule_id for rule in world.policies.rules)
     )
-    asking = _Asking(engine, world, expected, at_once)
-    canaries = canary_units(world)
-    check_canaries(asking.ask(canaries, "canaries"), canaries)
+    asking = _Asking(engine, world, expected, manner.at_once)
+    if manner.canaries:
+        canaries = canary_units(world)
+        check_canaries(asking.ask(canaries, "canaries"), canaries)
     if grounds is not None:
         grounds.begin(world.now, roster, waivers)
     tally = _Tally({rule.rule_id: rule for rule in world.policies.rules}, world, grounds)
-    with closing(asking.answers(_ready(units(world) if made is None else made, tally))) as answers:
+    with closing(asking.answers(_ready(units(world) if manner.made is None else manner.made, tally))) as answers:
         for answer in answers:
             give_way()
             tally.take(answer)
@@ -241,14 +253,15 @@ class _Tally:
         """Return everything, sorted. A finding on a principal that is unknown elsewhere is kept: it is true."""
         return Evaluation(
             engine=engine,
-            findings=tuple(sorted(self.findings, key=_order)),
+            findings=tuple(sorted(self.findings, key=finding_order)),
             evaluated=self.evaluated,
             unknown=tuple(sorted(self.unknown)),
             problems=tuple(sorted(self.problems)),
         )
 
 
-def _order(finding: Finding) -> tuple[str, ...]:
+def finding_order(finding: Finding) -> tuple[str, ...]:
+    """Return what findings are sorted by: everything that tells one from another."""
     return (
         finding.provider,
         finding.scope,

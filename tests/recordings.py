@@ -10,7 +10,8 @@ from reconciler.core.memory import Memory, person_name
 from reconciler.core.model import CycleId, Effect, EngineInfo, Evaluation, Finding, Mode, Waiver
 from reconciler.core.record import ChangeState, PolicyChange
 from reconciler.core.withholding import Protection, Reach
-from reconciler.policies.difference import compare, weighed
+from reconciler.policies.deciding import weighed
+from reconciler.policies.difference import compare
 from reconciler.policies.difference_document import difference_document
 from reconciler.policies.recording import Recording
 from tests.builders import NOW, PROVIDER, SCOPE, action, credential, finding, principal

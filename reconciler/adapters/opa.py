@@ -130,6 +130,10 @@ class OpaServer:
         digest = policy_digest(modules, dumps({"access": data}).decode())
         return EngineInfo(name="opa", version=self._ask_version(), revision=digest)
 
+    def trees(self) -> dict[str, Json]:
+        """Return the syntax tree of every module as it was compiled, imports resolved, by the path of the module."""
+        return {name: self._module(name)[1] for name in self._ids() if name.startswith("access/")}
+
     def close(self) -> None:
         """Release connections."""
         self._control.close_connection()
@@ -316,6 +320,10 @@ class ManagedOpa:
         if self._info is None:
             raise PolicyError("the managed OPA was not loaded", advice="load policies before asking")
         return self._info
+
+    def trees(self) -> dict[str, Json]:
+        """Return the compiled modules of the child (see `OpaServer.trees`)."""
+        return self._running().trees()
 
     def _running(self) -> OpaServer:
         if self._server is None or self._process is None:

@@ -26,21 +26,15 @@ from reconciler.core.model import PolicySet, Waiver
 from reconciler.evaluation import PARALLEL
 from reconciler.policies.backtest import Backtest, backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
-from reconciler.policies.difference import (
-    Difference,
-    Made,
-    Revision,
-    Side,
-    compare,
-    decide,
-    laid_out,
-    shared_units,
-)
+from reconciler.policies.deciding import Revision
+from reconciler.policies.difference import Difference, compare
 from reconciler.policies.difference_document import difference_document
 from reconciler.policies.difference_text import markdown
+from reconciler.policies.narrowing import part_to_ask
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.revisions import policy_folder
 from reconciler.policies.shelf import FOLDER, Shelf
+from reconciler.policies.side_by_side import Asked, Part, decide_both
 from reconciler.policies.waiver_changes import waiver_changes, waivers_compared
 from reconciler.ports import Progress
 from reconciler.settings import EngineSettings, load_settings
@@ -136,22 +130,42 @@ def _comparing(base: str, head: str, folder: Path | None, config: Path) -> Itera
     place = policy_place(folder or (None if config.exists() else Path("policies")), config)
     opa = find_tools(place).opa
     with no_collections(), ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
-        opened = [_opened(name, place.folder, opa, place.engine, stack) for name in (base, head)]
-        loading = [pool.submit(one.engine.load, one.policies, {}) for one in opened]
+        old, new = (_opened(name, place.folder, _Engines(opa, place.engine, stack)) for name in (base, head))
+        loaded = pool.submit(old.engine.load, old.policies, {})
+        narrowed = pool.submit(_narrowed, old, new)
 
         def compared(recording: Recording) -> Difference:
-            tables = laid_out(recording)
-            for one in loading:
-                one.result()
-            shared = shared_units(recording, *(one.policies for one in opened)) or (None, None)
-            made = [Made(units=some, laid_out=tables, at_once=_at_once()) for some in shared]
-            old, new = (one.waivers(recording) for one in opened)
+            loaded.result()
+            part = narrowed.result()
+            waivers = old.waivers(recording), new.waivers(recording)
             recorded = recording.waivers if recording.pseudonymised else None
-            sides = zip(opened, made, waivers_compared(old, new, recorded), strict=True)
-            before, after = pool.map(lambda side: side[0].decided(recording, side[1], side[2]), sides)
-            return compare(recording, before, after, waiver_changes(old, new, recorded))
+            before, after = (
+                one.asked(some) for one, some in zip((old, new), waivers_compared(*waivers, recorded), strict=True)
+            )
+            sides = decide_both(recording, before, after, part, _at_once(part))
+            return compare(recording, *sides, waiver_changes(*waivers, recorded))
 
         yield compared
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """Starts engines, and ends them with the command."""
+
+    executable: Path
+    settings: EngineSettings
+    stack: ExitStack
+
+    def another(self) -> ManagedOpa:
+        """Return one that starts when it is loaded."""
+        engine = ManagedOpa(
+            self.executable,
+            directory=Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="access-reconciler-diff-"))),
+            decide_timeout_seconds=self.settings.decide_timeout_seconds,
+            control_timeout_seconds=self.settings.control_timeout_seconds,
+        )
+        self.stack.callback(engine.close)
+        return engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,7 @@ class _Opened:
     folder: Path
     policies: PolicySet
     engine: ManagedOpa
+    engines: _Engines
 
     def waivers(self, recording: Recording) -> tuple[Waiver, ...]:
         """Return the folder's own; under pseudonyms, which decide by the recorded ones, those that can be read."""
@@ -172,26 +187,39 @@ class _Opened:
         except PolicyError as error:
             raise PolicyError(f"{self.name}: {error}", advice=error.advice) from error
 
-    def decided(self, recording: Recording, made: Made, waivers: tuple[Waiver, ...]) -> Side:
-        return decide(recording, Revision(name=self.name, policies=self.policies, waivers=waivers), self.engine, made)
+    def asked(self, waivers: tuple[Waiver, ...]) -> Asked:
+        """Return the revision as it is asked, with these waivers."""
+        return Asked(
+            revision=Revision(name=self.name, policies=self.policies, waivers=waivers),
+            engine=self.engine,
+        )
 
 
-def _opened(name: str, folder: Path, opa: Path, settings: EngineSettings, stack: ExitStack) -> _Opened:
-    found = stack.enter_context(policy_folder(name, folder))
+def _opened(name: str, folder: Path, engines: _Engines) -> _Opened:
+    found = engines.stack.enter_context(policy_folder(name, folder))
     try:
         policies = load_policies(found)
     except PolicyError as error:
         raise PolicyError(f"{name}: {error}", advice=error.advice) from error
-    engine = ManagedOpa(
-        opa,
-        directory=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="access-reconciler-diff-"))),
-        decide_timeout_seconds=settings.decide_timeout_seconds,
-        control_timeout_seconds=settings.control_timeout_seconds,
-    )
-    stack.callback(engine.close)
-    return _Opened(name, found, policies, engine)
+    return _Opened(name, found, policies, engines.another(), engines)
 
 
-def _at_once() -> int:
-    """Return how many requests each of two engines works on: more than there are processors only slow one another."""
-    return max(1, min(PARALLEL, (os.cpu_count() or 1) // 2))
+def _narrowed(old: _Opened, new: _Opened) -> Part | None:
+    """Load the second revision, and what of it has to be asked about everybody into an engine beside it."""
+    new.engine.load(new.policies, {})
+    policies = part_to_ask(old.policies, new.policies, new.engine.trees())
+    if policies is None:
+        return None
+    engine = new.engines.another()
+    if policies.rules:
+        engine.load(policies, {})
+    return Part(policies=policies, engine=engine)
+
+
+def _at_once(part: Part | None) -> int:
+    """Return how many requests each engine works on: more than there are processors only slow one another.
+
+    Two engines that have the same to do share the processors. One with a part to do is soon done with it.
+    """
+    processors = os.cpu_count() or 1
+    return max(1, min(PARALLEL, processors // 2 if part is None else processors))

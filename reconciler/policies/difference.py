@@ -1,52 +1,20 @@
 """What a change of the policies would do: two revisions decided on the same recorded world at the same instant."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import tee
-from threading import Lock
 from typing import Final
 
 from inventory.model import AccessId, ArtefactKind, PrincipalId, ProviderName
 from inventory.roster.model import WorkerId
 from reconciler.circumstances import populations
-from reconciler.core.document import EvaluationWorld, Unit, Unreadable, units
-from reconciler.core.entitlements import named_in
-from reconciler.core.guard import Circumstances, hold_reasons
-from reconciler.core.model import (
-    Action,
-    CycleId,
-    Effect,
-    Evaluation,
-    Finding,
-    HoldCode,
-    HoldReason,
-    Plan,
-    PolicySet,
-    Waiver,
-)
-from reconciler.core.planning import make_plan
-from reconciler.core.withholding import PlanningWorld, Tables, lay_out
-from reconciler.evaluation import PARALLEL, evaluate
+from reconciler.core.model import Action, Effect, Evaluation, Finding, HoldCode, Plan
+from reconciler.policies.deciding import Side
 from reconciler.policies.recording import Recording
 from reconciler.policies.waiver_changes import WaiverChange
-from reconciler.ports import PolicyEngine
 
 KEEP: Final = Effect.KEEP.value
-_CYCLE: Final = CycleId("policies-diff")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One revision, decided."""
-
-    name: str
-    policies: PolicySet
-    waivers: int
-    evaluation: Evaluation
-    plan: Plan
-    holds: tuple[HoldReason, ...]
 
 
 class Turn(StrEnum):
@@ -122,129 +90,6 @@ class Difference:
     def not_shown(self) -> tuple[WaiverChange, ...]:
         """Return the waivers of which the recording cannot show whom they touch: its ids are pseudonyms."""
         return tuple(one for one in self.waivers if not one.shown)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """A policy set with the waivers that go with it."""
-
-    name: str
-    policies: PolicySet
-    waivers: tuple[Waiver, ...]
-
-
-def world_of(recording: Recording, policies: PolicySet, waivers: tuple[Waiver, ...]) -> EvaluationWorld:
-    """Return the recorded world as policies are asked about it."""
-    return EvaluationWorld(
-        cycle_id=_CYCLE,
-        now=recording.now,
-        snapshot=recording.snapshot,
-        correlations=recording.correlations,
-        roster=recording.roster,
-        policies=policies,
-        waivers=waivers,
-        memory=recording.memory,
-    )
-
-
-Units = Iterable[Unit | Unreadable]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What one side of a comparison need not make, and how much of the machine it takes."""
-
-    units: Units | None = None
-    laid_out: Tables | None = None
-    at_once: int = PARALLEL
-    """Requests under way at a time."""
-
-
-def shared_units(recording: Recording, base: PolicySet, head: PolicySet) -> tuple[Units, Units] | None:
-    """Return what each of two revisions is asked about, made once; None where each has to make its own.
-
-    A unit tells what the thresholds name, such as conflicting entitlements and the house's own mail domains: two
-    revisions that name the same are asked the same. Two threads read at their own pace, each unit is made when the
-    first of them comes to it and let go when both have had it.
-    """
-    if named_in(base.data) != named_in(head.data):
-        return None
-    lock = Lock()
-    first, second = tee(units(world_of(recording, base, ())))
-    return _one_at_a_time(first, lock), _one_at_a_time(second, lock)
-
-
-def _one_at_a_time(source: Iterator[Unit | Unreadable], lock: Lock) -> Iterator[Unit | Unreadable]:
-    while True:
-        with lock:
-            found = next(source, None)
-        if found is None:
-            return
-        yield found
-
-
-def decide(recording: Recording, revision: Revision, engine: PolicyEngine, made: Made = Made()) -> Side:
-    """Decide a recorded world by one revision. Raises `PolicyError` where the engine cannot."""
-    policies, waivers = revision.policies, revision.waivers
-    world = world_of(recording, policies, waivers)
-    evaluation = evaluate(engine, world, made=made.units, at_once=made.at_once)
-    planning = replace(
-        _planning(recording),
-        findings=evaluation.findings,
-        undecided=frozenset(evaluation.unknown),
-        waivers=waivers,
-        policy_digest=policies.digest,
-    )
-    plan = make_plan(planning, made.laid_out)
-    return weighed(recording, policies, evaluation, plan, name=revision.name, waivers=waivers)
-
-
-def laid_out(recording: Recording) -> Tables:
-    """Lay a recorded world out for the plans of every revision."""
-    return lay_out(_planning(recording))
-
-
-def _planning(recording: Recording) -> PlanningWorld:
-    """Return the recorded world as plans are made of it, before anything was found."""
-    return PlanningWorld(
-        cycle_id=_CYCLE,
-        now=recording.now,
-        planned_at=recording.now,
-        snapshot=recording.snapshot,
-        correlations=recording.correlations,
-        findings=(),
-        reach=recording.reach,
-        protection=recording.protection,
-        min_admins=recording.limits.min_admins,
-        policy_digest="",
-        roster_digest=recording.roster.digest,
-    )
-
-
-def weighed(
-    recording: Recording,
-    policies: PolicySet,
-    evaluation: Evaluation,
-    plan: Plan,
-    *,
-    name: str = "",
-    waivers: tuple[Waiver, ...] | None = None,
-) -> Side:
-    """Return what one revision comes to, with what the guard would say; `waivers` are the recording's own if None."""
-    around = Circumstances(
-        now=recording.now,
-        limits=recording.limits,
-        populations=populations(recording.snapshot),
-        touched=recording.touched,
-    )
-    return Side(
-        name=name or policies.digest,
-        policies=policies,
-        waivers=sum(recording.now < one.expires_at for one in (recording.waivers if waivers is None else waivers)),
-        evaluation=evaluation,
-        plan=plan,
-        holds=hold_reasons(plan, around),
-    )
 
 
 def compare(recording: Recording, base: Side, head: Side, waivers: tuple[WaiverChange, ...] = ()) -> Difference:

@@ -6,7 +6,8 @@ The schema is `reconciler/schemas/policies-diff.schema.json`; fields may be adde
 from collections import Counter
 
 from reconciler.core.canonical import Json, digest_of_plain, plain
-from reconciler.policies.difference import KEEP, Difference, Line, Side, Turn, caps, silent_rules
+from reconciler.policies.deciding import Side
+from reconciler.policies.difference import KEEP, Difference, Line, Turn, caps, silent_rules
 
 
 def difference_document(difference: Difference) -> dict[str, Json]:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from reconciler.core.model import Effect
+from reconciler.policies.deciding import Side
 from reconciler.policies.difference import (
     KEEP,
     Cap,
     Difference,
     Line,
     Planned,
-    Side,
     Turn,
     caps,
     planned_effects,

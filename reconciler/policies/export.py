@@ -6,7 +6,8 @@ from datetime import timedelta
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Finding
 from reconciler.observation import CycleRules, Picture
-from reconciler.policies.difference import Revision, decide, planned_effects
+from reconciler.policies.deciding import Revision, decide
+from reconciler.policies.difference import planned_effects
 from reconciler.policies.pseudonyms import Pseudonyms, pseudonymise, pseudonyms
 from reconciler.policies.recording import Recording
 from reconciler.policies.shelf import Shelf

@@ -24,7 +24,8 @@ from reconciler.core.record import ChangeState, PolicyChange
 from reconciler.engines import engine_beside
 from reconciler.evaluation import evaluate
 from reconciler.observation import CycleRules, Occasion, Picture
-from reconciler.policies.difference import Difference, compare, weighed
+from reconciler.policies.deciding import weighed
+from reconciler.policies.difference import Difference, compare
 from reconciler.policies.difference_document import difference_document
 from reconciler.policies.export import recording_of
 from reconciler.policies.standing import policy_store

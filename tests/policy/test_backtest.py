@@ -5,7 +5,6 @@ import gzip
 import json
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.cli.main import run
-from reconciler.core.document import Unit
 from reconciler.core.errors import PolicyError
 from reconciler.core.model import Mode, PolicySet
 from reconciler.core.record import CycleOutcome
@@ -23,7 +21,8 @@ from reconciler.observation import CycleRules, Picture
 from reconciler.policies import recording as form
 from reconciler.policies.backtest import backtest, backtest_document
 from reconciler.policies.backtest_text import backtest_markdown
-from reconciler.policies.difference import Difference, Made, Revision, compare, decide, laid_out, shared_units
+from reconciler.policies.deciding import Revision, decide
+from reconciler.policies.difference import Difference, compare
 from reconciler.policies.export import keeper
 from reconciler.policies.recording import Recording, read_recording
 from reconciler.policies.shelf import Shelf, taken_at
@@ -222,34 +221,3 @@ def test_the_command_on_recorded_snapshots(
     assert {line["rule"] for line in told["lines"]} == {"orphan"}
     assert run([*two[:3], str(POLICIES), "--backtest", "1"]) == 0
     assert run([*two, "--backtest", "1", "--snapshot", "x.json"]) not in (0, 1, 2)
-
-
-def test_both_revisions_are_asked_the_same_units(rego: EmbeddedRego) -> None:
-    """Made once and read at two paces, they lead to the decisions that each revision comes to by itself."""
-    one, head = at(NOW, "old"), starter()
-    shared = shared_units(one, starter(), head)
-    assert shared is not None
-    first, second = list(shared[0]), list(shared[1])
-    assert first == second
-    assert len(first) == 5
-    alone = decide(one, Revision(name="", policies=head, waivers=()), rego)
-    made = Made(units=second, laid_out=laid_out(one), at_once=1)
-    assert decide(one, Revision(name="", policies=head, waivers=()), rego, made) == alone
-
-
-def test_two_threads_read_the_same_units_at_once() -> None:
-    """Each gets everything, once and in order, whoever of them comes first."""
-    shared = shared_units(at(NOW, "old"), starter(), starter())
-    assert shared is not None
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        first, second = (one.result() for one in [pool.submit(list, some) for some in shared])
-    assert first == second
-    assert len({one.key for one in first if isinstance(one, Unit)}) == 5
-
-
-def test_revisions_that_name_other_things_make_their_own_units() -> None:
-    """A unit tells of what the thresholds name: with another home domain it is another unit."""
-    data = json.loads(starter().data)
-    data["access"]["config"]["external_collaborator"]["home_domains"] = ["acme.example"]
-    other = replace(starter(), data=json.dumps(data))
-    assert shared_units(at(NOW), starter(), other) is None

@@ -20,12 +20,11 @@ from reconciler.cli.main import run
 from reconciler.core.errors import PolicyError
 from reconciler.core.guard import Limits
 from reconciler.core.model import Effect, Mode, PolicySet, Touch
+from reconciler.policies.deciding import Revision, decide
 from reconciler.policies.difference import (
     Difference,
-    Revision,
     Turn,
     compare,
-    decide,
     planned_effects,
 )
 from reconciler.policies.difference_document import difference_digest, difference_document

@@ -10,7 +10,8 @@ import pytest
 from inventory.roster.model import WorkerId
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.core.model import PolicySet, Waiver
-from reconciler.policies.difference import Difference, Revision, compare, decide
+from reconciler.policies.deciding import Revision, decide
+from reconciler.policies.difference import Difference, compare
 from reconciler.policies.difference_document import difference_document
 from reconciler.policies.difference_text import markdown
 from reconciler.policies.pseudonyms import pseudonymise, pseudonyms
