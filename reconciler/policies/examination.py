@@ -1,7 +1,7 @@
 """Whether a revision of the policies may decide: `policies check` and `policies test` in a process with a deadline.
 
 In a process of its own, and a patient one: whatever a rule makes OPA do, and however long Python reads
-its syntax trees, no leaver waits for it.
+its syntax trees, no leaver waits for it. Without Regal: what decides must not hang on a linter's version.
 """
 
 import json
@@ -43,7 +43,6 @@ def examine(bench: Bench, folder: Path, now: datetime) -> tuple[str, ...]:
     order = {
         "folder": str(folder),
         "opa": str(tools.opa),
-        "regal": None if tools.regal is None else str(tools.regal),
         "capabilities": tools.capabilities,
         "now": rfc3339(now),
         "max_waiver_days": bench.max_waiver_days,

@@ -19,10 +19,7 @@ _PATIENT: Final = 10
 
 def reasons(order: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the policies of an order are refused. Tests run only where the check refuses nothing."""
-    regal = order["regal"]
-    tools = Tools(
-        opa=Path(order["opa"]), regal=None if regal is None else Path(regal), capabilities=order["capabilities"]
-    )
+    tools = Tools(opa=Path(order["opa"]), regal=None, capabilities=order["capabilities"])
     folder = Path(order["folder"])
     checked = check(folder, tools, datetime.fromisoformat(order["now"]), int(order["max_waiver_days"]))
     wrong = [problem for problem in checked.problems if problem.level is Level.ERROR]

@@ -1,6 +1,7 @@
 """`policies adopt`, `bundle` and `revisions` with the real git and OPA: what comes into force, and what never does."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.adapters.policy_files import load_policies
+from reconciler.adapters.regal import find_regal
 from reconciler.cli import policies_adopt
 from reconciler.cli.main import run
 from reconciler.policies.revisions import git_folder
@@ -18,6 +20,7 @@ from tests.diagnostics import diagnostics
 from tests.small_policies import small_policies
 from tests.worlds import POLICIES
 
+REGAL_REPORT = Path(__file__).parent.parent / "regal_report.json"
 RULE = Path("access") / "rules" / "leaver" / "leaver.rego"
 
 
@@ -85,6 +88,17 @@ def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Instal
     made.configure(examine=False)
     with diagnostics():
         yield made
+
+
+def test_a_linter_on_the_path_refuses_no_revision(place: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regal helps whoever writes a rule; which version of it lies on a host decides nothing there."""
+    program = place.repo.parent / "regal"
+    program.write_text(f"#!/bin/sh\ncat {REGAL_REPORT}\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    place.configure()
+    assert find_regal() == program
+    assert place.adopt(f"{place.repo}@main")["pinned"]
 
 
 def test_a_git_revision_is_adopted_checked_and_tested(place: Installation) -> None:

@@ -27,11 +27,11 @@ doubt(unit, item) := result if {
 
 test_doubts_come_in_order if {
 	shared := sample.item({"shared": true})
-	last := sample.membership({"holders": 1})
 	doubt(of_kind("break_glass"), shared) == "break_glass"
 	doubt(of_kind("unknown"), shared) == "unknown_kind"
 	doubt(sample.unit_of("E4", {}), shared) == "possible_rehire"
 	doubt(sample.unit_of("E2", {}), shared) == "shared_credential"
+	last := sample.membership({"holders": 1})
 	doubt(sample.unit_of("E2", {}), last) == "last_member"
 	doubt(sample.unit_of("E2", {}), sample.membership({})) == "none"
 	doubt(sample.unit_of("E2", {}), sample.membership({"holders": null})) == "none"

@@ -56,7 +56,8 @@ test_an_open_session_is_critical if {
 		"effect": "review",
 		"reason": "somebody is signed in with emergency access: find out who, and why",
 	}}
-	codes(sample.changed(unit, "/access/s/expires_at", "2026-03-02T09:00:00.000001Z"), sample.config) == {"break_glass_used_now"}
+	open := sample.changed(unit, "/access/s/expires_at", "2026-03-02T09:00:00.000001Z")
+	codes(open, sample.config) == {"break_glass_used_now"}
 	found(sample.changed(unit, "/access/s/expires_at", "2026-03-02T09:00:00.000000Z"), sample.config) == set()
 	found(sample.changed(unit, "/principal/kind", "human"), sample.config) == set()
 }

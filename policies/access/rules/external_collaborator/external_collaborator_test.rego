@@ -44,11 +44,11 @@ test_no_end_and_no_sponsor_are_told if {
 
 test_administrator_rights_are_critical if {
 	unit := sample.changed(outside("X1"), "/principal/privileged", true)
+	count(codes(unit)) == 2
 	some finding in found(unit, sample.config)
 	finding.code == "external_collaborator_privileged"
 	finding.severity == "critical"
 	finding.effect == "review"
-	count(codes(unit)) == 2
 }
 
 test_mail_elsewhere_is_from_outside if {

@@ -107,7 +107,10 @@ finding contains {
 	count(gone) > 0
 }
 
-suspects := {candidate | some candidate in input.unit.candidates; lib.left(data.roster.workers[candidate])}
+suspects contains candidate if {
+	some candidate in input.unit.candidates
+	lib.left(data.roster.workers[candidate])
+}
 
 wanted(item, "none") := leaving.asked(item, effects)
 

@@ -62,7 +62,10 @@ finding contains {
 	some access_id in lib.representatives
 }
 
-gone := {candidate | some candidate in input.unit.candidates; lib.left(data.roster.workers[candidate])}
+gone contains candidate if {
+	some candidate in input.unit.candidates
+	lib.left(data.roster.workers[candidate])
+}
 
 judged(item) := {
 	"code": "owner_left_credential",

@@ -46,10 +46,10 @@ test_only_administrators_who_may_sign_in_count if {
 	found(sample.changed(administrator(alive), "/principal/privileged", false), sample.config) == set()
 	found(sample.changed(administrator(alive), "/principal/enabled", false), sample.config) == set()
 	count(found(sample.changed(administrator(alive), "/principal/enabled", null), sample.config)) == 1
+	count(found(sample.changed(administrator(alive), "/principal/kind", "external"), sample.config)) == 1
 	every kind in ["service", "shared", "break_glass", "unknown"] {
 		found(sample.changed(administrator(alive), "/principal/kind", kind), sample.config) == set()
 	}
-	count(found(sample.changed(administrator(alive), "/principal/kind", "external"), sample.config)) == 1
 }
 
 test_a_leaver_needs_no_second_factor if {

@@ -61,6 +61,9 @@ conflicts(item, held) := {sprintf("%s (%s)", [other, name]) |
 	other in held
 }
 
-here := {name | some item in input.unit.access; some name in lib.names(item)}
+here contains name if {
+	some item in input.unit.access
+	some name in lib.names(item)
+}
 
 elsewhere := {name | some name in input.unit.held_elsewhere}

@@ -45,9 +45,9 @@ test_an_entitlement_may_be_named_with_its_provider if {
 
 test_every_conflict_is_named_once if {
 	unit := sample.unit_of("E1", {"a": role("pay"), "b": role("audit"), "c": role("approve")})
+	count(found(unit, sample.config)) == 1
 	some finding in found(unit, sample.config)
 	endswith(finding.reason, "approve (two pairs of eyes), corp-aws:audit (auditors do not pay)")
-	count(found(unit, sample.config)) == 1
 }
 
 test_machines_have_no_duties if {
