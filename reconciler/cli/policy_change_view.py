@@ -6,6 +6,7 @@ from typing import Any, Final
 from reconciler.cli.display import print_entry, print_heading, print_line
 from reconciler.core.canonical import Json, plain
 from reconciler.core.record import ChangeState, PolicyChange
+from reconciler.policies.markup import counted
 
 SHOWN: Final = 15
 """Access items that are shown; `--output json` has more of them."""
@@ -49,9 +50,9 @@ def show_change(change: PolicyChange, principal: Named = lambda _, one: one, ite
         print_entry(subject, f"{one['rule']}: {_why(one)}", [(effect, item(one["provider"], one["access_id"]))])
     more = len(difference["planned"][SHOWN:]) + change.planned_left_out
     if more:
-        print_line(f"  and {more} more access items")
+        print_line(f"  and {counted(more, 'more access item')}")
     for one in difference["by_rule"]:
-        print_line(f"  rule {one['rule']}: {one['before']} → {one['after']}, {one['count']} access items")
+        print_line(f"  rule {one['rule']}: {one['before']} → {one['after']}, {counted(one['count'], 'access item')}")
     for cap in difference["caps"]:
         if not cap["fits"]:
             touched = f"{cap['touched_after']} of {cap['principals']} principals"
@@ -65,7 +66,7 @@ def change_line(change: PolicyChange) -> str:
         return f"{what}: not compared: {change.reason}"
     counts = change.counts
     told = (
-        f"{counts['newly_lost']} access items newly lost, {counts['newly_kept']} newly kept, "
+        f"{counted(counts['newly_lost'], 'access item')} newly lost, {counts['newly_kept']} newly kept, "
         f"{counts['lost_otherwise']} lost in another way; decisions: {counts['gained']} newly found, "
         f"{counts['changed']} asked for otherwise, {counts['lost']} not found any more"
     )

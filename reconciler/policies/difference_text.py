@@ -23,7 +23,7 @@ from reconciler.policies.difference import (
     withheld_codes,
 )
 from reconciler.policies.difference_document import difference_digest
-from reconciler.policies.markup import cell
+from reconciler.policies.markup import cell, counted
 from reconciler.policies.waiver_changes import WaiverChange
 
 Entry = TypeVar("Entry")
@@ -65,8 +65,8 @@ def _summary(difference: Difference) -> str:
     return (
         f"## Access decisions: {_revision(difference.base)} → {_revision(difference.head)}\n\n"
         f"**{_verdict(difference)}**\n\n{found}\n\n"
-        f"On {items} access items of {principals} principals, as of {recording.now:%Y-%m-%d %H:%M} UTC."
-        + (names if recording.pseudonymised else "")
+        f"On {counted(items, 'access item')} of {counted(principals, 'principal')}, "
+        f"as of {recording.now:%Y-%m-%d %H:%M} UTC." + (names if recording.pseudonymised else "")
     )
 
 
@@ -84,7 +84,7 @@ def _verdict(difference: Difference) -> str:
         told += ". Within every cap"
     hidden = len(difference.not_shown)
     if hidden:
-        told += f". Not shown, for ids are pseudonyms here: whom {hidden} changed {_waiver(hidden)} would touch"
+        told += f". Not shown, for ids are pseudonyms here: whom {counted(hidden, 'changed waiver')} would touch"
     open_now, open_before = len(difference.head.evaluation.unknown), len(difference.base.evaluation.unknown)
     if open_now != open_before:
         told += f". Principals that cannot be decided: {open_before} before, {open_now} after"
@@ -92,10 +92,6 @@ def _verdict(difference: Difference) -> str:
 
 
 _NOBODY: Final = "Nobody's access is dealt with otherwise"
-
-
-def _waiver(count: int) -> str:
-    return "waiver" if count == 1 else "waivers"
 
 
 def _waivers(difference: Difference) -> list[str]:
@@ -131,13 +127,14 @@ def _outcomes(difference: Difference) -> Mapping[str, Sequence[Planned]]:
 
 
 def _of_people(some: Sequence[Planned]) -> str:
-    return f"{len(some)} access items of {_people(some)}"
+    return f"{counted(len(some), 'access item')} of {_people(some)}"
 
 
 def _people(some: Iterable[Line | Planned]) -> str:
     workers = len({one.worker_id for one in some if one.worker_id})
     nobodys = len({(one.provider, one.principal_id) for one in some if not one.worker_id})
-    return f"{workers} workers" + (f" and of {nobodys} principals of nobody" if nobodys else "")
+    beside = f" and of {counted(nobodys, 'principal')} of nobody" if nobodys else ""
+    return counted(workers, "worker") + beside
 
 
 def _revision(side: Side) -> str:

@@ -23,6 +23,11 @@ def cell(text: str) -> str:
     return kept.replace("@", "@<!-- -->").replace("#", "#<!-- -->")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in `1 worker` and `2 workers`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def fitted(text: str, most: int, whole: str) -> str:
     """Return Markdown of at most `most` characters: lists give up their last rows, each saying how many.
 

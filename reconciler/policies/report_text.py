@@ -8,7 +8,7 @@ from reconciler.policies.check import CheckReport
 from reconciler.policies.difference import Difference, Turn
 from reconciler.policies.difference_text import SHOWN
 from reconciler.policies.difference_text import markdown as difference_markdown
-from reconciler.policies.markup import cell, fitted
+from reconciler.policies.markup import cell, counted, fitted
 from reconciler.policies.problems import Level
 from reconciler.policies.report import Part, Report, Verdict
 from reconciler.policies.testing import TestReport
@@ -79,7 +79,8 @@ def _compared(difference: Difference) -> str:
     counts = Counter(line.turn for line in difference.lines)
     return (
         f"{counts[Turn.GAINED]} newly found, {counts[Turn.CHANGED]} asked for otherwise, "
-        f"{counts[Turn.LOST]} not found any more, {len(difference.planned)} access items dealt with otherwise"
+        f"{counts[Turn.LOST]} not found any more, "
+        f"{counted(len(difference.planned), 'access item')} dealt with otherwise"
     )
 
 

@@ -188,7 +188,7 @@ def test_a_rule_that_is_added_and_one_that_goes(rego: EmbeddedRego) -> None:
     assert "### Newly found: 1\n\n`live_session`: keep → revoke (1)" in comment
     assert "### Not found any more:" in comment
     assert "\n\nRules that are new: `live_session`. Rules that are gone: `orphan`. " in comment
-    assert "### Newly lost: 1 access items of 1 workers\n\n`live_session`: keep → revoke (1)" in comment
+    assert "### Newly lost: 1 access item of 1 worker\n\n`live_session`: keep → revoke (1)" in comment
     assert comment.rstrip().endswith(
         f"Digest of this difference: `{difference_digest(found)}`. Whoever has looked at it may adopt the change so "
         "that it acts at once: `policies adopt --diff-digest`, on the same snapshot."
@@ -208,7 +208,7 @@ def test_who_keeps_what_newly_and_why(rego: EmbeddedRego) -> None:
     before = decide(recorded, Revision(name="main", policies=with_live_session(), waivers=()), rego)
     gone = compare(recorded, before, decide(recorded, Revision(name="change", policies=starter(), waivers=()), rego))
     comment = markdown(gone)
-    assert "**1 access items of 1 workers newly kept. Within every cap.**" in comment
+    assert "**1 access item of 1 worker newly kept. Within every cap.**" in comment
     row = "| E1002 | corp-aws/bob | bob/s | session | revoke | keep | `live_session` | nothing asks for it any more |"
     assert row in comment
     waiver = replace(recorded.waivers[0], rule="live_session", principal_id=principal("bob").principal_id)

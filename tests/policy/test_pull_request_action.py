@@ -150,7 +150,7 @@ def test_an_added_rule(upstream: Upstream, tmp_path: Path) -> None:
     done = reviewed(upstream, "rule", tmp_path)
     assert (done.code, done.log) == (0, "")
     assert "### Newly found: 1\n\n`live_session`: keep → revoke (1)" in done.comment
-    assert "**1 access items of 1 workers newly lost. Within every cap.**" in done.comment
+    assert "**1 access item of 1 worker newly lost. Within every cap.**" in done.comment
     assert re.search(r"\| session \| keep \| revoke \| `live_session` \| newly asked for \|", done.comment)
     assert "| after | revoke 1 | protected 3 | 0 | lets it pass |" in done.comment
     assert "| corp-aws | 5 | 0 | 1 | 0 | 25 | yes |" in done.comment

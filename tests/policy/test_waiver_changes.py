@@ -61,7 +61,7 @@ def test_a_waiver_that_is_taken_out_shows_under_pseudonyms(rego: EmbeddedRego) -
     """Who loses what by it is told as on the original: the recording knows whose the waiver was."""
     found = changed(rego, hidden(), (WAIVER,), ())
     comment = markdown(found)
-    assert "**1 access items of 1 workers newly lost. Within every cap.**" in comment
+    assert "**1 access item of 1 worker newly lost. Within every cap.**" in comment
     assert r"| W1 | removed | live\_session | 2027-03-02 | in the lists below |" in comment
     assert "| `live_session` | withheld before: `waived` |" in comment
     assert "cannot be shown" not in comment
@@ -92,7 +92,7 @@ def test_a_waiver_of_another_scope_is_loud_under_pseudonyms(rego: EmbeddedRego) 
     """Given to somebody else it waives nothing any more for whom it did, and whom it covers now is not shown."""
     found = changed(rego, hidden(), (WAIVER,), (replace(WAIVER, principal_id=principal("ghost").principal_id),))
     assert [(one.turn.value, one.shown) for one in found.waivers] == [("altered", False)]
-    assert "1 access items of 1 workers newly lost" in markdown(found)
+    assert "1 access item of 1 worker newly lost" in markdown(found)
 
 
 def test_a_waiver_that_ends_otherwise_shows_under_pseudonyms(rego: EmbeddedRego) -> None:
@@ -100,7 +100,7 @@ def test_a_waiver_that_ends_otherwise_shows_under_pseudonyms(rego: EmbeddedRego)
     ended = replace(WAIVER, expires_at=hidden().now - timedelta(seconds=1))
     found = changed(rego, hidden(), (WAIVER,), (ended,))
     assert [(one.turn.value, one.shown) for one in found.waivers] == [("altered", True)]
-    assert "1 access items of 1 workers newly lost" in markdown(found)
+    assert "1 access item of 1 worker newly lost" in markdown(found)
 
 
 def test_waivers_that_stay_are_not_spoken_of(rego: EmbeddedRego) -> None:
@@ -120,4 +120,4 @@ def test_with_names_every_change_shows(rego: EmbeddedRego) -> None:
         ("W1", "added", True),
         ("W2", "added", True),
     ]
-    assert "1 access items of 1 workers newly kept" in markdown(found)
+    assert "1 access item of 1 worker newly kept" in markdown(found)

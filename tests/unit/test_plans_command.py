@@ -279,13 +279,13 @@ def test_the_first_look_at_new_policies_stands_beside_the_plan(
     told = here.ask(capsys, "plans", "show", plan.digest)["policy_change"]
     assert told["difference"] == json.loads(json.dumps(seen.difference))
     for_people = here.read(capsys, "plans", "show", plan.digest)
-    assert "1 access items newly lost, 0 newly kept" in for_people
+    assert "1 access item newly lost, 0 newly kept" in for_people
     assert "corp-aws  bob  worker E1002\n    old_key: asked for now\n      keep → revoke" in for_people
     adopted = Adopted(digest=seen.after, source="policies", at="")
     attempt = Attempt(at="", source="policies", digest=seen.after, accepted=True, by="t")
     policy_store(settings).change(lambda standing: in_force(standing, adopted, attempt))
     assert here.ask(capsys, "status")["policy_change"]["counts"] == seen.counts
-    assert "1 access items newly lost" in here.read(capsys, "status")
+    assert "1 access item newly lost" in here.read(capsys, "status")
     (kept,) = (here.state / "policy-changes").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
     kept.write_text("{}")

@@ -113,11 +113,11 @@ def test_what_new_policies_change_goes_by_name(capsys: pytest.CaptureFixture[str
     show_change(looked, lambda _, one: f"name of {one}", lambda _, one: f"label of {one}")
     told = capsys.readouterr().out
     assert "What the new policies change" in told
-    assert "policies sha256:bbbbbbbbbbbb → sha256:cccccccccccc, on what its first cycle read: 1 access items" in told
+    assert "policies sha256:bbbbbbbbbbbb → sha256:cccccccccccc, on what its first cycle read: 1 access item" in told
     assert "  corp-aws  name of bob  worker E1002\n    old_key: asked for now\n" in told
     assert "keep → revoke  label of bob/access_key/1" in told
     assert "  and 7 more access items" in told
-    assert "  rule old_key: keep → revoke, 1 access items" in told
+    assert "  rule old_key: keep → revoke, 1 access item" in told
     assert "  beyond the cap of corp-aws: 1 of 5 principals" in told
     show_change(change(state=ChangeState.FAILED, before="", reason="no copy is kept", difference=None))
     assert "policies unknown → sha256:cccccccccccc: not compared: no copy is kept" in capsys.readouterr().out
