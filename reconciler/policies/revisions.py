@@ -1,6 +1,6 @@
 """A policy folder as it lies there, or as git had it at a revision."""
 
-import io
+import re
 import shutil
 import subprocess
 import tempfile
@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from zipfile import ZipFile
 
 from reconciler.core.errors import PolicyError
 
 _LONGEST_SECONDS: Final = 60
 _MOST_BYTES: Final = 200_000_000
 """Largest folder that is taken out of git; the policies are a quarter of a megabyte."""
+_ADVICE: Final = (
+    "name a folder, or a revision of the repository that the policy folder lies in; `--folder` says where that is"
+)
+_ENTRY: Final = re.compile(rb"\d+ blob (?P<id>[0-9a-f]+) +(?P<size>\d+)\t(?P<path>.+)", re.DOTALL)
+"""A file in the answer of `git ls-tree -l` (git-scm.com, git-ls-tree: Output format)."""
 
 
 @contextmanager
@@ -32,10 +36,14 @@ def policy_folder(name: str, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def git_folder(revision: str, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Give a folder as it was at a git revision, until the end, and the commit; raises `PolicyError`."""
+    """Give a folder as it was at a git revision, until the end, and the commit; raises `PolicyError`.
+
+    Every file, byte for byte as it was committed. `git archive` leaves out and rewrites files as `.gitattributes` says,
+    which lies beside the folder: whoever may change that could take a rule out without a change to the policies.
+    """
     with tempfile.TemporaryDirectory(prefix="access-reconciler-revision-") as place:
-        archive, commit = _archive(revision, folder)
-        _extract(archive, Path(place))
+        git, commit, inside = _located(revision, folder)
+        _write(Path(place), git, f"{commit}:{inside}", f"{revision}:{inside or '.'}")
         yield Path(place), commit
 
 
@@ -46,43 +54,51 @@ def uncommitted(folder: Path) -> bool:
         return False
     base = [git, "-C", str(folder), "-c", "core.fsmonitor=false", "--no-optional-locks"]
     try:
-        return bool(_run([*base, "status", "--porcelain", "--untracked-files=all", "--", "."], str(folder), ""))
+        return bool(_run([*base, "status", "--porcelain", "--untracked-files=all", "--", "."], str(folder)))
     except PolicyError:
         return False  # it lies in no repository
 
 
-def _archive(revision: str, folder: Path) -> tuple[bytes, str]:
+def _located(revision: str, folder: Path) -> tuple[list[str], str, str]:
+    """Return how to call git there, the commit that is meant, and where in its tree the folder lies."""
     git = shutil.which("git")
-    advice = (
-        "name a folder, or a revision of the repository that the policy folder lies in; `--folder` says where that is"
-    )
     if git is None:
-        raise PolicyError(f"{revision}: is no folder, and git is not installed", advice=advice)
+        raise PolicyError(f"{revision}: is no folder, and git is not installed", advice=_ADVICE)
     root = folder.resolve()
-    base = [git, "-C", str(root if root.is_dir() else root.parent), "-c", "core.fsmonitor=false"]
-    top = Path(_run([*base, "rev-parse", "--show-toplevel"], revision, advice).decode().strip())
-    commit = _run([*base, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"], revision, advice)
+    base = [git, "-c", "core.fsmonitor=false", "-C", str(root if root.is_dir() else root.parent)]
+    top = Path(_run([*base, "rev-parse", "--show-toplevel"], revision).decode().strip())
+    commit = _run([*base, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"], revision)
     inside = root.relative_to(top.resolve()).as_posix()
-    tree = commit.decode().strip() + ("" if inside == "." else f":{inside}")
-    archive = _run([git, "-C", str(top), "archive", "--format=zip", tree], f"{revision}:{inside}", advice)
-    return archive, commit.decode().strip()
+    return [*base[:-1], str(top)], commit.decode().strip(), "" if inside == "." else inside
 
 
-def _run(command: list[str], what: str, advice: str) -> bytes:
+def _write(place: Path, git: list[str], tree: str, what: str) -> None:
+    """Write every file of a tree; a link becomes a file that says where it leads."""
+    listed = _run([*git, "ls-tree", "-r", "-z", "-l", "--full-tree", tree], what).split(b"\0")
+    files = [found for found in map(_ENTRY.fullmatch, listed) if found]
+    if sum(int(one["size"]) for one in files) > _MOST_BYTES:
+        raise PolicyError(f"{what}: is larger than {_MOST_BYTES} bytes", advice="name the policy folder")
+    contents = _run([*git, "cat-file", "--batch"], what, b"".join(one["id"] + b"\n" for one in files))
+    start = 0
+    for one in files:
+        begin = contents.index(b"\n", start) + 1
+        end = begin + int(one["size"])
+        file = place / one["path"].decode(errors="surrogateescape")
+        if not file.resolve().is_relative_to(place.resolve()):
+            raise PolicyError(f"{what}: names a file that lies outside of it", advice="look at who made that commit")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(contents[begin:end])
+        start = end + 1
+
+
+def _run(command: list[str], what: str, given: bytes = b"") -> bytes:
     try:
         done = subprocess.run(  # noqa: S603 - the path of git; a revision cannot be taken for an option
-            command, capture_output=True, timeout=_LONGEST_SECONDS, check=False
+            command, input=given, capture_output=True, timeout=_LONGEST_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PolicyError(f"{what}: git did not answer ({type(error).__name__})", advice=advice) from error
+        raise PolicyError(f"{what}: git did not answer ({type(error).__name__})", advice=_ADVICE) from error
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode(errors="replace").split())[:200]
-        raise PolicyError(f"{what}: is no folder, and git does not know it: {reason}", advice=advice)
+        raise PolicyError(f"{what}: is no folder, and git does not know it: {reason}", advice=_ADVICE)
     return done.stdout
-
-
-def _extract(archive: bytes, place: Path) -> None:
-    with ZipFile(io.BytesIO(archive)) as found:
-        if sum(one.file_size for one in found.infolist()) > _MOST_BYTES:
-            raise PolicyError(f"the folder is larger than {_MOST_BYTES} bytes there", advice="name the policy folder")
-        found.extractall(place)  # never leaves the place, and makes no links

@@ -255,10 +255,12 @@ def test_a_long_list_is_folded_and_never_cut_in_silence(rego: EmbeddedRego) -> N
     assert len(comment) < 65_536
 
 
-def git(folder: Path, *arguments: str) -> None:
-    """Run git in a repository of the test's own."""
+def git(folder: Path, *arguments: str, given: str = "") -> str:
+    """Run git in a repository of the test's own, and return what it says."""
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, timeout=60)
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    done = subprocess.run(command, input=given, check=True, capture_output=True, timeout=60, text=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -286,6 +288,33 @@ def test_a_revision_is_the_folder_as_git_had_it(repository: Path) -> None:
     for name in ("nowhere", "--output=/tmp/x"):
         with pytest.raises(PolicyError, match="git does not know it"), policy_folder(name, repository / "policies"):
             pass
+
+
+def test_no_attribute_beside_the_folder_changes_a_revision(repository: Path) -> None:
+    """What `.gitattributes` says of archives and line ends takes no rule out of a revision, and changes no byte."""
+    attributes = "policies/access/rules/orphan export-ignore\n*.rego text eol=crlf\n*_test.rego export-ignore\n"
+    (repository / ".gitattributes").write_text(attributes + "README.md export-subst\n")
+    (repository / "policies" / "waivers" / "README.md").write_text("$Format:%H$\n")
+    git(repository, "add", ".gitattributes", "policies/waivers")
+    git(repository, "commit", "-q", "-m", "Attributes")
+    with policy_folder("main", repository / "policies") as found:
+        assert load_policies(found).digest == starter().digest
+        assert (found / "access" / "rules" / "orphan" / "orphan_test.rego").is_file()
+        assert (found / "waivers" / "README.md").read_text() == "$Format:%H$\n"
+
+
+def test_a_file_of_a_revision_that_lies_outside_of_it_is_refused(repository: Path, tmp_path: Path) -> None:
+    """No git makes such a tree by itself, but a repository may be sent one."""
+    blob = git(repository, "hash-object", "-w", "policies/.manifest")
+    tree = git(repository, "mktree", given=f"100644 blob {blob}\tescaped")
+    for name in ("..", "policies"):
+        tree = git(repository, "mktree", given=f"040000 tree {tree}\t{name}")
+    commit = git(repository, "commit-tree", "-m", "Escape", tree)
+    with (
+        pytest.raises(PolicyError, match="names a file that lies outside of it"),
+        policy_folder(commit, repository / "policies"),
+    ):
+        pass
 
 
 def test_the_command_on_a_repository(
