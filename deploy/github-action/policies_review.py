@@ -35,7 +35,11 @@ _OF_A_MERGE: Final = 2
 
 
 class Refusal(Exception):
-    """The review cannot begin: what is wrong and what to do, in one line."""
+    """The review cannot begin: what is wrong and what to do, in one line, and the exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def main(environment: Mapping[str, str]) -> int:
     except Refusal as refusal:
         comparison = Comparison()
         result = Result(
-            code=FAILED, document=None, text=f"## Policies could not be looked at\n\n{cell(str(refusal))}\n"
+            code=refusal.code, document=None, text=f"## Policies could not be looked at\n\n{cell(str(refusal))}\n"
         )
         print(_command("error", "", str(refusal)))
     comment = compose(inputs, comparison, result, environment)
@@ -107,8 +111,6 @@ def read_inputs(environment: Mapping[str, str]) -> Inputs:
         artifact=environment.get("INPUT_ARTIFACT", ""),
         fail_on_change=told == "true",
     )
-    if not Path(inputs.folder).is_dir():
-        raise Refusal(f"folder: there is no {inputs.folder!r} in the checkout: name the policy folder")
     if inputs.fail_on_change and not inputs.snapshot:
         raise Refusal("fail-on-change needs a snapshot: without one nobody can say what changes")
     return inputs
@@ -116,6 +118,8 @@ def read_inputs(environment: Mapping[str, str]) -> Inputs:
 
 def what_to_compare(inputs: Inputs, environment: Mapping[str, str]) -> Comparison:
     """Return base and snapshot, the latter as the base has it: a pull request does not choose its own measure."""
+    if not Path(inputs.folder).is_dir():
+        raise Refusal(f"folder: there is no {inputs.folder!r} in the checkout: name the policy folder", USAGE)
     if not inputs.snapshot:
         return Comparison()
     base = _base(inputs, environment)
@@ -134,7 +138,8 @@ def what_to_compare(inputs: Inputs, environment: Mapping[str, str]) -> Compariso
     file = Path(inputs.snapshot)
     if not file.is_file() or file.read_bytes() != stored:
         notes = ("This pull request changes the snapshot itself; it was compared on the one that it is merged into.",)
-    kept = Path(environment["RUNNER_TEMP"]) / "access-reconciler-snapshot.json"
+    kept = Path(environment["RUNNER_TEMP"]) / "access-reconciler-base" / file.name
+    kept.parent.mkdir(exist_ok=True)
     kept.write_bytes(stored)
     return Comparison(base=base, snapshot=kept, notes=notes)
 

@@ -97,7 +97,8 @@ def read_recording(path: Path) -> Recording:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PolicyError(f"{path}: is no recorded snapshot, {place}: {first['msg']}", advice=advice) from None
+        what = ": ".join(filter(None, (place, first["msg"])))
+        raise PolicyError(f"{path}: is no recorded snapshot: {what}", advice=advice) from None
     if file.schema != SCHEMA:
         raise PolicyError(f"{path}: is of schema {file.schema!r}, not {SCHEMA!r}", advice=advice)
     items: dict[tuple[ProviderName, ScopeId], list[AccessItem]] = {}

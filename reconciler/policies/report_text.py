@@ -15,7 +15,7 @@ from reconciler.policies.testing import TestReport
 
 MOST_CHARACTERS: Final = 65_000
 """A comment of GitHub holds 65,536 characters; what is left is for whoever posts it, to put a mark and links around."""
-_NOT_COMPARED: Final = "no recorded snapshot was named, so whom the change touches is not known"
+_NOT_COMPARED: Final = "nothing was compared, so whom the change touches is not known"
 
 
 def markdown(report: Report, whole: str, most: int = MOST_CHARACTERS) -> str:

@@ -74,7 +74,7 @@ def run_tests(folder: Path, executable: Path, capabilities: str) -> TestReport:
     with workspace(executable, sources, capabilities) as opa:
         ran = opa.test()
         if isinstance(ran, Complaint):
-            return _report(folder, sources, (_broken(ran),), (), 0)
+            return _not_run(folder, _broken(ran))
         failures = tuple(_failure(one) for one in ran if one.get("fail") or one.get("error"))
         skipped = sum(bool(one.get("skip")) for one in ran)
         report = _report(folder, sources, failures, ran, skipped)
@@ -103,6 +103,11 @@ def _report(
         covered_lines=0,
         untested=tuple(sorted(rules - tested)),
     )
+
+
+def _not_run(folder: Path, why: Failure) -> TestReport:
+    """Return the report of tests none of which could be read: what they would prove is not known."""
+    return TestReport(folder=folder, passed=0, skipped=0, failures=(why,), uncovered=(), covered_lines=0, untested=())
 
 
 def _rule_of_test(result: Mapping[str, Any]) -> str:

@@ -45,6 +45,16 @@ def test_the_policies_of_this_repository_are_tested_whole() -> None:
     assert report.passed > 50
 
 
+def test_tests_that_cannot_be_read_prove_and_disprove_nothing(tmp_path: Path) -> None:
+    """A file that does not parse is the one failure: nothing passed, and no rule is said to have no test."""
+    folder = copy(tmp_path)
+    (folder / LIB).write_text("<<<<<<< HEAD\n" + (folder / LIB).read_text())
+    report = ran(folder)
+    assert [(one.path, one.line) for one in report.failures] == [(LIB, 1)]
+    assert (report.passed, report.untested, report.uncovered) == (0, (), ())
+    assert not report.whole
+
+
 def test_lines_that_no_test_goes_through_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """New lines without a test fail the command, by file and lines, and in JSON as its schema says."""
     folder = copy(tmp_path)

@@ -247,11 +247,26 @@ def test_a_checkout_that_is_too_shallow_says_how_deep(upstream: Upstream, tmp_pa
     assert job.told("GITHUB_OUTPUT")["verdict"] == "failed"
 
 
+def test_a_folder_that_is_gone_is_said_in_the_comment(upstream: Upstream, tmp_path: Path) -> None:
+    """Exit 64, and a comment of an earlier commit that called the policies accepted does not stay."""
+    done = reviewed(upstream, "rule", tmp_path, INPUT_FOLDER="rules")
+    assert done.code == 64
+    assert "## Policies could not be looked at\n\nfolder: there is no 'rules' in the checkout" in done.comment
+    assert done.job.told("GITHUB_OUTPUT")["verdict"] == "failed"
+
+
+def test_a_snapshot_that_is_none_is_named(upstream: Upstream, tmp_path: Path) -> None:
+    """The one that the base has is compared on, and named by its own name where it cannot be read."""
+    job = check_out(upstream, "rule", tmp_path)
+    with contextlib.chdir(job.workspace), contextlib.redirect_stdout(io.StringIO()):
+        assert policies_review.main({**job.environment, "INPUT_SNAPSHOT": CONFIG}) == 1
+    assert f"access-reconciler-base/{Path(CONFIG).name}: is no recorded snapshot: " in job.summary()
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
         ({"INPUT_FAIL_ON_CHANGE": "yes"}, "write true or false"),
-        ({"INPUT_FOLDER": "rules"}, "there is no 'rules' in the checkout"),
         ({"INPUT_FAIL_ON_CHANGE": "true", "INPUT_SNAPSHOT": ""}, "fail-on-change needs a snapshot"),
     ],
 )
