@@ -133,8 +133,10 @@ def _of_people(some: Sequence[Planned]) -> str:
 def _people(some: Iterable[Line | Planned]) -> str:
     workers = len({one.worker_id for one in some if one.worker_id})
     nobodys = len({(one.provider, one.principal_id) for one in some if not one.worker_id})
-    beside = f" and of {counted(nobodys, 'principal')} of nobody" if nobodys else ""
-    return counted(workers, "worker") + beside
+    beside = f"{counted(nobodys, 'principal')} of nobody"
+    if not workers and nobodys:
+        return beside
+    return counted(workers, "worker") + (f" and of {beside}" if nobodys else "")
 
 
 def _revision(side: Side) -> str:

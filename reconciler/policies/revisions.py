@@ -27,6 +27,8 @@ def policy_folder(name: str, folder: Path) -> Iterator[Path]:
 
     Raises `PolicyError` where there is neither.
     """
+    if not name:
+        raise PolicyError("a revision without a name was asked for", advice=_ADVICE)
     if Path(name).is_dir():
         yield Path(name)
         return

@@ -166,6 +166,7 @@ def test_a_changed_threshold_is_shown_line_by_line(rego: EmbeddedRego) -> None:
     assert [(one.access_id, one.before, one.after) for one in unwaived.planned] == [
         ("ghost/account/1", "keep", "quarantine")
     ]
+    assert "**1 access item of 1 principal of nobody newly lost. Within every cap.**" in markdown(unwaived)
 
 
 def test_the_same_policies_change_nothing(rego: EmbeddedRego) -> None:
@@ -288,6 +289,8 @@ def test_a_revision_is_the_folder_as_git_had_it(repository: Path) -> None:
     for name in ("nowhere", "--output=/tmp/x"):
         with pytest.raises(PolicyError, match="git does not know it"), policy_folder(name, repository / "policies"):
             pass
+    with pytest.raises(PolicyError, match="without a name"), policy_folder("", repository / "policies"):
+        pass
 
 
 def test_no_attribute_beside_the_folder_changes_a_revision(repository: Path) -> None:
