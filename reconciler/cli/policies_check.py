@@ -1,7 +1,6 @@
 """`access-reconciler policies check` and `policies test`."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -54,7 +53,7 @@ def check(
         place.folder, find_tools(place), SystemClock().now(), place.max_waiver_days, place.providers
     )
     if output is CheckOutput.SARIF:
-        print_json(sarif_document(report, program_version(), Path()))
+        print_json(sarif_document(report, program_version()))
     elif output is CheckOutput.JSON:
         print_json(check_document(report))
     else:

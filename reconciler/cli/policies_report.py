@@ -105,7 +105,7 @@ def _look(
     if base is not None and snapshot is not None:
         difference = _attempt(Part.DIFF, troubles, lambda: compare(base, snapshot))
     found = Report(folder=str(place.folder), check=check, tests=tests, difference=difference, troubles=tuple(troubles))
-    return found, None if check is None else sarif_document(check, program_version(), Path())
+    return found, None if check is None else sarif_document(check, program_version())
 
 
 def _attempt(part: Part, troubles: list[Trouble], look: Callable[[], _Found]) -> _Found | None:

@@ -11,9 +11,15 @@ from reconciler.policies.problems import CODES, Problem
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
-def sarif_document(report: CheckReport, version: str, base: Path) -> dict[str, Json]:
-    """Return one SARIF log with one run; files are named relative to `base`, where the repository begins."""
+def sarif_document(report: CheckReport, version: str) -> dict[str, Json]:
+    """Return one SARIF log with one run; files are named from the top of the repository that the policies lie in.
+
+    Code hosts find them nowhere else, wherever the command was run. Outside of a repository they are named from the
+    working folder.
+    """
     order = list(CODES)
+    folder = report.folder.resolve()
+    base = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), Path())
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",

@@ -245,11 +245,28 @@ def test_the_report_as_json_and_as_sarif(declared: CheckReport) -> None:
     document = check_document(declared)
     assert schema_problems("policies-check", json.loads(json.dumps(document))) == []
     assert not document["accepted"]
-    log = json.loads(json.dumps(sarif_document(declared, "1.2.3", declared.folder.parent)))
+    log = json.loads(json.dumps(sarif_document(declared, "1.2.3")))
     assert_is_sarif(log)
-    places = [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in log["runs"][0]["results"]]
-    assert len(places) == len(declared.problems) > 20
-    assert "policies/access/rules/bare/bare.rego" in places
+    assert len(places_of(log)) == len(declared.problems) > 20
+
+
+@pytest.mark.parametrize(("top", "prefix"), [("..", "policies/"), (".", "")])
+def test_sarif_names_files_from_the_top_of_the_repository(
+    declared: CheckReport, top: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command was run, and also where the repository holds nothing but policies; elsewhere from here."""
+    git = declared.folder / top / ".git"
+    git.mkdir()
+    monkeypatch.chdir(declared.folder / "access")
+    assert f"{prefix}access/rules/bare/bare.rego" in places_of(sarif_document(declared, "1.2.3"))
+    git.rmdir()
+    monkeypatch.chdir(declared.folder.parent)
+    assert "policies/access/rules/bare/bare.rego" in places_of(sarif_document(declared, "1.2.3"))
+
+
+def places_of(log: Any) -> list[str]:
+    """Return where the results of a log lie."""
+    return [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in log["runs"][0]["results"]]
 
 
 def test_the_command_prints_what_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
