@@ -1,9 +1,6 @@
 """The rules against a naive second opinion in Python, on made-up worlds, in every engine."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,41 +9,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.model import AccessItem, ArtefactKind, Credential, Grant, Principal, PrincipalKind
-from inventory.roster.model import EmploymentStatus, Worker, WorkerId, WorkerKind
+from inventory.roster.model import EmploymentStatus, Worker, WorkerId
 from reconciler.adapters.embedded_rego import EmbeddedRego
 from reconciler.adapters.opa import ManagedOpa
-from reconciler.core.canonical import dumps
 from reconciler.core.document import EvaluationWorld, Unit, batches, unit_key, units
-from reconciler.core.metadata import policy_digest
-from reconciler.core.model import Correlation, CorrelationState, Match, PolicySet
+from reconciler.core.model import Correlation, CorrelationState
 from reconciler.evaluation import evaluate
 from reconciler.ports import PolicyEngine
 from tests import peers
-from tests.builders import NOW, credential, grant, principal, roster, worker
-from tests.worlds import correlation, starter, world
+from tests.builders import NOW, credential, principal, roster
+from tests.property.policy_worlds import DAY, POLICIES, world_of, worlds
+from tests.worlds import correlation, world
 
-
-def telling() -> PolicySet:
-    """Return the policies with thresholds under which every rule of the library has something to say."""
-    data = json.loads(starter().data)
-    config = data["access"]["config"]
-    config["contractor_ended"]["item_effect"] = "quarantine"
-    config["separation_of_duties"]["conflicts"] = {"1": {"2": "one"}, "corp-aws:3": {"4": "other", "5": "third"}}
-    config["mover"]["teams"] = {"A": ["1", "corp-aws:2", "6"], "B": ["6", "7"]}
-    config["external_collaborator"]["home_domains"] = ["example.com"]
-    config["providers"] = {"corp-aws": {"dormant": {"max_idle_days": 80}, "break_glass_used": {"window_days": 1}}}
-    text = dumps(data).decode()
-    return replace(starter(), data=text, digest=policy_digest(starter().modules, text))
-
-
-POLICIES = telling()
 JUDGED = {
     *("leaver", "contractor_ended", "owner_left", "orphan", "unowned_service_account", "stale_credential"),
 }
 """The rules that the second opinion knows."""
 IDLE_KINDS = {"access_key", "password", "service_credential", "signing_certificate", "ssh_key"}
 MACHINES = {PrincipalKind.SERVICE, PrincipalKind.SHARED}
-DAY = timedelta(days=1)
 
 
 class Verdict(NamedTuple):
@@ -68,88 +48,6 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         made = EmbeddedRego(deadline_seconds=20)
     yield made
     made.close()
-
-
-def instants() -> st.SearchStrategy[datetime | None]:
-    """Draw instants around every limit, or none."""
-    edges = [timedelta(0), timedelta(microseconds=1), -timedelta(microseconds=1), 90 * DAY, -90 * DAY, -91 * DAY, -DAY]
-    return st.none() | st.sampled_from([NOW + edge for edge in edges])
-
-
-def items_of(name: str) -> st.SearchStrategy[tuple[AccessItem, ...]]:
-    """Draw a few access items of a principal."""
-    switch = st.sampled_from([True, False, None])
-    kinds = st.sampled_from(
-        [ArtefactKind.ACCOUNT, ArtefactKind.ACCESS_KEY, ArtefactKind.MFA_DEVICE, ArtefactKind.PASSWORD]
-    )
-    credentials = st.builds(
-        lambda number, kind, **facts: credential(name, kind, access_id=f"{name}/{number}", **facts),
-        st.integers(0, 9),
-        kinds,
-        enabled=switch,
-        shared=st.booleans(),
-        fingerprint=st.sampled_from(["", "", "SHA256:a", "SHA256:b"]),
-        created_at=instants(),
-        last_used_at=instants(),
-    )
-    grants = st.builds(
-        lambda number, kind, **facts: grant(name, str(number), kind=kind, **facts),
-        st.integers(0, 9),
-        st.sampled_from([ArtefactKind.GROUP_MEMBERSHIP, ArtefactKind.ATTACHED_POLICY]),
-        direct=st.booleans(),
-        holders=st.sampled_from([None, 1, 2]),
-    )
-    some = st.lists(credentials | grants, max_size=4, unique_by=lambda item: item.access_id)
-    return some.map(tuple)
-
-
-RULES = ("employee_id", "display_name")
-WORKER_IDS = ("E1", "E2", "E3")
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> EvaluationWorld:
-    """Draw a world of a few workers and principals."""
-    people = [
-        worker(
-            worker_id,
-            access_end_at=draw(instants()),
-            access_end_rule=draw(st.sampled_from(["last_day_inclusive:UTC", "contract_end_inclusive:UTC"])),
-            status=draw(st.sampled_from(list(EmploymentStatus))),
-            kind=draw(st.sampled_from(list(WorkerKind))),
-            manager_id=draw(st.sampled_from([None, WorkerId("E1")])),
-            department=draw(st.sampled_from(["", "A", "B", "C"])),
-            former_departments=draw(st.sampled_from([(), ("A",), ("A", "B"), ("C",)])),
-            department_since=draw(instants()),
-            possible_rehire_of=draw(st.sampled_from([(), (WorkerId("E9"),)])),
-        )
-        for worker_id in WORKER_IDS
-    ]
-    principals: list[Principal] = []
-    items: list[AccessItem] = []
-    matched: list[Correlation] = []
-    for number in range(draw(st.integers(1, 4))):
-        name = f"p{number}"
-        kind = draw(st.sampled_from(list(PrincipalKind)))
-        facts = {"kind": kind, "privileged": draw(st.booleans()), "last_used_at": draw(instants())}
-        emails = draw(st.sampled_from([(), ("ann@example.com",), ("ann@elsewhere.example",)]))
-        principals.append(principal(name, enabled=draw(st.sampled_from([True, False, None])), emails=emails, **facts))
-        items.extend(draw(items_of(name)))
-        candidates = draw(st.lists(st.sampled_from(WORKER_IDS), min_size=2, max_size=2, unique=True))
-        state = draw(st.sampled_from(list(CorrelationState)))
-        matches = tuple(
-            Match(worker_id=WorkerId(one), rule="username", confidence=80, identity=True) for one in candidates
-        )
-        match state:
-            case CorrelationState.MATCHED:
-                matched.append(
-                    correlation(name, candidates[0], identity=draw(st.booleans()), rule=draw(st.sampled_from(RULES)))
-                )
-            case CorrelationState.AMBIGUOUS:
-                matched.append(correlation(name, state=state, candidates=matches))
-            case CorrelationState.ORPHAN:
-                matched.append(correlation(name))
-    return world(tuple(principals), tuple(items), tuple(matched), roster(*people), policies=POLICIES)
 
 
 def left(person: Worker) -> bool:
@@ -316,6 +214,12 @@ def decide_alike(engines: tuple[PolicyEngine, PolicyEngine], sample: EvaluationW
     first, second = (evaluate(one, sample) for one in engines)
     assert first.findings == second.findings
     assert (first.unknown, first.evaluated) == (second.unknown, second.evaluated) == ((), first.evaluated)
+
+
+def test_the_worlds_reach_every_code_of_every_rule(both: tuple[PolicyEngine, PolicyEngine]) -> None:
+    """No rule of the library agrees with another opinion for having nothing to say."""
+    found = {(one.rule, one.code) for seed in range(80) for one in evaluate(both[0], world_of(seed)).findings}
+    assert found == {(rule.rule_id, code) for rule in POLICIES.rules for code, _ in rule.codes}
 
 
 @FEW
