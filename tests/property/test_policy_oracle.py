@@ -192,6 +192,7 @@ def test_rules_decide_as_a_naive_reader_would(engine: PolicyEngine, sample: Eval
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 @MANY
 @given(sample=worlds())
 def test_rules_decide_as_a_naive_reader_would_on_many_worlds(engine: PolicyEngine, sample: EvaluationWorld) -> None:
@@ -230,6 +231,7 @@ def test_both_engines_decide_alike(both: tuple[PolicyEngine, PolicyEngine], samp
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 @MANY
 @given(sample=worlds())
 def test_both_engines_decide_alike_on_many_worlds(
