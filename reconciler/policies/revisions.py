@@ -19,6 +19,9 @@ _ADVICE: Final = (
 )
 _ENTRY: Final = re.compile(rb"\d+ blob (?P<id>[0-9a-f]+) +(?P<size>\d+)\t(?P<path>.+)", re.DOTALL)
 """A file in the answer of `git ls-tree -l` (git-scm.com, git-ls-tree: Output format)."""
+_OTHER_REPOSITORY: Final = b"160000 commit "
+"""What a submodule begins with there: an empty folder."""
+_FETCH: Final = "fetch the whole repository; `git fsck` names what is missing"
 
 
 @contextmanager
@@ -77,7 +80,10 @@ def _located(revision: str, folder: Path) -> tuple[list[str], str, str]:
 def _write(place: Path, git: list[str], tree: str, what: str) -> None:
     """Write every file of a tree; a link becomes a file that says where it leads."""
     listed = _run([*git, "ls-tree", "-r", "-z", "-l", "--full-tree", tree], what).split(b"\0")
-    files = [found for found in map(_ENTRY.fullmatch, listed) if found]
+    told = [one for one in listed if one and not one.startswith(_OTHER_REPOSITORY)]
+    files = [found for found in map(_ENTRY.fullmatch, told) if found]
+    if len(files) < len(told):
+        raise PolicyError(f"{what}: not all of it is in this repository", advice=_FETCH)
     if sum(int(one["size"]) for one in files) > _MOST_BYTES:
         raise PolicyError(f"{what}: is larger than {_MOST_BYTES} bytes", advice="name the policy folder")
     contents = _run([*git, "cat-file", "--batch"], what, b"".join(one["id"] + b"\n" for one in files))
@@ -85,6 +91,8 @@ def _write(place: Path, git: list[str], tree: str, what: str) -> None:
     for one in files:
         begin = contents.index(b"\n", start) + 1
         end = begin + int(one["size"])
+        if contents[start:begin] != b"%s blob %s\n" % (one["id"], one["size"]):
+            raise PolicyError(f"{what}: not all of it is in this repository", advice=_FETCH)
         file = place / one["path"].decode(errors="surrogateescape")
         if not file.resolve().is_relative_to(place.resolve()):
             raise PolicyError(f"{what}: names a file that lies outside of it", advice="look at who made that commit")

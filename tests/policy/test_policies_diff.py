@@ -306,6 +306,18 @@ def test_no_attribute_beside_the_folder_changes_a_revision(repository: Path) -> 
         assert (found / "waivers" / "README.md").read_text() == "$Format:%H$\n"
 
 
+def test_a_revision_of_which_a_file_is_missing_is_refused(repository: Path) -> None:
+    """A repository that was fetched in part, or is broken, is not taken for one with fewer rules."""
+    rule = "main:policies/access/rules/orphan/orphan.rego"
+    blob = git(repository, "rev-parse", rule)
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with (
+        pytest.raises(PolicyError, match=r"main:policies: (not all of it is in this repository|is no folder)"),
+        policy_folder("main", repository / "policies"),
+    ):
+        pass
+
+
 def test_a_file_of_a_revision_that_lies_outside_of_it_is_refused(repository: Path, tmp_path: Path) -> None:
     """No git makes such a tree by itself, but a repository may be sent one."""
     blob = git(repository, "hash-object", "-w", "policies/.manifest")
