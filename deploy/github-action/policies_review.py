@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,9 @@ def main(environment: Mapping[str, str]) -> int:
         print(_command("error", "", str(refusal)))
         return USAGE
     out = Path(environment["RUNNER_TEMP"]) / "access-reconciler-report"
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        shutil.rmtree(out)  # of another policy folder in the same job, or of an earlier job on the same machine
+    out.mkdir(parents=True)
     try:
         comparison = what_to_compare(inputs, environment)
         result = review(inputs, comparison, out)
@@ -132,7 +135,10 @@ def what_to_compare(inputs: Inputs, environment: Mapping[str, str]) -> Compariso
             raise Refusal(
                 f"snapshot: there is no {inputs.snapshot!r}: record one with `inventory export --pseudonymise`"
             )
-        return Comparison(base=base, snapshot=Path(inputs.snapshot))
+        own = ("This pull request brings the snapshot itself; the one that it is merged into has none.",)
+        return Comparison(
+            base=base, snapshot=Path(inputs.snapshot), notes=own if _exists("HEAD", inputs.snapshot) else ()
+        )
     stored = _git("show", f"{base}:./{inputs.snapshot}")
     notes: tuple[str, ...] = ()
     file = Path(inputs.snapshot)
@@ -171,9 +177,7 @@ def read_event(environment: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def _exists(base: str, path: str) -> bool:
-    if Path(path).is_absolute():
-        return False
-    return _asked_git("cat-file", "-e", f"{base}:./{path}").returncode == 0
+    return not Path(path).is_absolute() and bool(_git("ls-tree", base, "--", f"./{path}"))
 
 
 def _text(*arguments: str) -> str:
@@ -183,7 +187,7 @@ def _text(*arguments: str) -> str:
 def _git(*arguments: str) -> bytes:
     done = _asked_git(*arguments)
     if done.returncode != 0:
-        said = " ".join(done.stderr.decode(errors="replace").split())[:200]
+        said = " ".join(done.stderr.decode(errors="replace").split())[:200] or "nothing was found"
         raise Refusal(
             f"git {arguments[0]}: {said}: check out with `fetch-depth: 2`, or 0 where `base` is given or the "
             "checkout is not the merge of the pull request"
@@ -192,9 +196,12 @@ def _git(*arguments: str) -> bytes:
 
 
 def _asked_git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        ["git", "-c", "core.fsmonitor=false", *arguments], capture_output=True, check=False, timeout=_GIT_SECONDS
-    )
+    try:
+        return subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", *arguments], capture_output=True, check=False, timeout=_GIT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise Refusal(f"git {arguments[0]}: no answer within {_GIT_SECONDS} seconds: run the job again") from None
 
 
 def review(inputs: Inputs, comparison: Comparison, out: Path) -> Result:

@@ -301,6 +301,45 @@ def test_what_to_compare_with(upstream: Upstream, tmp_path: Path) -> None:
     assert (pushed.base, pushed.notes[0][:23]) == (None, "This is no pull request")
 
 
+def test_nothing_of_an_earlier_report_is_left(upstream: Upstream, tmp_path: Path) -> None:
+    """The action may run twice in one job: what another run wrote is not taken for this one's."""
+    job = check_out(upstream, "rule", tmp_path)
+    report = Path(job.environment["RUNNER_TEMP"]) / "access-reconciler-report"
+    report.mkdir()
+    (report / "report.json").write_text('{"verdict": "accepted", "changes_effects": false}')
+    (report / "check.sarif").write_text("{}")
+    with contextlib.chdir(job.workspace), contextlib.redirect_stdout(io.StringIO()):
+        assert policies_review.main({**job.environment, "INPUT_FOLDER": "rules"}) == 64
+    assert [one.name for one in report.iterdir()] == ["comment.md"]
+    assert job.told("GITHUB_OUTPUT")["sarif"] == ""
+
+
+def test_a_snapshot_that_the_pull_request_brings_is_told(upstream: Upstream, tmp_path: Path) -> None:
+    """Where the base has none, the comment says whose measure it is; one from an artifact is nobody's change."""
+    for name, notes in (("snapshot", 1), ("artifact", 0)):
+        job = check_out(upstream, "rule", tmp_path / name)
+        with contextlib.chdir(job.workspace):
+            (job.workspace / "own.json").write_text((job.workspace / SNAPSHOT).read_text())
+            if notes:
+                git(job.workspace, "add", "own.json")
+                git(job.workspace, "commit", "-q", "-m", "A snapshot")
+            inputs = policies_review.read_inputs({**job.environment, "INPUT_SNAPSHOT": "own.json"})
+            given = {**job.environment, "INPUT_BASE": "HEAD~1"} if notes else job.environment
+            found = policies_review.what_to_compare(replace(inputs, base=given.get("INPUT_BASE", "")), given)
+        assert len(found.notes) == notes
+        assert found.snapshot == Path("own.json")
+
+
+def test_a_git_that_does_not_answer_is_said(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comment is written all the same."""
+    monkeypatch.setattr(policies_review, "_GIT_SECONDS", 0)
+    done = reviewed(upstream, "rule", tmp_path)
+    assert done.code == 1
+    assert "no answer within 0 seconds" in done.comment
+
+
 def test_an_annotation_ends_where_it_should() -> None:
     """What a policy says can neither end a workflow command nor begin another; what is not shown is counted."""
     problem = {"level": "error", "path": "a,b:c", "line": 3, "message": "100 %\n::set-output", "advice": "mend\rit"}
