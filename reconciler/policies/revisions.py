@@ -43,8 +43,8 @@ def policy_folder(name: str, folder: Path) -> Iterator[Path]:
 def git_folder(revision: str, folder: Path) -> Iterator[tuple[Path, str]]:
     """Give a folder as it was at a git revision, until the end, and the commit; raises `PolicyError`.
 
-    Every file, byte for byte as it was committed. `git archive` leaves out and rewrites files as `.gitattributes` says,
-    which lies beside the folder: whoever may change that could take a rule out without a change to the policies.
+    Every file, byte for byte as it was committed. `git archive` leaves out and rewrites files as `.gitattributes` says:
+    a rule could be taken out of what is adopted, which a pull request on a checkout would not show.
     """
     with tempfile.TemporaryDirectory(prefix="access-reconciler-revision-") as place:
         git, commit, inside = _located(revision, folder)

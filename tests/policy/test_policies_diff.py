@@ -32,7 +32,7 @@ from reconciler.policies.difference_text import MOST_LINES, SHOWN, markdown
 from reconciler.policies.export import anonymous
 from reconciler.policies.pseudonyms import pseudonymise, pseudonyms
 from reconciler.policies.recording import Recording, read_recording, to_bytes
-from reconciler.policies.revisions import policy_folder
+from reconciler.policies.revisions import git_folder, policy_folder
 from reconciler.wiring import Assembly
 from tests import peers
 from tests.builders import PROVIDER, SCOPE, credential, principal
@@ -293,13 +293,16 @@ def test_a_revision_is_the_folder_as_git_had_it(repository: Path) -> None:
         pass
 
 
-def test_no_attribute_beside_the_folder_changes_a_revision(repository: Path) -> None:
+@pytest.mark.parametrize("place", ["", "policies/"])
+def test_no_attribute_changes_a_revision(repository: Path, place: str) -> None:
     """What `.gitattributes` says of archives and line ends takes no rule out of a revision, and changes no byte."""
-    attributes = "policies/access/rules/orphan export-ignore\n*.rego text eol=crlf\n*_test.rego export-ignore\n"
-    (repository / ".gitattributes").write_text(attributes + "README.md export-subst\n")
+    attributes = "orphan export-ignore\n*.rego text eol=crlf\n*_test.rego export-ignore\nREADME.md export-subst\n"
+    (repository / f"{place}.gitattributes").write_text(attributes)
     (repository / "policies" / "waivers" / "README.md").write_text("$Format:%H$\n")
-    git(repository, "add", ".gitattributes", "policies/waivers")
+    git(repository, "add", f"{place}.gitattributes", "policies/waivers")
     git(repository, "commit", "-q", "-m", "Attributes")
+    with git_folder("main", repository) as (whole, _):
+        assert load_policies(whole / "policies").digest == starter().digest
     with policy_folder("main", repository / "policies") as found:
         assert load_policies(found).digest == starter().digest
         assert (found / "access" / "rules" / "orphan" / "orphan_test.rego").is_file()
