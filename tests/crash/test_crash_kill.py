@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from inventory.model import AccessId
 from reconciler.adapters.journal import SqlJournal
 from reconciler.adapters.journal_database import sqlite_url
+from reconciler.adapters.journal_postgresql import postgresql_url
+from reconciler.adapters.lease_postgresql import PostgresLease
+from reconciler.core.errors import LeaseLost
 from tests.crash import killed_child
 from tests.crash.failpoints import Failpoints, check_end
 
@@ -49,7 +53,22 @@ def kill_at(folder: Path, url: str, place: str, occurrence: int) -> list[str]:
             child.stdin.flush()
         child.wait(timeout=30)
     assert child.returncode == -signal.SIGKILL, passed
+    wait_until_freed(url)
     return passed
+
+
+def wait_until_freed(url: str, seconds: float = 30) -> None:
+    """Wait until the server has noticed that the killed process's session is gone; of a file the system does it."""
+    until = time.monotonic() + seconds
+    while url.startswith("postgresql"):
+        try:
+            PostgresLease(postgresql_url(url), purpose="test").close()
+        except LeaseLost:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @pytest.mark.parametrize(
