@@ -177,7 +177,11 @@ def read_event(environment: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def _exists(base: str, path: str) -> bool:
-    return not Path(path).is_absolute() and bool(_git("ls-tree", base, "--", f"./{path}"))
+    """Say whether a commit has a file or folder; what lies beside the checkout, such as an artifact, none has."""
+    place = Path(os.path.normpath(Path.cwd() / path))
+    if Path(path).is_absolute() or not place.is_relative_to(_text("rev-parse", "--show-toplevel")):
+        return False
+    return bool(_git("ls-tree", base, "--", f"./{path}"))
 
 
 def _text(*arguments: str) -> str:

@@ -330,6 +330,17 @@ def test_a_snapshot_that_the_pull_request_brings_is_told(upstream: Upstream, tmp
         assert found.snapshot == Path("own.json")
 
 
+def test_a_snapshot_may_lie_beside_the_checkout(upstream: Upstream, tmp_path: Path) -> None:
+    """Where an artifact was brought to: no commit has it, and it is compared on as it is."""
+    job = check_out(upstream, "rule", tmp_path)
+    (job.workspace / SNAPSHOT).rename(job.workspace.parent / "brought.json")
+    with contextlib.chdir(job.workspace):
+        for name in ("../brought.json", str(job.workspace.parent / "brought.json")):
+            inputs = policies_review.read_inputs({**job.environment, "INPUT_SNAPSHOT": name})
+            found = policies_review.what_to_compare(inputs, job.environment)
+            assert (found.snapshot, found.notes) == (Path(name), ())
+
+
 def test_a_git_that_does_not_answer_is_said(
     upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
